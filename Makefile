@@ -1,0 +1,50 @@
+# Everything runs from .venv: no shell has to activate it. `make` alone explains itself.
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint bench clean
+
+help:
+	@echo "make venv    create $(VENV) and install the pinned versions of constraints.txt (PYTHON=$(PYTHON))"
+	@echo "make demo    train, scan, rank, mask and retrain a small model on this machine; results in demo/"
+	@echo "make test    run the tests (PYTEST_ARGS='-k plan' picks some)"
+	@echo "make lint    ruff, ruff format and mypy"
+	@echo "make bench   measure speed against plain passes"
+	@echo "make clean   remove $(VENV), caches and demo/"
+	@echo
+	@echo "demo, test, lint and bench make $(VENV) first where it is missing or out of date."
+	@echo "After that: $(BIN)/curator --help, and $(BIN)/curator doctor for what this machine has."
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "Python 3.10 or newer is needed, and '$(PYTHON)' is" \
+	    "$$("$(PYTHON)" --version 2>&1 || true). Say which to use: make venv PYTHON=python3.11" >&2; exit 1; }
+	@echo "Creating $(VENV) and installing; a few minutes the first time."
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/curator demo --out demo
+
+test: $(STAMP)
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

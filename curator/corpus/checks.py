@@ -1,0 +1,58 @@
+"""Does a corpus fit a model? Its row width and its token ids, checked before any work begins."""
+
+from contextlib import nullcontext
+
+import numpy as np
+
+from curator.corpus.base import Corpus
+from curator.errors import CuratorError
+from curator.progress import Advance, progress
+
+CHUNK_TOKENS = 1 << 22
+PROGRESS_TOKENS = 1 << 28
+"""A scan of more tokens than this (about a second) shows its progress."""
+
+
+def check_row_width(corpus: Corpus, seq_length: int) -> None:
+    """Refuse a corpus whose rows are not ``seq_length + 1`` tokens wide.
+
+    Raises:
+        CuratorError: naming the corpus and both widths.
+    """
+    if corpus.row_width != seq_length + 1:
+        raise CuratorError(
+            f"{corpus.path}: rows are {corpus.row_width} tokens wide (seq_length {corpus.row_width - 1}), "
+            f"but seq_length {seq_length} needs rows of {seq_length + 1}; "
+            f"set seq_length to {corpus.row_width - 1}, or give the corpus this model is trained on"
+        )
+
+
+def check_tokens(corpus: Corpus, vocab_size: int, first: int = 0, last: int | None = None) -> None:
+    """Read samples ``first`` to ``last - 1`` (default: all) and refuse a token id outside the vocabulary.
+
+    Raises:
+        CuratorError: at the first such id, naming the file, sample, column, id and vocabulary size.
+    """
+    last = len(corpus) if last is None else last
+    corpus.rows(slice(first, last))  # the range itself; a view where the rows lie in one file
+    chunk = max(1, CHUNK_TOKENS // corpus.row_width)
+    big = (last - first) * corpus.row_width > PROGRESS_TOKENS
+    with progress("checking token ids", last - first) if big else nullcontext(_silent) as advance:
+        for start in range(first, last, chunk):
+            rows = corpus.rows(slice(start, min(start + chunk, last)))
+            if rows.min() < 0 or rows.max() >= vocab_size:
+                row, column = np.argwhere((rows < 0) | (rows >= vocab_size))[0].tolist()
+                raise CuratorError(
+                    f"{corpus.file_of(start + row)}: sample {start + row}, column {column}: token id "
+                    f"{rows[row, column]} is outside the vocabulary of {vocab_size} "
+                    f"(ids 0 to {vocab_size - 1}); is the model's vocab_size that of the tokenizer which wrote "
+                    "this corpus?"
+                )
+            advance(len(rows))
+
+
+def _silent(count: int = 1, note: str = "") -> None:
+    """An ``Advance`` for scans too short to show."""
+
+
+_: Advance = _silent

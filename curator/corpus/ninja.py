@@ -1,0 +1,133 @@
+"""Folders written by the package mmap-ninja: one fixed-width array, or a ragged one of equally wide rows.
+
+An array is a folder of ``type.ninja`` ("numpy" or "ragged"), ``dtype.ninja`` (a numpy name), ``shape.ninja``
+(uint64 each), ``order.ninja`` ("C" or "F") and ``data.ninja`` (the values). A ragged one is the flat values
+with two such arrays beside them, ``starts`` and ``ends``, in values. Read here rather than through the
+package, which creates folders that it is asked to open.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from curator.corpus.base import Corpus
+from curator.corpus.files import (
+    check_equal_widths,
+    check_not_empty,
+    check_token_dtype,
+    missing,
+    sidecar_tokenizer,
+)
+from curator.corpus.pointed import PointedRows
+from curator.errors import CuratorError
+
+
+class NinjaCorpus(Corpus):
+    """The rows of an mmap-ninja folder.
+
+    Raises:
+        CuratorError: a part is missing or cut short, the values are not tokens, or ragged rows differ in
+            width.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        kind = _text(path / "type.ninja")
+        if kind not in ("numpy", "ragged"):
+            raise CuratorError(
+                f"{path / 'type.ninja'}: an array of kind {kind!r}; tokens are 'numpy' or 'ragged'"
+            )
+        self.format = "mmap-ninja, " + ("fixed width" if kind == "numpy" else "ragged")
+        data = _open_array(path)
+        check_token_dtype(path, data.dtype)
+        self.dtype = data.dtype
+        self.tokenizer_file = sidecar_tokenizer(path)
+        self._rows: np.ndarray | PointedRows
+        if kind == "numpy":
+            if data.ndim != 2:
+                raise CuratorError(
+                    f"{path}: has shape {data.shape}, a corpus has two dimensions: (rows, seq_length + 1)"
+                )
+            check_not_empty(path, *data.shape)
+            self._length, self.row_width = data.shape
+            self._rows = data
+        else:
+            self._rows = self._open_ragged()
+
+    def _open_ragged(self) -> PointedRows:
+        starts, ends = _open_array(self.path / "starts"), _open_array(self.path / "ends")
+        if starts.shape != ends.shape or starts.ndim != 1:
+            raise CuratorError(
+                f"{self.path}: {starts.shape} starts and {ends.shape} ends do not belong together; "
+                "write it again"
+            )
+        widths = ends - starts
+        check_not_empty(self.path, len(widths), int(widths[0]) if len(widths) else 0)
+        check_equal_widths(self.path, widths)
+        self._length, self.row_width = len(widths), int(widths[0])
+        return PointedRows(
+            [self.path / "data.ninja"],
+            starts,
+            self.row_width,
+            self.dtype,
+            unit=self.dtype.itemsize,
+            index_file=self.path / "starts" / "data.ninja",
+            mend="Copy the folder again",
+        )
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read_range(self, start: int, stop: int) -> np.ndarray:
+        if isinstance(self._rows, PointedRows):
+            return self._rows.read_range(start, stop)
+        return self._rows[start:stop]
+
+    def read_samples(self, samples: np.ndarray) -> np.ndarray:
+        if isinstance(self._rows, PointedRows):
+            return self._rows.read_samples(samples)
+        return self._rows[samples]
+
+    def file_of(self, sample: int) -> Path:
+        return self.path / "data.ninja"
+
+
+def _text(file: Path) -> str:
+    if not file.is_file():
+        raise missing(file, "a part of an mmap-ninja array")
+    return file.read_text()
+
+
+def _open_array(folder: Path) -> np.ndarray:
+    """Map the values of one mmap-ninja array."""
+    try:
+        dtype = np.dtype(_text(folder / "dtype.ninja"))
+    except TypeError as error:
+        raise CuratorError(f"{folder / 'dtype.ninja'}: not a numpy type ({error}); write it again") from error
+    order = _text(folder / "order.ninja")
+    if order not in ("C", "F"):
+        raise CuratorError(f"{folder / 'order.ninja'}: order {order!r}, expected 'C' or 'F'; write it again")
+    shape_file, data_file = folder / "shape.ninja", folder / "data.ninja"
+    for file in (shape_file, data_file):
+        if not file.is_file():
+            raise missing(file, "a part of an mmap-ninja array")
+    shape_bytes = shape_file.read_bytes()
+    if not shape_bytes or len(shape_bytes) % 8:
+        raise CuratorError(f"{shape_file}: {len(shape_bytes)} bytes, expected 8 per dimension; copy it again")
+    shape = tuple(int(length) for length in np.frombuffer(shape_bytes, "<u8"))
+    values = int(np.prod(shape, dtype=object))
+    needed, size = values * dtype.itemsize, data_file.stat().st_size
+    if needed > size:
+        raise CuratorError(
+            f"{data_file}: cut short: shape {shape} of {dtype} takes {needed:,} bytes, the file has "
+            f"{size:,}; {_first_cut(shape, order, dtype, size)}Copy the folder again"
+        )
+    if values == 0:
+        return np.empty(shape, dtype)
+    return np.asarray(np.memmap(data_file, dtype, mode="r", shape=shape, order="F" if order == "F" else "C"))
+
+
+def _first_cut(shape: tuple[int, ...], order: str, dtype: np.dtype, size: int) -> str:
+    if len(shape) != 2 or order != "C":
+        return ""
+    return f"row {size // (shape[1] * dtype.itemsize)} is the first that is cut. "

@@ -1,0 +1,210 @@
+"""Fits the curvature of many blocks on a subset of the samples: the two sweeps, resumable, kept on disk.
+
+    factors/sides/NNNN.npy        A or S of one side of one or more blocks
+    factors/eigenvalues/NNNN.npy  Λ of one block
+    factors/index.json            which file belongs to which block; written last
+
+While a sweep runs its sums are saved now and then, so that a killed run goes on from there; the sums are float64
+and added in a fixed order, so the result is the same to the bit.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from curator.corpus import Corpus
+from curator.errors import CuratorError
+from curator.influence.curvature import Curvature
+from curator.influence.factors import Covariances, Eigenvalues, Side, eigenbases
+from curator.influence.labels import Labels
+from curator.influence.taps import Tapped, Taps
+from curator.progress import progress
+from curator.storage import load_array, load_json, new_folder, save_array, save_json
+from curator.units.base import Block
+
+_SAVE_EVERY_SECONDS = 60.0
+
+
+def rows_tensor(corpus: Corpus, index: slice | np.ndarray, device: torch.device) -> Tensor:
+    """Rows of the corpus as token ids [n, seq + 1] int64 on ``device``."""
+    return torch.from_numpy(np.array(corpus.rows(index), dtype=np.int64)).to(device)
+
+
+def distinct(blocks: Sequence[Block]) -> list[Block]:
+    """The blocks without repetitions: units may share one."""
+    return list({(block.module, block.inputs, block.outputs): block for block in blocks}.values())
+
+
+def subset(first: int, last: int, count: int, seed: int) -> np.ndarray:
+    """``count`` of the samples [first, last) without repetition, sorted (all when there are fewer)."""
+    total = last - first
+    if count >= total:
+        return np.arange(first, last)
+    return first + np.sort(np.random.default_rng([seed, 1]).choice(total, size=count, replace=False))
+
+
+class CurvatureFit:
+    """The curvature of ``blocks``, from ``folder`` when it is there, else fitted and put there.
+
+    Args:
+        samples: sorted sample indices to fit on.
+        labels: which labels the Fisher is taken over.
+        batch: samples per batch.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        corpus: Corpus,
+        blocks: Sequence[Block],
+        samples: np.ndarray,
+        labels: Labels,
+        batch: int,
+        folder: Path,
+    ):
+        self.model = model
+        self.corpus = corpus
+        self.blocks = distinct(blocks)
+        self.samples = samples
+        self.labels = labels
+        self.batch = batch
+        self.folder = folder
+        self.taps = Taps(model, [block.module for block in self.blocks])
+
+    def fit(self) -> None:
+        """Do what is not done yet."""
+        if (self.folder / "index.json").is_file():
+            return
+        covariances = Covariances(self.blocks)
+        self._sweep(1, covariances, "covariances A, S")
+        means = covariances.means()
+        bases = eigenbases(means)
+        eigenvalues = Eigenvalues(self.blocks, bases, self.model.get_output_embeddings().weight)
+        self._sweep(2, eigenvalues, "eigenvalues")
+        self._save(means, eigenvalues.means())
+        shutil.rmtree(self.folder / "sweeps", ignore_errors=True)
+
+    def _batches(self, done: int) -> Iterator[np.ndarray]:
+        for start in range(done, len(self.samples), self.batch):
+            yield self.samples[start : start + self.batch]
+
+    def _sweep(self, number: int, sums: Covariances | Eigenvalues, title: str) -> None:
+        state = _SweepState(self.folder / "sweeps" / str(number))
+        done = state.restore(sums, self.model.device)
+        seq = self.corpus.row_width - 1
+        saved = time.monotonic()
+        with progress(f"factors {number}/2: {title}", len(self.samples), done=done) as advance:
+            for index in self._batches(done):
+                arguments = {
+                    name: value.to(self.model.device)
+                    for name, value in self.labels(index, seq, number).items()
+                }
+                tapped = self.taps.run(rows_tensor(self.corpus, index, self.model.device), **arguments)
+                check_finite(tapped, index)
+                sums.add(tapped)
+                done += len(index)
+                if time.monotonic() - saved > _SAVE_EVERY_SECONDS:
+                    state.save(sums, done)
+                    saved = time.monotonic()
+                advance(len(index))
+        state.save(sums, done)
+
+    def _save(self, covariances: dict[Side, Tensor], eigenvalues: list[Tensor]) -> None:
+        sides = list(covariances)
+        for number, side in enumerate(sides):
+            save_array(self.folder / "sides" / f"{number:04}.npy", covariances[side].numpy())
+        entries = []
+        for number, (block, values) in enumerate(zip(self.blocks, eigenvalues, strict=True)):
+            save_array(self.folder / "eigenvalues" / f"{number:04}.npy", values.numpy())
+            a, s = (sides.index(side) for side in Side.of(block))
+            entries.append({**describe_block(block), "A": a, "S": s, "eigenvalues": number})
+        index = {"samples": len(self.samples), "layout": "[inputs, outputs]", "blocks": entries}
+        save_json(self.folder / "index.json", index)
+
+    def curvature(self, block: Block) -> Curvature:
+        """The fitted curvature of one block."""
+        index = load_json(self.folder / "index.json")
+        entry = next(
+            (e for e in index["blocks"] if e | {"name": block.name} == e | describe_block(block)), None
+        )
+        if entry is None:
+            raise CuratorError(f"{self.folder}: no factors for block '{block.name}' of {block.module}")
+
+        def load(kind: str, number: int) -> Tensor:
+            return torch.from_numpy(load_array(self.folder / kind / f"{number:04}.npy", mmap=False))
+
+        a, s = load("sides", entry["A"]), load("sides", entry["S"])
+        return Curvature(
+            a, s, torch.linalg.eigh(a)[1], torch.linalg.eigh(s)[1], load("eigenvalues", entry["eigenvalues"])
+        )
+
+
+class _SweepState:
+    """The sums of an unfinished sweep: folders named by how many samples are in them; the newest counts."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def restore(self, sums: Covariances | Eigenvalues, device: torch.device) -> int:
+        """Load the newest state; how many samples it holds."""
+        done = max((int(path.name) for path in self.folder.glob("[0-9]*")), default=0)
+        if not done:
+            return 0
+        newest = self.folder / str(done)
+        count = int(load_json(newest / "state.json")["count"])
+
+        def load(number: int) -> Tensor:
+            return torch.from_numpy(load_array(newest / f"{number:04}.npy", mmap=False))
+
+        sums.restore(count, load, device)
+        return done
+
+    def save(self, sums: Covariances | Eigenvalues, done: int) -> None:
+        older = list(self.folder.glob("[0-9]*"))
+        if self.folder / str(done) in older:
+            return
+        with new_folder(self.folder / str(done)) as folder:
+            count, tensors = sums.state()
+            for number, tensor in enumerate(tensors):
+                save_array(folder / f"{number:04}.npy", tensor.cpu().numpy())
+            save_json(folder / "state.json", {"count": count})
+        for path in older:
+            shutil.rmtree(path)
+
+
+def describe_block(block: Block) -> dict[str, Any]:
+    """A block as JSON."""
+
+    def indices(value: range | tuple[int, ...]) -> list[int] | dict[str, int]:
+        if isinstance(value, range) and value.step == 1:
+            return {"first": value.start, "last": value.stop}
+        return list(value)
+
+    return {
+        "name": block.name,
+        "module": block.module,
+        "inputs": indices(block.inputs),
+        "outputs": indices(block.outputs),
+    }
+
+
+def check_finite(tapped: Tapped, index: np.ndarray) -> None:
+    """Refuse a sample whose loss is not a number before it spoils every sum.
+
+    Raises:
+        CuratorError: names the first such sample.
+    """
+    bad = (~torch.isfinite(tapped.loss)).nonzero()
+    if len(bad):
+        raise CuratorError(
+            f"the loss of sample {index[int(bad[0])]} is not finite: the model's weights are damaged, or its "
+            "activations overflow (try --dtype float32)"
+        )
+

@@ -1,0 +1,96 @@
+"""What a ranking run was asked to do: everything its scores depend on, as one manifest (DESIGN law 8)."""
+
+import shlex
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from curator.errors import UsageError
+from curator.influence.curvature import Damping
+from curator.influence.labels import FISHER_LABELS
+from curator.units.sequences import ProbeSettings
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankRequest:
+    """Settings of one ranking.
+
+    Attributes:
+        model: checkpoint folder, or hub id with optional ``@revision``.
+        corpus: path of the training tokens.
+        units: specs such as ``induction:1.2``, ``previous-token:0.0``, ``induction:*``.
+        samples: [first, last) sample indices to score; None means the whole corpus.
+        probe: how probe sequences are drawn.
+        probe_tokens: a [n, length] ``.npy`` of token ids used instead of drawn ones.
+        fisher: ``sampled`` (labels from the model's predictions) or ``empirical`` (the data's).
+        factor_samples: curvature is fitted on at most this many samples, drawn without repetition.
+        factor_seed: of that draw and of the sampled labels.
+        damping: see `Damping`.
+        dtype: of the model: float32, bfloat16 or float64. float64 is the reference mode: it runs the model's
+            eager attention, as every oracle does.
+        micro_batch: samples per pass through the model; None chooses from the free memory.
+        shard_size: samples per shard, the unit of resumption; None chooses.
+        unit_modules: Python files that register further kinds of unit.
+    """
+
+    model: str
+    corpus: Path
+    units: tuple[str, ...]
+    samples: tuple[int, int] | None = None
+    probe: ProbeSettings = field(default_factory=ProbeSettings)
+    probe_tokens: Path | None = None
+    fisher: str = "sampled"
+    factor_samples: int = 100_000
+    factor_seed: int = 0
+    damping: Damping = field(default_factory=Damping)
+    dtype: str = "float32"
+    micro_batch: int | None = None
+    shard_size: int | None = None
+    unit_modules: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.fisher not in FISHER_LABELS:
+            raise UsageError(f"unknown fisher labels '{self.fisher}'; they are: {', '.join(FISHER_LABELS)}")
+        if self.dtype not in DTYPES:
+            raise UsageError(f"unknown dtype '{self.dtype}'; dtypes are: {', '.join(DTYPES)}")
+        for name in ("factor_samples", "micro_batch", "shard_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be at least 1, not {value}")
+
+    def settings(self) -> dict[str, Any]:
+        """The settings as JSON; paths are left out where a fingerprint stands for their content."""
+        return {
+            "fisher": self.fisher,
+            "factor_samples": self.factor_samples,
+            "factor_seed": self.factor_seed,
+            "damping": asdict(self.damping),
+            "dtype": self.dtype,
+        }
+
+    def command(self) -> str:
+        """The `curator rank` command that asks for the same again (all but ``--out``)."""
+        words = ["curator", "rank", "--model", str(self.model), "--corpus", str(self.corpus)]
+        for unit in self.units:
+            words += ["--unit", unit]
+        if self.samples is not None:
+            words += ["--samples", "{}:{}".format(*self.samples)]
+        if self.probe_tokens is not None:
+            words += ["--probe-tokens", str(self.probe_tokens)]
+        else:
+            words += ["--probe-sequences", str(self.probe.sequences), "--probe-seed", str(self.probe.seed)]
+            words += ["--probe-lengths", f"{self.probe.min_length}:{self.probe.max_length}"]
+        words += ["--fisher", self.fisher, "--factor-samples", str(self.factor_samples)]
+        words += ["--factor-seed", str(self.factor_seed), "--damping", self.damping.mode]
+        words += ["--alpha", repr(self.damping.alpha), "--floor", repr(self.damping.floor), "--dtype", self.dtype]
+        for path in self.unit_modules:
+            words += ["--unit-module", str(path)]
+        if self.micro_batch is not None:
+            words += ["--micro-batch", str(self.micro_batch)]
+        if self.shard_size is not None:
+            words += ["--shard-size", str(self.shard_size)]
+        return shlex.join(words)

@@ -1,0 +1,284 @@
+"""One ranking from start to end: check, fit the curvature, form the queries, score every sample.
+
+Work is cut into shards of consecutive samples. A finished shard is one file, put in place atomically: that file is
+its marker. A run that was killed is started again with the same command and does what is missing. With
+``--worker R/W`` several processes share the shards; worker 0 fits the curvature and puts the parts together.
+"""
+
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor
+from transformers import PreTrainedModel
+
+import curator
+from curator.corpus import Corpus, check_tokens, open_corpus
+from curator.errors import CuratorError, UsageError
+from curator.influence.batching import choose_batch
+from curator.influence.fit import CurvatureFit, check_finite, describe_block, rows_tensor, subset
+from curator.influence.labels import fisher_labels
+from curator.influence.probe_gradient import probe_gradient, probe_model
+from curator.influence.request import DTYPES, RankRequest
+from curator.influence.scorer import Scorer
+from curator.influence.taps import Taps
+from curator.models import load_model, model_fingerprint
+from curator.progress import console, progress
+from curator.ranking import FORMAT, SIGN, Ranking
+from curator.storage import differences, fingerprint, load_array, load_json, new_array, save_array, save_json
+from curator.units import Sequences, Unit, load_sequences, load_unit_module, parse_units
+
+_IDENTITY = ("samples", "units", "blocks", "settings", "fingerprints", "layout")
+
+
+def rank(request: RankRequest, out: Path, device: str = "cpu", worker: tuple[int, int] = (0, 1)) -> Ranking:
+    """Rank every sample of ``request`` into the folder ``out``; resumes what is there.
+
+    Args:
+        worker: (R, W): this process does the shards k with k % W == R.
+
+    Raises:
+        CuratorError: wrong input, or ``out`` holds a ranking of something else (the message says both sides).
+    """
+    return RankRun(request, Path(out), device, worker).run()
+
+
+class RankRun:
+    """A ranking under way; see `rank`."""
+
+    def __init__(self, request: RankRequest, out: Path, device: str, worker: tuple[int, int]):
+        self.request = request
+        self.out = out
+        self.number, self.workers = worker
+        if not 0 <= self.number < self.workers:
+            raise UsageError(f"worker must be R/W with 0 <= R < W, not {self.number}/{self.workers}")
+        for path in request.unit_modules:
+            load_unit_module(path)
+        self.corpus = open_corpus(request.corpus)
+        self.first, self.last = _sample_range(request, self.corpus)
+        self.model = load_model(request.model, DTYPES[request.dtype], device)
+        if request.dtype == "float64":
+            self.model.set_attn_implementation("eager")
+        _check_width(self.model, self.corpus)
+        self.units = parse_units(request.units, self.model)
+        self.blocks = [(unit, block) for unit in self.units for block in unit.subspace(self.model)]
+        self.sequences = {unit.name: self._sequences(unit) for unit in self.units}
+        self.manifest = self._manifest()
+
+    def run(self) -> Ranking:
+        """Do what is missing, then open the result."""
+        if self._claim() == "complete":
+            console.print(f"{self.out}: already complete")
+            return Ranking.open(self.out)
+        if self.number == 0:
+            self._write_queries()
+        else:
+            self._wait("the queries of worker 0", lambda: (self.out / "queries" / "index.json").is_file())
+        self._score()
+        if self.number == 0:
+            missing = self._missing_shards
+            self._wait("the shards of the other workers", lambda: not missing(range(self.n_shards)))
+            self._assemble()
+        else:
+            self._wait("worker 0 to put the shards together", self._is_complete)
+        return Ranking.open(self.out)
+
+    # -- what was asked for -------------------------------------------------------------------------------
+
+    def _sequences(self, unit: Unit) -> Sequences:
+        if self.request.probe_tokens is not None:
+            return load_sequences(self.request.probe_tokens, self.model.config.vocab_size)
+        config = self.model.config
+        return unit.sequences(self.request.probe, config.vocab_size, config.max_position_embeddings)
+
+    def _manifest(self) -> dict[str, Any]:
+        request = self.request
+        seq = self.corpus.row_width - 1
+        batch = request.micro_batch or choose_batch(self.model, seq)
+        shard = request.shard_size or batch * -(-512 // batch)
+        probes = {name: [s.tokens.numpy(), s.lengths.numpy()] for name, s in self.sequences.items()}
+        return {
+            "format": FORMAT,
+            "status": "running",
+            "sign_convention": SIGN,
+            "samples": [self.first, self.last],
+            "units": [unit.name for unit in self.units],
+            "blocks": [f"{unit.name}/{block.name}" for unit, block in self.blocks],
+            "settings": {**request.settings(), "probe": None if request.probe_tokens else asdict(request.probe)},
+            "fingerprints": {
+                "model": model_fingerprint(self.model),
+                "corpus": self.corpus.fingerprint(),
+                "probe_sequences": {name: fingerprint(value) for name, value in probes.items()},
+                "unit_modules": [fingerprint(path.read_bytes()) for path in request.unit_modules],
+            },
+            "layout": {"micro_batch": batch, "shard_size": shard, "seq_length": seq},
+            "request": {
+                "model": str(request.model),
+                "corpus": str(request.corpus),
+                "probe_tokens": str(request.probe_tokens) if request.probe_tokens else None,
+                "unit_modules": [str(path) for path in request.unit_modules],
+                "command": request.command(),
+            },
+            "versions": {
+                "curator": curator.__version__,
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
+        }
+
+    def _claim(self) -> str:
+        """Write the manifest, or check the one that is there against ours; its status."""
+        path = self.out / "manifest.json"
+        if self.number > 0:
+            self._wait("the manifest of worker 0", path.is_file)
+        if not path.is_file():
+            if self.out.is_dir() and any(self.out.iterdir()):
+                raise CuratorError(f"{self.out}: the folder is not empty and is no ranking; choose another --out")
+            check_tokens(self.corpus, self.model.config.vocab_size, self.first, self.last)
+            save_json(path, self.manifest)
+            return "running"
+        there = load_json(path)
+        for key, given in (("micro_batch", self.request.micro_batch), ("shard_size", self.request.shard_size)):
+            if given is None and key in there.get("layout", {}):
+                self.manifest["layout"][key] = there["layout"][key]  # chosen by the first start
+        lines = differences({k: self.manifest[k] for k in _IDENTITY}, {k: there.get(k) for k in _IDENTITY})
+        if lines:
+            raise CuratorError(
+                f"{self.out} holds a ranking of something else; choose another --out, or remove it:\n  "
+                + "\n  ".join(lines[:8])
+            )
+        return str(there["status"])
+
+    def _is_complete(self) -> bool:
+        return bool(load_json(self.out / "manifest.json")["status"] == "complete")
+
+    def _wait(self, what: str, ready: Callable[[], bool]) -> None:
+        waited = 0.0
+        while not ready():
+            if waited % 30 == 0:
+                console.print(f"worker {self.number}/{self.workers}: waiting for {what}")
+            time.sleep(0.5)
+            waited += 0.5
+
+    # -- curvature and queries ----------------------------------------------------------------------------
+
+    def _write_queries(self) -> None:
+        folder = self.out / "queries"
+        if (folder / "index.json").is_file():
+            return
+        gradients: dict[str, dict[str, Tensor]] = {}
+        probes: dict[str, float] = {}
+        model = probe_model(self.model)
+        for unit in self.units:  # before the long sweeps: a dead probe is found at once
+            probes[unit.name], gradients[unit.name] = probe_gradient(model, unit, self.sequences[unit.name])
+        del model
+        request = self.request
+        fit = CurvatureFit(
+            self.model,
+            self.corpus,
+            [block for _, block in self.blocks],
+            subset(self.first, self.last, request.factor_samples, request.factor_seed),
+            fisher_labels(request.fisher, request.factor_seed),
+            self.manifest["layout"]["micro_batch"],
+            self.out / "factors",
+        )
+        fit.fit()
+        entries = []
+        for number, (unit, block) in enumerate(self.blocks):
+            gradient = gradients[unit.name][block.name]
+            query = fit.curvature(block).precondition(gradient, request.damping)
+            save_array(folder / f"{number:04}.npy", query.numpy())
+            save_array(folder / f"{number:04}-gradient.npy", gradient.numpy())
+            entries.append({"unit": unit.name, **describe_block(block), "file": f"{number:04}.npy"})
+        save_json(folder / "index.json", {"layout": "[inputs, outputs]", "probe": probes, "blocks": entries})
+
+    def _queries(self) -> list[Tensor]:
+        entries = load_json(self.out / "queries" / "index.json")["blocks"]
+        return [
+            torch.from_numpy(load_array(self.out / "queries" / entry["file"], mmap=False)) for entry in entries
+        ]
+
+    # -- scores -------------------------------------------------------------------------------------------
+
+    @property
+    def n_shards(self) -> int:
+        return -(-(self.last - self.first) // self.manifest["layout"]["shard_size"])
+
+    def _shard(self, number: int) -> tuple[int, int]:
+        size = self.manifest["layout"]["shard_size"]
+        start = self.first + number * size
+        return start, min(start + size, self.last)
+
+    def _shard_file(self, number: int) -> Path:
+        return self.out / "shards" / f"{number:06}.npy"
+
+    def _missing_shards(self, numbers: range) -> list[int]:
+        return [number for number in numbers if not self._shard_file(number).is_file()]
+
+    def _score(self) -> None:
+        mine = range(self.number, self.n_shards, self.workers)
+        missing = self._missing_shards(mine)
+        sizes = [end - start for start, end in map(self._shard, mine)]
+        done = sum(sizes) - sum(end - start for start, end in map(self._shard, missing))
+        taps = Taps(self.model, [block.module for _, block in self.blocks])
+        like = self.model.get_output_embeddings().weight
+        scorer = Scorer([block for _, block in self.blocks], self._queries(), like)
+        batch = self.manifest["layout"]["micro_batch"]
+        with progress(f"scores of {len(self.units)} unit(s)", sum(sizes), done=done) as advance:
+            for number in missing:
+                start, end = self._shard(number)
+                parts = []
+                for low in range(start, end, batch):
+                    index = slice(low, min(low + batch, end))
+                    tapped = taps.run(rows_tensor(self.corpus, index, self.model.device))
+                    check_finite(tapped, np.arange(index.start, index.stop))
+                    parts.append(torch.cat([scorer(tapped), tapped.loss[None]]).cpu())
+                    advance(index.stop - index.start)
+                save_array(self._shard_file(number), torch.cat(parts, 1).numpy())
+
+    def _assemble(self) -> None:
+        n_blocks, n_samples = len(self.blocks), self.last - self.first
+        dtype = np.float64 if self.request.dtype == "float64" else np.float32
+        owners = [self.units.index(unit) for unit, _ in self.blocks]
+        with (
+            new_array(self.out / "scores.npy", (len(self.units), n_samples), dtype) as scores,
+            new_array(self.out / "blocks.npy", (n_blocks, n_samples), dtype) as blocks,
+            new_array(self.out / "losses.npy", (n_samples,), dtype) as losses,
+        ):
+            for number in range(self.n_shards):
+                start, end = (index - self.first for index in self._shard(number))
+                part = load_array(self._shard_file(number))
+                blocks[:, start:end], losses[start:end] = part[:-1], part[-1]
+                scores[:, start:end] = 0
+                for row, owner in enumerate(owners):
+                    scores[owner, start:end] += part[row]
+        save_json(self.out / "manifest.json", {**self.manifest, "status": "complete"})
+        shutil.rmtree(self.out / "shards")
+
+
+def _sample_range(request: RankRequest, corpus: Corpus) -> tuple[int, int]:
+    first, last = request.samples or (0, len(corpus))
+    if not 0 <= first < last <= len(corpus):
+        raise UsageError(
+            f"samples [{first}, {last}) are not within the corpus {request.corpus}, which has {len(corpus)} "
+            f"samples: give 0 <= first < last <= {len(corpus)}"
+        )
+    return first, last
+
+
+def _check_width(model: PreTrainedModel, corpus: Corpus) -> None:
+    positions = model.config.max_position_embeddings
+    if corpus.row_width - 1 > positions:
+        raise CuratorError(
+            f"{corpus.path}: rows have {corpus.row_width} tokens ({corpus.row_width - 1} inputs and the last label), "
+            f"but the model has {positions} positions: give the corpus this model was trained on"
+        )

@@ -1,0 +1,196 @@
+"""Hugging Face checkpoints of the GPT-NeoX architecture: folders and hub revisions, safetensors alone.
+
+transformers fills in weights that a file lacks with random numbers and says so in a log line; here a
+missing, superfluous or misshapen weight is an error. A pickled ``pytorch_model.bin`` is refused: reading
+one can run code. transformers and torch are imported inside functions, because they take seconds.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from curator.errors import CuratorError
+from curator.storage import fingerprint, load_json
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import GPTNeoXForCausalLM
+
+_STEP_FOLDER = re.compile(r"step[-_]?(\d+)")
+_HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+# Buffers that older transformers stored beside the weights; they are computed from the config.
+_STORED_BUFFERS = re.compile(r"attention\.(bias|masked_bias|rotary_emb\.inv_freq)$")
+
+
+def list_checkpoints(folder: str | Path) -> list[tuple[int, Path]]:
+    """(step, path) of every complete Hugging Face checkpoint in ``folder``, by step.
+
+    Named ``step{N}``, ``step-{N}`` or ``step_{N}``; complete means that config and weights are there.
+
+    Raises:
+        CuratorError: the folder does not exist, or two folders are the same step.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise CuratorError(
+            f"{folder}: no such folder; expected one that holds checkpoints step0, step100 ..."
+        )
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        match = _STEP_FOLDER.fullmatch(path.name)
+        if not match or not _is_model_folder(path):
+            continue
+        step = int(match[1])
+        if step in found:
+            raise CuratorError(f"{folder}: {found[step].name} and {path.name} are both step {step}; keep one")
+        found[step] = path
+    return sorted(found.items())
+
+
+def _is_model_folder(path: Path) -> bool:
+    return (path / "config.json").is_file() and any((path / name).is_file() for name in _WEIGHTS)
+
+
+def tokenizer_file(spec: str | Path) -> Path | None:
+    """``tokenizer.json`` in a model's folder or the one above it; None elsewhere, and for hub ids."""
+    folder = Path(spec).expanduser()
+    if not folder.is_dir():
+        return None
+    candidates = [place / "tokenizer.json" for place in (folder, folder.resolve().parent)]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def load_model(
+    spec: str | Path, dtype: "torch.dtype | None" = None, device: str = "cpu"
+) -> "GPTNeoXForCausalLM":
+    """See `curator.models.load_model`."""
+    import torch
+    from safetensors import SafetensorError
+    from transformers import GPTNeoXForCausalLM
+
+    name, revision = _locate(str(spec))
+    try:
+        with quiet_transformers():
+            model, report = GPTNeoXForCausalLM.from_pretrained(
+                name,
+                revision=revision,
+                local_files_only=revision is None,
+                dtype=dtype or torch.float32,
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise CuratorError(f"{spec}: the model cannot be read: {error}") from error
+    problems = {kind: sorted(map(str, report[f"{kind}_keys"])) for kind in ("missing", "mismatched")}
+    problems["unexpected"] = sorted(k for k in report["unexpected_keys"] if not _STORED_BUFFERS.search(k))
+    if any(problems.values()):
+        raise CuratorError(
+            f"{spec}: the weights do not fit config.json: "
+            + "; ".join(f"{kind} {', '.join(keys)}" for kind, keys in problems.items() if keys)
+            + "; the checkpoint is incomplete or of another model, fetch or convert it again"
+        )
+    model.config.use_cache = False
+    return model.to(device).eval().requires_grad_(False)
+
+
+def _locate(spec: str) -> tuple[str, str | None]:
+    """(folder, None) or (hub id, revision) of a model that can be read, or a clear error."""
+    folder = Path(spec).expanduser()
+    if folder.is_dir():
+        _check_folder(folder)
+        return str(folder), None
+    hub = _HUB_ID.fullmatch(spec)
+    if hub and not folder.parent.is_dir():
+        _check_hub_type(spec, hub["name"], hub["revision"] or "main")
+        return hub["name"], hub["revision"] or "main"
+    place = f"there is no folder {folder}"
+    if folder.parent.is_dir():
+        place += _checkpoints_in(folder.parent)
+    raise CuratorError(f"{spec}: no such model: {place}; give a folder, or a hub id as owner/name@revision")
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise CuratorError(f"{folder}: not a model folder, it has no config.json" + _checkpoints_in(folder))
+    _check_model_type(folder / "config.json")
+    if not _is_model_folder(folder):
+        pickles = sorted(path.name for path in folder.glob("*.bin"))
+        mend = (
+            f"found {', '.join(pickles)}, which can run code when read: save the model again with "
+            "save_pretrained(folder, safe_serialization=True)"
+            if pickles
+            else "copy the weights there"
+        )
+        raise CuratorError(f"{folder}: no {_WEIGHTS[0]}; {mend}")
+
+
+def _check_hub_type(spec: str, name: str, revision: str) -> None:
+    from transformers.utils import cached_file
+
+    try:
+        with quiet_transformers():
+            config = cached_file(name, "config.json", revision=revision)
+    except OSError as error:
+        raise CuratorError(
+            f"{spec}: no folder of that name, and the hub model {name} at revision {revision} cannot be "
+            f"fetched: {str(error).splitlines()[0]}"
+        ) from error
+    _check_model_type(Path(config))
+
+
+def _check_model_type(config: Path) -> None:
+    settings = load_json(config)
+    model_type = settings.get("model_type") if isinstance(settings, dict) else None
+    if model_type != "gpt_neox":
+        raise CuratorError(
+            f"{config}: model_type is {model_type!r}, expected 'gpt_neox' (Pythia and relatives)"
+        )
+
+
+def _checkpoints_in(folder: Path) -> str:
+    steps = [path.name for _, path in list_checkpoints(folder)]
+    shown = ", ".join(steps if len(steps) <= 12 else [*steps[:6], "...", *steps[-6:]])
+    return f" ({folder} holds the checkpoints {shown})" if steps else ""
+
+
+def model_fingerprint(model: "GPTNeoXForCausalLM") -> str:
+    """Content fingerprint of the weights and of what the forward pass does with them (heads, rotary, ...)."""
+    import torch
+
+    architecture = {
+        key: getattr(model.config, key)
+        for key in (
+            "num_attention_heads",
+            "rope_parameters",
+            "use_parallel_residual",
+            "hidden_act",
+            "layer_norm_eps",
+        )
+    }
+    weights = {
+        name: fingerprint(
+            [str(tensor.dtype), list(tensor.shape), tensor.cpu().contiguous().view(torch.uint8).numpy()]
+        )
+        for name, tensor in model.state_dict().items()
+    }
+    return fingerprint({"architecture": architecture, "weights": weights})
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars and log lines from transformers within; what matters is raised as an error."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,87 @@
+"""What makes a plan valid: types, order and ranges of its fields. Imports numpy alone, as plan.py does."""
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from curator.errors import CuratorError
+
+if TYPE_CHECKING:
+    from curator.plan import Plan
+
+CORPUS = 0
+"""The source number of the corpus itself; injected set k has source k >= 1."""
+
+Divisor = Literal["kept", "renormalised"]
+
+ARRAYS = {
+    "slot_start": np.int64,
+    "source": np.int32,
+    "sample_start": np.int64,
+    "weight_slots": np.int64,
+    "weights": np.float32,
+}
+"""A plan's arrays, [n] each, and their types."""
+
+
+def problem_of(plan: "Plan") -> str | None:
+    """What is wrong with the plan's fields, in words; None where nothing is."""
+    for name in ("n_slots", "batch_size"):
+        value = getattr(plan, name)
+        if type(value) is not int or value < 1:
+            return f"{name} is {value!r}, expected a whole number from 1"
+    if plan.n_slots % plan.batch_size:
+        return f"n_slots is {plan.n_slots}, which is not whole steps of batch_size {plan.batch_size}"
+    if plan.divisor not in get_args(Divisor):
+        return f"divisor is {plan.divisor!r}, expected one of {', '.join(get_args(Divisor))}"
+    if type(plan.corpus_fingerprint) is not str:
+        return f"corpus_fingerprint is {plan.corpus_fingerprint!r}, expected text"
+    for source in plan.sources:
+        if type(source) is not dict or set(source) != {"name", "path", "fingerprint"}:
+            return f"source {source!r} should have exactly the keys name, path and fingerprint"
+    return _problem_of_arrays(plan)
+
+
+def _problem_of_arrays(plan: "Plan") -> str | None:
+    for name, dtype in ARRAYS.items():
+        array = getattr(plan, name)
+        if array.dtype != dtype or array.ndim != 1:
+            return f"{name} is {array.ndim}-dimensional {array.dtype}, expected [n] {np.dtype(dtype)}"
+    lengths = {name: len(getattr(plan, name)) for name in ARRAYS}
+    if not lengths["slot_start"] == lengths["source"] == lengths["sample_start"] >= 1:
+        return f"slot_start, source and sample_start should be equally long and not empty, found {lengths}"
+    if lengths["weight_slots"] != lengths["weights"]:
+        return f"weight_slots and weights should be equally long, found {lengths}"
+    if plan.slot_start[0] != 0:
+        return f"slot_start begins with {plan.slot_start[0]}, expected 0"
+    for name in ("slot_start", "weight_slots"):
+        slots = getattr(plan, name)
+        if len(slots) and (slots[0] < 0 or slots[-1] >= plan.n_slots or not (np.diff(slots) > 0).all()):
+            return f"{name} should rise strictly within 0 .. {plan.n_slots - 1}"
+    if plan.source.min() < 0 or plan.source.max() > len(plan.sources):
+        return f"source holds {plan.source.min()} .. {plan.source.max()}, expected 0 .. {len(plan.sources)}"
+    if plan.sample_start.min() < 0:
+        return f"sample_start holds {plan.sample_start.min()}, but samples are counted from 0"
+    if not np.isfinite(plan.weights).all() or np.signbit(plan.weights).any():
+        return "weights should be finite and not negative"
+    return None
+
+
+def index_array(what: str, values: np.ndarray) -> np.ndarray:
+    """``values`` as [n] int64.
+
+    Raises:
+        CuratorError: they are not a list of whole numbers.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1 or (len(array) and array.dtype.kind not in "iu"):
+        raise CuratorError(f"{what} should be a list of whole numbers, found {array.ndim}-d {array.dtype}")
+    if what == "samples" and len(array) and array.min() < 0:
+        raise CuratorError(f"samples are counted from 0, found {array.min()}")
+    return array.astype(np.int64)
+
+
+def some_of(values: np.ndarray, most: int = 5) -> str:
+    """The first few values, for an error message."""
+    shown = ", ".join(str(value) for value in values[:most])
+    return shown + (f" ... ({len(values)} in all)" if len(values) > most else "")

@@ -1,0 +1,118 @@
+"""A ranking on disk: every sample's score for every unit, with what is needed to compute it again.
+
+    manifest.json   what was asked, fingerprints, versions, seeds, sign convention
+    scores.npy      [units, samples]   sum over the unit's blocks; positive = training on it raises the probe
+    blocks.npy      [blocks, samples]  the same per block
+    losses.npy      [samples]          loss summed over the sample's tokens, in nats
+    queries/        P per block, and factors/ the curvature they were made with
+
+Column c is sample index ``first_sample + c``. All samples are kept, never only the top.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curator.errors import CuratorError, UsageError
+from curator.storage import load_array, load_json
+
+FORMAT = "curator-ranking-1"
+SIGN = "positive = training on the sample raises the probe: -<gradient of the sample's summed loss, H^-1 probe gradient>"
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """An opened, complete ranking; arrays are memory-mapped.
+
+    Attributes:
+        scores: [units, samples]; blocks: [blocks, samples]; losses: [samples] in nats.
+        units: the units' names; block_names: ``unit/block`` per row of ``blocks``.
+        first_sample: sample index of column 0.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    scores: np.ndarray
+    blocks: np.ndarray
+    losses: np.ndarray
+    units: list[str]
+    block_names: list[str]
+    first_sample: int
+
+    @staticmethod
+    def open(path: Path) -> "Ranking":
+        """Open a ranking folder.
+
+        Raises:
+            CuratorError: not a ranking, unfinished, or its arrays do not fit its manifest.
+        """
+        path = Path(path)
+        if not (path / "manifest.json").is_file():
+            raise CuratorError(f"{path}: not a ranking (no manifest.json); make one with `curator rank --out {path}`")
+        manifest = load_json(path / "manifest.json")
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+            found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+            raise CuratorError(f"{path}/manifest.json: format is {found!r}, expected {FORMAT!r}")
+        if manifest["status"] != "complete":
+            raise CuratorError(
+                f"{path}: the ranking is unfinished; run the same `curator rank` command again to resume it"
+            )
+        first, last = manifest["samples"]
+        arrays = {name: load_array(path / f"{name}.npy") for name in ("scores", "blocks", "losses")}
+        expected = {
+            "scores": (len(manifest["units"]), last - first),
+            "blocks": (len(manifest["blocks"]), last - first),
+            "losses": (last - first,),
+        }
+        for name, shape in expected.items():
+            if arrays[name].shape != shape:
+                raise CuratorError(f"{path}/{name}.npy: shape {arrays[name].shape}, the manifest says {shape}")
+        return Ranking(
+            path=path,
+            manifest=manifest,
+            scores=arrays["scores"],
+            blocks=arrays["blocks"],
+            losses=arrays["losses"],
+            units=list(manifest["units"]),
+            block_names=list(manifest["blocks"]),
+            first_sample=first,
+        )
+
+    def __len__(self) -> int:
+        return len(self.losses)
+
+    @property
+    def samples(self) -> np.ndarray:
+        """Sample index of every column."""
+        return np.arange(self.first_sample, self.first_sample + len(self))
+
+    @property
+    def corpus_fingerprint(self) -> str:
+        return str(self.manifest["fingerprints"]["corpus"])
+
+    def unit_index(self, unit: str | None) -> int:
+        """Row of ``unit``; the only one when None.
+
+        Raises:
+            UsageError: not in this ranking, or ambiguous; lists its units.
+        """
+        if unit is None and len(self.units) == 1:
+            return 0
+        if unit not in self.units:
+            asked = f"no unit '{unit}'" if unit else "say which unit"
+            raise UsageError(f"{self.path}: {asked}; this ranking has: {', '.join(self.units)}")
+        return self.units.index(unit)
+
+    def unit_scores(self, unit: str | None = None) -> np.ndarray:
+        """[samples] scores of one unit."""
+        return self.scores[self.unit_index(unit)]
+
+    def check_corpus(self, fingerprint: str, path: Path) -> None:
+        """Refuse another corpus than the one that was ranked."""
+        if fingerprint != self.corpus_fingerprint:
+            raise CuratorError(
+                f"{self.path} ranks the corpus with fingerprint {self.corpus_fingerprint} "
+                f"({self.manifest['request']['corpus']}), but {path} has {fingerprint}: give the same corpus"
+            )

@@ -1,0 +1,113 @@
+"""What a training run is: architecture and recipe. Two runs with equal configs, corpora and plans are equal."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from curator.errors import CuratorError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """A GPT-NeoX-architecture model and Pythia's recipe for it."""
+
+    n_layers: int
+    """Number of transformer layers."""
+    d_model: int
+    """Width of the residual stream."""
+    n_heads: int
+    """Attention heads per layer; each has d_model / n_heads dimensions."""
+    d_mlp: int
+    """Neurons per layer."""
+    vocab_size: int
+    """Number of token ids."""
+    seq_length: int
+    """Tokens that are predicted per sample; a corpus row holds one more."""
+    rotary_pct: float = 0.25
+    """Share of each head's dimensions that rotate with the position."""
+    rotary_base: float = 10000.0
+    """Base of the rotation wavelengths."""
+    steps: int
+    """Optimizer steps of the whole schedule, wherever a run stops."""
+    batch_size: int
+    """Samples per step (global batch)."""
+    learning_rate: float = 1e-3
+    """Peak, reached at the end of the warm-up."""
+    min_learning_rate_ratio: float = 0.1
+    """Learning rate of the last step, as a share of the peak."""
+    warmup_steps: int
+    """Steps in which the learning rate rises linearly to its peak."""
+    adam_betas: tuple[float, float] = (0.9, 0.95)
+    """Decay of Adam's first and second moment."""
+    adam_eps: float = 1e-8
+    """Adam's smallest denominator."""
+    weight_decay: float = 0.1
+    """Decoupled weight decay of matrices and embeddings; biases and layer norms have none."""
+    gradient_clip: float = 1.0
+    """Largest global norm of the gradient; 0 leaves it as it is."""
+    seed: int = 1234
+    """Of the initial weights, the only thing that is drawn."""
+    micro_batch_size: int | None = None
+    """Samples per forward pass, to fit the memory; None takes the whole batch. It changes only rounding."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_layers", "d_model", "n_heads", "d_mlp", "vocab_size", "seq_length", "steps", "batch_size"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        self._require("n_heads", self.d_model % self.n_heads == 0, f"a divisor of d_model ({self.d_model})")
+        d_head = self.d_model // self.n_heads
+        rotary = int(d_head * self.rotary_pct)
+        self._require(
+            "rotary_pct",
+            0 < self.rotary_pct <= 1 and rotary >= 2 and rotary % 2 == 0,
+            f"a share in (0, 1] that turns an even number of a head's {d_head} dimensions",
+        )
+        self._require("rotary_base", self.rotary_base > 1, "above 1")
+        self._require("learning_rate", 0 < self.learning_rate < math.inf, "above 0")
+        self._require("min_learning_rate_ratio", 0 <= self.min_learning_rate_ratio <= 1, "in 0 .. 1")
+        self._require("warmup_steps", 0 <= self.warmup_steps <= self.steps, f"in 0 .. steps ({self.steps})")
+        self._require("adam_betas", all(0 <= beta < 1 for beta in self.adam_betas), "two numbers in [0, 1)")
+        self._require("adam_eps", 0 < self.adam_eps < math.inf, "above 0")
+        self._require("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0")
+        self._require("gradient_clip", 0 <= self.gradient_clip < math.inf, "at least 0")
+        self._require("seed", 0 <= self.seed < 2**63, "in 0 .. 2**63 - 1")
+        micro = self.micro_batch_size
+        self._require(
+            "micro_batch_size", micro is None or 1 <= micro <= self.batch_size, "None or in 1 .. batch_size"
+        )
+
+    def _require(self, name: str, holds: bool, says: str) -> None:
+        if not holds:
+            raise CuratorError(f"{name} is {getattr(self, name)!r}; expected {says}")
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of update ``step``, counted from 0.
+
+        Linear warm-up, then half a cosine that reaches ``min_learning_rate_ratio`` at the last update.
+        The first update has learning_rate / warmup_steps, as in current GPT-NeoX; v1.0 began with a wasted
+        step of 0. GPT-NeoX's own cosine ends at 0 and is cut off at the minimum; this one arrives there.
+        """
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        done = (step + 1 - self.warmup_steps) / max(self.steps - self.warmup_steps, 1)
+        lowest = self.learning_rate * self.min_learning_rate_ratio
+        return lowest + (self.learning_rate - lowest) * 0.5 * (1 + math.cos(math.pi * done))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> "TrainingConfig":
+        """The inverse of `to_dict`.
+
+        Raises:
+            CuratorError: a key is unknown or missing, or a value is out of range.
+        """
+        known = {field.name for field in fields(TrainingConfig)}
+        if unknown := sorted(set(values) - known):
+            raise CuratorError(f"unknown training settings {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        try:
+            return TrainingConfig(**{**values, "adam_betas": tuple(values.get("adam_betas", (0.9, 0.95)))})
+        except TypeError as error:
+            raise CuratorError(f"the training settings are not complete: {error}") from error

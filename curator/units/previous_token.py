@@ -1,0 +1,47 @@
+"""Previous-token heads: attend to the token one position back.
+
+Metric and probe: attention mass on the previous token over random sequences (eq. 15; the probe sums over
+positions). Subspace: QK of the head alone (eq. 16), since the pattern depends on nothing else.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from curator.units.attention import HeadUnit, attention_patterns, head_blocks
+from curator.units.base import Block
+from curator.units.sequences import ProbeSettings, Sequences, draw_random
+
+
+def _previous_token_mass(patterns: Tensor, lengths: Tensor) -> Tensor:
+    """Σ over positions 1 ≤ t < length of attention[t, t - 1]: [n, n_heads]."""
+    mass = patterns.diagonal(offset=-1, dim1=2, dim2=3)  # [n, n_heads, T - 1]
+    counted = torch.arange(1, mass.shape[-1] + 1, device=mass.device) < lengths[:, None]
+    return (mass * counted[:, None]).sum(-1)
+
+
+@dataclass(frozen=True)
+class PreviousTokenHead(HeadUnit):
+    """A previous-token head, ``previous-token:LAYER.HEAD`` (0-based)."""
+
+    kind: ClassVar[str] = "previous-token"
+
+    @classmethod
+    def pattern_scores(cls, patterns: Tensor, sequences: Sequences) -> Tensor:
+        # Of a repeated sequence only the first copy is a random sequence; causal attention in it is
+        # the same as if it stood alone.
+        lengths = sequences.lengths if sequences.period is None else sequences.period
+        return (_previous_token_mass(patterns, lengths) / (lengths - 1)[:, None]).mean(0)
+
+    def subspace(self, model: PreTrainedModel) -> list[Block]:
+        return [head_blocks(model, self.layer, self.head)["qk"]]
+
+    def probe(self, model: PreTrainedModel, sequences: Sequences) -> Tensor:
+        patterns = attention_patterns(model, sequences)[self.layer]
+        return _previous_token_mass(patterns, sequences.lengths)[:, self.head].mean()
+
+    def sequences(self, settings: ProbeSettings, vocab_size: int, max_length: int) -> Sequences:
+        return draw_random(settings, vocab_size, max_length)

@@ -1,0 +1,77 @@
+"""From ``kind:address`` to units; a user's own kinds join with `register` or ``--unit-module FILE.py``."""
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from curator.errors import UsageError
+from curator.units.base import Unit
+from curator.units.induction import InductionHead
+from curator.units.previous_token import PreviousTokenHead
+
+_kinds: dict[str, type[Unit]] = {}
+
+
+def register(unit_class: type[Unit]) -> type[Unit]:
+    """Make ``unit_class.kind`` known; usable as a class decorator.
+
+    Raises:
+        UsageError: the kind is missing or taken by another class.
+    """
+    kind = getattr(unit_class, "kind", "")
+    if not kind or ":" in kind:
+        raise UsageError(f"unit class {unit_class.__name__} needs a non-empty 'kind' without a colon")
+    taken = _kinds.get(kind)
+    if taken is not None and (taken.__module__, taken.__qualname__) != (
+        unit_class.__module__,
+        unit_class.__qualname__,
+    ):
+        raise UsageError(f"unit kind '{kind}' is taken by {taken.__module__}.{taken.__qualname__}")
+    _kinds[kind] = unit_class
+    return unit_class
+
+
+register(InductionHead)
+register(PreviousTokenHead)
+
+
+def kinds() -> dict[str, type[Unit]]:
+    """Every known kind of unit."""
+    return dict(_kinds)
+
+
+def load_unit_module(path: Path) -> None:
+    """Import a user's Python file, which registers its own kinds of unit."""
+    if not path.is_file():
+        raise UsageError(f"{path}: no such unit module; give a Python file that calls curator.units.register")
+    name = f"curator_user_units_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
+def parse_units(specs: Sequence[str], model: PreTrainedModel) -> list[Unit]:
+    """The units that ``specs`` name, in order, each once.
+
+    Raises:
+        UsageError: an unknown kind, or an address that the model does not have; lists what exists.
+    """
+    if not specs:
+        raise UsageError(f"no unit given; a unit is KIND:ADDRESS with a kind of: {', '.join(sorted(_kinds))}")
+    units: dict[str, Unit] = {}
+    for spec in specs:
+        kind, colon, address = spec.partition(":")
+        if not colon or kind not in _kinds:
+            raise UsageError(
+                f"unknown unit '{spec}'; a unit is KIND:ADDRESS, for example induction:1.2 or 'induction:*', "
+                f"with a kind of: {', '.join(sorted(_kinds))}"
+            )
+        for unit in _kinds[kind].parse(address, model):
+            units[unit.name] = unit
+    return list(units.values())

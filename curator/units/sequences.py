@@ -1,0 +1,116 @@
+"""Synthetic token sequences for metrics and probes, drawn from an explicit seed (paper, appendix C)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from curator.errors import CuratorError, UsageError
+from curator.storage import load_array
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeSettings:
+    """How probe sequences are drawn.
+
+    Attributes:
+        sequences: how many.
+        min_length, max_length: the length L is uniform in [min_length, max_length] tokens; a repeated
+            sequence has 2 L.
+        seed: of the draw. Probes of other seeds give other rankings: report the variation.
+    """
+
+    sequences: int = 100
+    min_length: int = 8
+    max_length: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.sequences < 1:
+            raise UsageError(f"probe sequences must be at least 1, not {self.sequences}")
+        if not 2 <= self.min_length <= self.max_length:
+            raise UsageError(
+                f"probe lengths must satisfy 2 <= min_length <= max_length, not {self.min_length}, {self.max_length}"
+            )
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Token sequences, padded on the right (harmless under causal attention).
+
+    Attributes:
+        tokens: [n, longest] int64.
+        lengths: [n] int64, tokens of each sequence before the padding.
+        period: [n] int64, distance between the copies where a sequence was drawn as two copies, else None.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    period: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> "Sequences":
+        period = None if self.period is None else self.period.to(device)
+        return Sequences(self.tokens.to(device), self.lengths.to(device), period)
+
+    def valid(self) -> Tensor:
+        """[n, longest] True where a token is not padding."""
+        return torch.arange(self.tokens.shape[1], device=self.tokens.device) < self.lengths[:, None]
+
+
+def draw_repeated(settings: ProbeSettings, vocab_size: int, max_length: int) -> Sequences:
+    """L distinct random tokens followed by the same L tokens (paper, appendix C, R = 2).
+
+    L is uniform in [min_length, max_length], cut so that 2 L fits the model's ``max_length`` positions.
+    """
+    return _draw(settings, vocab_size, min(settings.max_length, max_length // 2), copies=2)
+
+
+def draw_random(settings: ProbeSettings, vocab_size: int, max_length: int) -> Sequences:
+    """Distinct random tokens, nothing repeated; as long as a repeated sequence would be: 2 L."""
+    doubled = ProbeSettings(
+        sequences=settings.sequences,
+        min_length=2 * settings.min_length,
+        max_length=2 * settings.max_length,
+        seed=settings.seed,
+    )
+    return _draw(doubled, vocab_size, min(2 * settings.max_length, max_length), copies=1)
+
+
+def _draw(settings: ProbeSettings, vocab_size: int, longest: int, copies: int) -> Sequences:
+    shortest = min(settings.min_length, longest)
+    if longest < 2 or longest > vocab_size:
+        raise UsageError(
+            f"cannot draw sequences of up to {longest} distinct tokens for a vocabulary of {vocab_size} "
+            "and this model's positions"
+        )
+    random = np.random.default_rng([settings.seed, copies])
+    lengths = random.integers(shortest, longest + 1, size=settings.sequences)
+    tokens = np.zeros((settings.sequences, copies * longest), np.int64)
+    for row, length in zip(tokens, lengths, strict=True):
+        row[: copies * length] = np.tile(random.choice(vocab_size, size=length, replace=False), copies)
+    period = torch.from_numpy(lengths.astype(np.int64)) if copies == 2 else None
+    return Sequences(torch.from_numpy(tokens), torch.from_numpy(copies * lengths.astype(np.int64)), period)
+
+
+def load_sequences(path: Path, vocab_size: int) -> Sequences:
+    """Given probe tokens: a [n, length] integer ``.npy``.
+
+    Raises:
+        CuratorError: not such an array, or a token id outside the vocabulary (names the row and column).
+    """
+    array = load_array(path, mmap=False)
+    if array.ndim != 2 or array.dtype.kind not in "iu" or 0 in array.shape or array.shape[1] < 2:
+        raise CuratorError(
+            f"{path}: probe tokens must be a [sequences, length >= 2] integer array, not {array.dtype} {array.shape}"
+        )
+    bad = np.argwhere((array < 0) | (array.astype(np.int64) >= vocab_size))
+    if len(bad):
+        row, column = bad[0]
+        raise CuratorError(
+            f"{path}: token id {array[row, column]} at row {row}, column {column} is outside the "
+            f"vocabulary of {vocab_size}"
+        )
+    tokens = torch.from_numpy(array.astype(np.int64))
+    return Sequences(tokens, torch.full((len(tokens),), tokens.shape[1]))
