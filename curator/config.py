@@ -76,8 +76,8 @@ class Rank:
     """At most so many of the samples, spread evenly, fit the factors."""
     factor_seed: Seed = 0
     """Of the drawn labels."""
-    damping: Literal["mean", "absolute", "max"] = "mean"
-    """What ``alpha`` multiplies: the eigenvalues' mean, nothing (1), or their maximum."""
+    damping: Literal["mean", "absolute", "max", "identity"] = "mean"
+    """What ``alpha`` multiplies: the eigenvalues' mean, nothing (1), or their maximum; ``identity``: no curvature."""
     alpha: NotNegative = 0.1
     """Damping strength."""
     floor: NotNegative = 1e-5
@@ -100,7 +100,7 @@ class Mask:
     """Rankings to choose from."""
     units: tuple[str, ...] = ()
     """Units of the rankings whose scores count; empty means all of them."""
-    select: Literal["top", "bottom", "random", "loss-matched"] = "top"
+    select: Literal["top", "bottom", "random", "loss-matched", "random-in-category"] = "top"
     """Highest scores, lowest scores, or a control: uniform, or with the losses of the top samples."""
     count: Count | None = None
     """How many samples (or give ``percent``)."""

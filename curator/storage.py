@@ -20,7 +20,7 @@ import numpy as np
 from curator.errors import CuratorError
 
 
-def _write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -40,12 +40,12 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 def save_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON with a final newline."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    _write_atomically(path, lambda file: file.write(text.encode()) and None)
+    save_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def save_text(path: Path, text: str) -> None:
-    _write_atomically(path, lambda file: file.write(text.encode()) and None)
+    """Write ``text`` as UTF-8."""
+    _write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def load_array(path: Path, mmap: bool = True) -> np.ndarray:

@@ -16,7 +16,7 @@ from curator.storage import fingerprint
 
 WHOLE_FINGERPRINT_TOKENS = 1 << 24
 """Up to this many tokens, the fingerprint covers every one of them."""
-SAMPLED_BLOCKS, BLOCK_ROWS = 256, 16
+SAMPLED_BLOCKS, BLOCK_ROWS = 256, 4
 """Beyond it, this many evenly spaced blocks of this many rows, the first and the last rows among them."""
 
 

@@ -45,8 +45,8 @@ def check_tokens(corpus: Corpus, vocab_size: int, first: int = 0, last: int | No
                 raise CuratorError(
                     f"{corpus.file_of(start + row)}: sample {start + row}, column {column}: token id "
                     f"{rows[row, column]} is outside the vocabulary of {vocab_size} "
-                    f"(ids 0 to {vocab_size - 1}); is the model's vocab_size that of the tokenizer which wrote "
-                    "this corpus?"
+                    f"(ids 0 to {vocab_size - 1}); is the model's vocab_size that of the "
+                    "tokenizer which wrote this corpus?"
                 )
             advance(len(rows))
 

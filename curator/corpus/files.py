@@ -8,6 +8,9 @@ import numpy as np
 
 from curator.errors import CuratorError
 
+CHUNK = 1 << 22
+"""Values compared at a time."""
+
 
 def missing(path: Path, expected: str) -> CuratorError:
     """The error for a file that is not there: what it should be, and the near names where it should lie."""
@@ -51,9 +54,8 @@ def check_not_empty(path: Path, n_rows: int, row_width: int) -> None:
 
 def first_difference(values: np.ndarray, start: int, step: int) -> int | None:
     """The first ``i`` with ``values[i] != start + i * step``, read in chunks of a memory map; else None."""
-    chunk = 1 << 22
-    for first in range(0, len(values), chunk):
-        part = values[first : first + chunk]
+    for first in range(0, len(values), CHUNK):
+        part = values[first : first + CHUNK]
         expected: int | np.ndarray = start
         if step:
             expected = np.arange(first, first + len(part), dtype=np.int64) * step + start

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from curator.errors import CuratorError
 from curator.storage import fingerprint, load_json
@@ -72,11 +72,12 @@ def load_model(
     from transformers import GPTNeoXForCausalLM
 
     name, revision = _locate(str(spec))
+    from_pretrained: Any = GPTNeoXForCausalLM.from_pretrained
     try:
         with quiet_transformers():
-            model, report = GPTNeoXForCausalLM.from_pretrained(
+            model, report = from_pretrained(
                 name,
-                revision=revision,
+                revision=revision or "main",
                 local_files_only=revision is None,
                 dtype=dtype or torch.float32,
                 attn_implementation="sdpa",
@@ -94,7 +95,8 @@ def load_model(
             + "; the checkpoint is incomplete or of another model, fetch or convert it again"
         )
     model.config.use_cache = False
-    return model.to(device).eval().requires_grad_(False)
+    ready: GPTNeoXForCausalLM = model.to(device).eval().requires_grad_(False)
+    return ready
 
 
 def _locate(spec: str) -> tuple[str, str | None]:
@@ -134,6 +136,7 @@ def _check_hub_type(spec: str, name: str, revision: str) -> None:
     try:
         with quiet_transformers():
             config = cached_file(name, "config.json", revision=revision)
+            assert config is not None  # it raises where there is none
     except OSError as error:
         raise CuratorError(
             f"{spec}: no folder of that name, and the hub model {name} at revision {revision} cannot be "

@@ -1,8 +1,7 @@
-"""What a training run is: architecture and recipe. Two runs with equal configs, corpora and plans are equal."""
+"""What a training run is: architecture and recipe. Equal configs, corpora and plans make equal runs."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from curator.errors import CuratorError
@@ -52,7 +51,16 @@ class TrainingConfig:
     """Samples per forward pass, to fit the memory; None takes the whole batch. It changes only rounding."""
 
     def __post_init__(self) -> None:
-        for name in ("n_layers", "d_model", "n_heads", "d_mlp", "vocab_size", "seq_length", "steps", "batch_size"):
+        for name in (
+            "n_layers",
+            "d_model",
+            "n_heads",
+            "d_mlp",
+            "vocab_size",
+            "seq_length",
+            "steps",
+            "batch_size",
+        ):
             self._require(name, getattr(self, name) >= 1, "at least 1")
         self._require("n_heads", self.d_model % self.n_heads == 0, f"a divisor of d_model ({self.d_model})")
         d_head = self.d_model // self.n_heads
@@ -94,20 +102,6 @@ class TrainingConfig:
         return lowest + (self.learning_rate - lowest) * 0.5 * (1 + math.cos(math.pi * done))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> "TrainingConfig":
-        """The inverse of `to_dict`.
-
-        Raises:
-            CuratorError: a key is unknown or missing, or a value is out of range.
-        """
-        known = {field.name for field in fields(TrainingConfig)}
-        if unknown := sorted(set(values) - known):
-            raise CuratorError(f"unknown training settings {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-        try:
-            return TrainingConfig(**{**values, "adam_betas": tuple(values.get("adam_betas", (0.9, 0.95)))})
-        except TypeError as error:
-            raise CuratorError(f"the training settings are not complete: {error}") from error
+        """The settings as plain JSON values."""
+        values = {field.name: getattr(self, field.name) for field in fields(TrainingConfig)}
+        return {**values, "adam_betas": list(self.adam_betas)}

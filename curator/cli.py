@@ -1,0 +1,437 @@
+"""The command line: one thin function per command; the work is done in the rooms they call.
+
+Heavy imports stay inside the functions, so that ``curator --help`` is instant.
+Exit codes: 0 done, 1 failed, 2 usage.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from curator import cli_options as options
+from curator.errors import CuratorError, UsageError
+from curator.progress import console
+
+app = typer.Typer(
+    name="curator",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Find the training samples that make a unit of a GPT-NeoX model, and train without or with more of them.\n\n"
+    "Usual order: [bold]scan[/] checkpoints for units and their formation window, [bold]rank[/] the window's "
+    "samples by influence, [bold]show[/] them, [bold]mask[/] some, [bold]train[/] again. "
+    "[bold]curator demo[/] does all of it on this machine.",
+)
+corpus_app = typer.Typer(no_args_is_help=True, help="Look at training data, or build the embedded corpus.")
+app.add_typer(corpus_app, name="corpus")
+
+
+def main() -> None:
+    """Entry point: errors a user can mend are printed without a traceback."""
+    try:
+        app()
+    except CuratorError as error:
+        console.print("error:", style="bold red", end=" ")
+        console.print(str(error), markup=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command resumes where it stopped")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from curator import __version__
+
+        print(f"curator {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _experiment(path: Path | None, **flags: Any) -> Any:
+    from curator.config import Experiment, load_experiment, merge
+
+    return merge(load_experiment(path) if path else Experiment(), **flags)
+
+
+@corpus_app.command("info", epilog="Example: curator corpus info data/pythia/document")
+def corpus_info(
+    path: Annotated[Path, typer.Argument(help="A corpus in any known format.", show_default=False)],
+    vocab_size: Annotated[
+        int | None, typer.Option(help="Also read every token and check it against this vocabulary.")
+    ] = None,
+    seq_length: Annotated[
+        int | None, typer.Option(help="Also check that rows hold seq_length + 1 tokens.")
+    ] = None,
+) -> None:
+    """Say what a corpus is: format, samples, row width, fingerprint; check it."""
+    from curator.corpus import check_row_width, check_tokens, open_corpus
+    from curator.tables import print_fields
+
+    corpus = open_corpus(path)
+    if seq_length is not None:
+        check_row_width(corpus, seq_length)
+    if vocab_size is not None:
+        check_tokens(corpus, vocab_size, 0, len(corpus))
+    print_fields(corpus.describe())
+
+
+@corpus_app.command(
+    "build", epilog="Example: curator corpus build --out corpus --samples 32000 --drill-fraction 0.5"
+)
+def corpus_build(
+    out: Annotated[Path, typer.Option(help="Folder for the corpus.", show_default=False)],
+    samples: Annotated[int, typer.Option(help="Rows.")] = 32000,
+    seq_length: Annotated[int, typer.Option(help="Tokens per row, less the last label.")] = 32,
+    vocab_size: Annotated[int, typer.Option(help="Of the byte-level BPE trained on the spot.")] = 512,
+    drill_fraction: Annotated[
+        float,
+        typer.Option(help="Share of rows that repeat a few of their own tokens; 0 is natural text only."),
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(help="Of the order and the drill rows.")] = 0,
+) -> None:
+    """Build the embedded corpus from this Python's standard library."""
+    from curator.corpus import EmbeddedSettings, build_embedded
+    from curator.tables import print_fields
+
+    settings = EmbeddedSettings(
+        n_samples=samples,
+        seq_length=seq_length,
+        vocab_size=vocab_size,
+        drill_fraction=drill_fraction,
+        seed=seed,
+    )
+    print_fields(build_embedded(out, settings).describe())
+
+
+@app.command(epilog="Example: curator scan --checkpoints runs/baseline --out scan")
+def scan(
+    experiment: options.Experiment = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder of step{N} checkpoints.", show_default=False)
+    ] = None,
+    out: options.Out = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help="Kind of unit to measure; repeatable. [default: all]", show_default=False),
+    ] = None,
+    steps: Annotated[
+        str | None, typer.Option(help="Only checkpoints of steps FIRST:LAST.", show_default=False)
+    ] = None,
+    sequences: Annotated[
+        int | None, typer.Option(help="Sequences per metric. [default: 100]", show_default=False)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the drawn sequences. [default: 0]", show_default=False)
+    ] = None,
+    device: options.Device = None,
+) -> None:
+    """Measure every head at every checkpoint; find the best units and when they form."""
+    from curator.commands import run_scan
+
+    settings = _experiment(experiment, checkpoints=checkpoints, device=device)
+    flags = {"out": out, "kinds": kind, "steps": options.span(steps, "--steps"), "sequences": sequences}
+    run_scan(settings, flags, seed)
+
+
+@app.command(
+    epilog="Example: curator rank --model runs/baseline/step450 --corpus corpus --unit induction:1.0 "
+    "--samples 4800:19840 --out ranking"
+)
+def rank(
+    experiment: options.Experiment = None,
+    model: options.Model = None,
+    corpus: options.Corpus = None,
+    unit: options.Units = None,
+    out: options.Out = None,
+    samples: Annotated[
+        str | None,
+        typer.Option(
+            help="Score samples FIRST:LAST (LAST not included). [default: the window, or all]",
+            show_default=False,
+        ),
+    ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(help="Score the samples of steps FIRST:LAST; needs --batch-size.", show_default=False),
+    ] = None,
+    batch_size: options.BatchSize = None,
+    fisher: Annotated[
+        str | None,
+        typer.Option(
+            help="Labels of the curvature: sampled (from the model) or empirical (the data's). [default: sampled]",
+            show_default=False,
+        ),
+    ] = None,
+    factor_samples: Annotated[
+        int | None,
+        typer.Option(
+            help="Fit the curvature on at most so many samples. [default: 100000]", show_default=False
+        ),
+    ] = None,
+    factor_seed: Annotated[
+        int | None, typer.Option(help="Of their draw and of sampled labels. [default: 0]", show_default=False)
+    ] = None,
+    damping: Annotated[
+        str | None,
+        typer.Option(
+            help="mean: λ + α·mean λ; max: λ + α·max λ; absolute: λ + α; identity: no curvature. [default: mean]",
+            show_default=False,
+        ),
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="Damping strength α. [default: 0.1]", show_default=False)
+    ] = None,
+    floor: Annotated[
+        float | None, typer.Option(help="Smallest damped eigenvalue. [default: 1e-5]", show_default=False)
+    ] = None,
+    probe_tokens: Annotated[
+        Path | None,
+        typer.Option(
+            help="[n, length] .npy of token ids for the probe, instead of drawn ones.", show_default=False
+        ),
+    ] = None,
+    probe_sequences: Annotated[
+        int | None, typer.Option(help="How many probe sequences to draw. [default: 100]", show_default=False)
+    ] = None,
+    probe_lengths: Annotated[
+        str | None,
+        typer.Option(
+            help="Their length L, MIN:MAX; repeated sequences have 2 L. [default: 8:20]", show_default=False
+        ),
+    ] = None,
+    probe_seed: Annotated[
+        int | None, typer.Option(help="Of that draw. [default: 0]", show_default=False)
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="float32, bfloat16 or float64 (reference mode). [default: float32]", show_default=False
+        ),
+    ] = None,
+    micro_batch: Annotated[
+        int | None,
+        typer.Option(help="Samples per pass through the model. [default: what fits]", show_default=False),
+    ] = None,
+    shard_size: Annotated[
+        int | None, typer.Option(help="Samples per resumable shard. [default: about 512]", show_default=False)
+    ] = None,
+    worker: Annotated[
+        str, typer.Option(help="R/W: share the work among W processes; start one for each R.")
+    ] = "0/1",
+    unit_module: options.UnitModules = None,
+    device: options.Device = None,
+) -> None:
+    """Score every sample by its EK-FAC influence on one or more units.
+
+    Positive = training on the sample raises the unit's probe. A killed run goes on with the same command.
+    """
+    from curator.commands import run_rank
+
+    settings = _experiment(
+        experiment,
+        model=model,
+        corpus=corpus,
+        units=unit,
+        unit_modules=unit_module,
+        window=options.span(window, "--window"),
+        batch_size=batch_size,
+        dtype=dtype,
+        device=device,
+    )
+    lengths = options.span(probe_lengths, "--probe-lengths") or (None, None)
+    probe = {
+        "sequences": probe_sequences,
+        "min_length": lengths[0],
+        "max_length": lengths[1],
+        "seed": probe_seed,
+        "tokens": probe_tokens,
+    }
+    flags = {
+        "out": out,
+        "fisher": fisher,
+        "factor_samples": factor_samples,
+        "factor_seed": factor_seed,
+        "damping": damping,
+        "alpha": alpha,
+        "floor": floor,
+        "micro_batch": micro_batch,
+        "shard_size": shard_size,
+        "samples": options.span(samples, "--samples"),
+    }
+    run_rank(settings, probe, flags, options.worker(worker))
+
+
+@app.command(epilog="Example: curator show ranking --top 5")
+def show(
+    ranking: Annotated[Path, typer.Argument(help="Folder of a ranking.", show_default=False)],
+    unit: Annotated[
+        str | None, typer.Option(help="Unit of the ranking. [default: its only one]", show_default=False)
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(help="Show the N highest scores. [default: 5]", show_default=False)
+    ] = None,
+    bottom: Annotated[int | None, typer.Option(help="Show the N lowest scores.", show_default=False)] = None,
+    random: Annotated[
+        int | None, typer.Option(help="Show N samples drawn at random.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of that draw.")] = 0,
+    corpus: options.Corpus = None,
+    tokenizer: options.Tokenizer = None,
+    batch_size: options.BatchSize = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write them to this Markdown file.", show_default=False)
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Also write them to this JSON file.", show_default=False)
+    ] = None,
+) -> None:
+    """Show samples of a ranking as text, repeated spans highlighted, with score, loss and provenance."""
+    from curator.commands import run_show
+
+    counts = {"top": top, "bottom": bottom, "random": random}
+    run_show(ranking, unit, counts, seed, corpus, tokenizer, batch_size, markdown, json)
+
+
+@app.command(
+    epilog="Example: curator mask --ranking ranking --unit induction:1.0 --select top --percent 10 --batch-size 32 --out plan-top"
+)
+def mask(
+    experiment: options.Experiment = None,
+    ranking: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Ranking to choose from; repeatable, their ranks are averaged.", show_default=False
+        ),
+    ] = None,
+    unit: options.Units = None,
+    select: Annotated[
+        str | None,
+        typer.Option(
+            help="top, bottom, or a control: random, loss-matched, random-in-category. [default: top]",
+            show_default=False,
+        ),
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="How many samples.", show_default=False)] = None,
+    percent: Annotated[
+        float | None, typer.Option(help="Or which share of the ranked samples.", show_default=False)
+    ] = None,
+    steps: Annotated[
+        str | None, typer.Option(help="Only samples of training steps FIRST:LAST.", show_default=False)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of random choices. [default: 0]", show_default=False)
+    ] = None,
+    divisor: Annotated[
+        str | None,
+        typer.Option(
+            help="kept: the batch's loss is still divided by all its samples; renormalised: by those left. [default: kept]",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: options.BatchSize = None,
+    corpus: options.Corpus = None,
+    out: options.Out = None,
+) -> None:
+    """Choose samples from rankings and write the plan that masks them in training."""
+    from curator.commands import run_mask
+
+    settings = _experiment(experiment, batch_size=batch_size, corpus=corpus)
+    flags = {
+        "out": out,
+        "ranking": ranking,
+        "units": unit,
+        "select": select,
+        "count": count,
+        "percent": percent,
+        "steps": options.span(steps, "--steps"),
+        "seed": seed,
+        "divisor": divisor,
+    }
+    run_mask(settings, flags)
+
+
+@app.command(
+    epilog="Example: curator train -e configs/tiny.yml --corpus corpus --plan plan-top --start-from runs/baseline/step150 --out runs/masked"
+)
+def train(
+    experiment: options.Experiment = None,
+    corpus: options.Corpus = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="Folder of the plan to follow.", show_default=False)
+    ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint to continue from, for example the window's start.", show_default=False),
+    ] = None,
+    checkpoint_steps: Annotated[
+        str | None, typer.Option(help="Steps to save, for example 0,100,200:400:50.", show_default=False)
+    ] = None,
+    stop_step: Annotated[
+        int | None,
+        typer.Option(help="Stop after this step; the schedule still spans all steps.", show_default=False),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the initial weights.", show_default=False)] = None,
+    out: options.Out = None,
+    device: options.Device = None,
+) -> None:
+    """Train a small GPT-NeoX model on one machine, following a plan. A killed run resumes bit-identically."""
+    from curator.commands import run_train
+
+    settings = _experiment(experiment, corpus=corpus, device=device)
+    flags = {
+        "plan": plan,
+        "start_from": start_from,
+        "checkpoint_steps": options.step_list(checkpoint_steps, "--checkpoint-steps"),
+        "stop_step": stop_step,
+        "seed": seed,
+        "out": out,
+    }
+    run_train(settings, flags)
+
+
+@app.command(epilog="Example: curator demo --out demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Of corpus order, initial weights and controls.")] = 0,
+    drill_fraction: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of drill rows in the embedded corpus. [default: 0.5, quick: 0.7]", show_default=False
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The smoke size: 450 steps, more drill rows.")
+    ] = False,
+) -> None:
+    """Run the whole loop on this machine: corpus, training, scan, ranking, masked retraining, report."""
+    from curator.demo import run_demo
+
+    run_demo(out, seed=seed, drill_fraction=drill_fraction, quick=quick)
+
+
+@app.command(epilog="Example: curator doctor")
+def doctor() -> None:
+    """Say what this machine has, what is missing for what, and how to get it."""
+    from curator.doctor import report
+    from curator.tables import print_checks
+
+    print_checks(report())
+
+
+if __name__ == "__main__":
+    main()

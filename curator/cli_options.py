@@ -1,0 +1,101 @@
+"""Options that several commands share, and how their text becomes values."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curator.errors import UsageError
+
+
+def span(text: str | None, flag: str) -> tuple[int, int] | None:
+    """``A:B`` as (A, B).
+
+    Raises:
+        UsageError: not two whole numbers with a colon between.
+    """
+    if text is None:
+        return None
+    first, colon, last = text.partition(":")
+    if not (colon and first.strip().isdigit() and last.strip().isdigit()):
+        raise UsageError(f"{flag} takes FIRST:LAST, two whole numbers with a colon between, not '{text}'")
+    return int(first), int(last)
+
+
+def step_list(text: str | None, flag: str) -> tuple[int, ...] | None:
+    """``0,100,200:400:50`` as (0, 100, 200, 250, 300, 350, 400): numbers and FROM:TO:EVERY ranges, both ends included."""
+    if text is None:
+        return None
+    steps: set[int] = set()
+    for part in text.split(","):
+        numbers = part.strip().split(":")
+        if len(numbers) not in (1, 3) or not all(number.isdigit() for number in numbers):
+            raise UsageError(f"{flag} takes steps such as 0,100,200:400:50 (FROM:TO:EVERY), not '{part}'")
+        if len(numbers) == 1:
+            steps.add(int(numbers[0]))
+        else:
+            start, stop, every = map(int, numbers)
+            if every < 1 or stop < start:
+                raise UsageError(f"{flag}: '{part}' needs FROM <= TO and EVERY >= 1")
+            steps |= set(range(start, stop + 1, every))
+    return tuple(sorted(steps))
+
+
+def worker(text: str) -> tuple[int, int]:
+    """``R/W`` as (R, W)."""
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdigit() and count.isdigit() and int(number) < int(count)):
+        raise UsageError(f"--worker takes R/W with 0 <= R < W, for example 0/4, not '{text}'")
+    return int(number), int(count)
+
+
+Experiment = Annotated[
+    Path | None,
+    typer.Option("--experiment", "-e", help="Experiment file (YAML); flags override it.", show_default=False),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Checkpoint folder, or Hugging Face id such as EleutherAI/pythia-14m@step1000.",
+        show_default=False,
+    ),
+]
+Corpus = Annotated[
+    Path | None,
+    typer.Option(
+        help="Training tokens in training order: Megatron .bin/.idx (also its released shards), [N, T] .npy, "
+        "an mmap-ninja folder, or an embedded corpus.",
+        show_default=False,
+    ),
+]
+Units = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--unit",
+        help="kind:layer.head, 0-based: induction:1.2, previous-token:0.0, 'induction:*' for every head. Repeatable.",
+        show_default=False,
+    ),
+]
+UnitModules = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--unit-module",
+        help="Python file that registers your own kinds of unit. Repeatable.",
+        show_default=False,
+    ),
+]
+Out = Annotated[Path | None, typer.Option(help="Folder for the result.", show_default=False)]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:N or mps. [default: cpu]", show_default=False)
+]
+Tokenizer = Annotated[
+    Path | None,
+    typer.Option(help="tokenizer.json; found beside the corpus or the model by default.", show_default=False),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Samples per training step (global batch): step s holds samples s*B to s*B + B - 1.",
+        show_default=False,
+    ),
+]

@@ -1,0 +1,93 @@
+"""One update of the embedded trainer. Update t trains on slots t*B .. t*B + B - 1 of the plan:
+
+    gradient = sum over kept slots of  weight * (sum of the sample's T token losses)  /  (D * T),
+
+with D = B, or the number of kept slots where the plan renormalises. Masked samples are left out of the
+forward pass, so that their contribution is zero exactly and costs nothing; refused: multiplying their loss
+by 0, which turns a non-finite one into NaN. Where every slot of an update is masked its gradient is zero, and
+Adam still decays the weights and moves by its momentum, as it does in GPT-NeoX.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from transformers import GPTNeoXForCausalLM
+
+from curator.errors import CuratorError
+from curator.plan import Plan
+from curator.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from curator.corpus.base import Corpus
+
+
+def update(
+    model: GPTNeoXForCausalLM,
+    optimizer: torch.optim.Optimizer,
+    config: TrainingConfig,
+    corpus: "Corpus",
+    plan: Plan,
+    step: int,
+) -> float:
+    """Do update ``step``, counted from 0; returns the mean loss before it."""
+    learning_rate = config.learning_rate_at(step)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    loss = accumulate_gradient(model, config, corpus, plan, step)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip or math.inf).item()
+    if not math.isfinite(norm):
+        slots = f"{step * config.batch_size} .. {(step + 1) * config.batch_size - 1}"
+        raise CuratorError(
+            f"update {step}: the loss is {loss} and the gradient's norm {norm}, at learning rate "
+            f"{learning_rate:.3g}; lower learning_rate, warm up for longer, or look at slots {slots}. "
+            "The checkpoints before it are whole"
+        )
+    optimizer.step()
+    return loss
+
+
+def accumulate_gradient(
+    model: GPTNeoXForCausalLM, config: TrainingConfig, corpus: "Corpus", plan: Plan, step: int
+) -> float:
+    """Leave the gradient of update ``step`` in the parameters' ``.grad``.
+
+    Returns the weighted mean loss per token over the kept slots, in nats; NaN where all are masked.
+    """
+    first = step * config.batch_size
+    held = plan.lookup(np.arange(first, first + config.batch_size))
+    kept = held.weight > 0
+    tokens, weights = _read(corpus, held.sample[kept], config.vocab_size), held.weight[kept]
+    divisor = config.batch_size if plan.divisor == "kept" else len(tokens)
+    device, dtype = model.device, model.dtype
+
+    for parameter in model.parameters():
+        parameter.grad = None if len(tokens) else torch.zeros_like(parameter)
+    total = 0.0
+    micro = config.micro_batch_size or config.batch_size
+    for start in range(0, len(tokens), micro):
+        batch = torch.from_numpy(tokens[start : start + micro]).to(device)  # [samples, T + 1]
+        logits = model(input_ids=batch[:, :-1], use_cache=False).logits  # [samples, T, vocab]
+        targets = batch[:, 1:].flatten()
+        token_losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets, reduction="none")
+        weight = torch.from_numpy(weights[start : start + micro]).to(device, dtype)
+        loss = (token_losses.view(len(batch), -1).sum(1) * weight).sum()
+        (loss / (divisor * config.seq_length)).backward()
+        total += loss.item()
+    return total / (float(weights.sum()) * config.seq_length) if len(tokens) else math.nan
+
+
+def _read(corpus: "Corpus", samples: np.ndarray, vocab_size: int) -> np.ndarray:
+    """[samples, T + 1] int64 tokens, checked against the vocabulary."""
+    in_a_row = len(samples) > 0 and bool((np.diff(samples) == 1).all())
+    rows = corpus.rows(slice(int(samples[0]), int(samples[-1]) + 1) if in_a_row else samples)
+    tokens = rows.astype(np.int64)
+    if tokens.size and (tokens.max() >= vocab_size or tokens.min() < 0):
+        row, column = np.argwhere((tokens >= vocab_size) | (tokens < 0))[0]
+        raise CuratorError(
+            f"{corpus.path}: sample {samples[row]} holds token {tokens[row, column]} at position {column}, "
+            f"but the model knows ids below vocab_size = {vocab_size}; raise vocab_size, or look at how the "
+            "corpus was made"
+        )
+    return tokens
