@@ -138,13 +138,39 @@ def scan(
     seed: Annotated[
         int | None, typer.Option(help="Of the drawn sequences. [default: 0]", show_default=False)
     ] = None,
+    noise_floor: Annotated[
+        float | None,
+        typer.Option(
+            help="The window begins where the metric leaves it. [default: 0.1 or more]", show_default=False
+        ),
+    ] = None,
+    attribution: Annotated[
+        float | None,
+        typer.Option(
+            help="Attribute at the first checkpoint past it. [default: 0.2 or more]", show_default=False
+        ),
+    ] = None,
+    sufficiency: Annotated[
+        float | None,
+        typer.Option(
+            help="The window ends where the metric reaches it. [default: 0.4 or more]", show_default=False
+        ),
+    ] = None,
     device: options.Device = None,
 ) -> None:
     """Measure every head at every checkpoint; find the best units and when they form."""
     from curator.commands import run_scan
 
     settings = _experiment(experiment, checkpoints=checkpoints, device=device)
-    flags = {"out": out, "kinds": kind, "steps": options.span(steps, "--steps"), "sequences": sequences}
+    flags = {
+        "out": out,
+        "kinds": kind,
+        "steps": options.span(steps, "--steps"),
+        "sequences": sequences,
+        "noise_floor": noise_floor,
+        "attribution": attribution,
+        "sufficiency": sufficiency,
+    }
     run_scan(settings, flags, seed)
 
 
@@ -308,7 +334,7 @@ def show(
 
 
 @app.command(
-    epilog="Example: curator mask --ranking ranking --unit induction:1.0 --select top --percent 10 --batch-size 32 --out plan-top"
+    epilog="Example: curator mask --ranking ranking --select top --percent 10 --batch-size 32 --out plan-top"
 )
 def mask(
     experiment: options.Experiment = None,
@@ -336,10 +362,14 @@ def mask(
     seed: Annotated[
         int | None, typer.Option(help="Of random choices. [default: 0]", show_default=False)
     ] = None,
+    loss_bins: Annotated[
+        int | None,
+        typer.Option(help="Loss quantile bins of loss-matched. [default: 100]", show_default=False),
+    ] = None,
     divisor: Annotated[
         str | None,
         typer.Option(
-            help="kept: the batch's loss is still divided by all its samples; renormalised: by those left. [default: kept]",
+            help="kept: a batch's loss is divided by all its samples; renormalised: by those left. [default: kept]",
             show_default=False,
         ),
     ] = None,
@@ -360,13 +390,14 @@ def mask(
         "percent": percent,
         "steps": options.span(steps, "--steps"),
         "seed": seed,
+        "loss_bins": loss_bins,
         "divisor": divisor,
     }
     run_mask(settings, flags)
 
 
 @app.command(
-    epilog="Example: curator train -e configs/tiny.yml --corpus corpus --plan plan-top --start-from runs/baseline/step150 --out runs/masked"
+    epilog="Example: curator train -e configs/tiny.yml --plan plan-top --start-from runs/base/step150 --out runs/masked"
 )
 def train(
     experiment: options.Experiment = None,
@@ -407,7 +438,10 @@ def train(
 @app.command(epilog="Example: curator demo --out demo")
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(help="Of corpus order, initial weights and controls.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="The first seed: of corpus order, initial weights and controls.")
+    ] = 0,
+    seeds: Annotated[int, typer.Option(help="How many training seeds; never trust one alone.")] = 2,
     drill_fraction: Annotated[
         float | None,
         typer.Option(
@@ -419,9 +453,9 @@ def demo(
     ] = False,
 ) -> None:
     """Run the whole loop on this machine: corpus, training, scan, ranking, masked retraining, report."""
-    from curator.demo import run_demo
+    from curator.demo.run import run_demo
 
-    run_demo(out, seed=seed, drill_fraction=drill_fraction, quick=quick)
+    run_demo(out, seed=seed, n_seeds=seeds, drill_fraction=drill_fraction, quick=quick)
 
 
 @app.command(epilog="Example: curator doctor")

@@ -23,7 +23,7 @@ def span(text: str | None, flag: str) -> tuple[int, int] | None:
 
 
 def step_list(text: str | None, flag: str) -> tuple[int, ...] | None:
-    """``0,100,200:400:50`` as (0, 100, 200, 250, 300, 350, 400): numbers and FROM:TO:EVERY ranges, both ends included."""
+    """``0,200:300:50`` as (0, 200, 250, 300): numbers and FROM:TO:EVERY ranges, both ends included."""
     if text is None:
         return None
     steps: set[int] = set()

@@ -108,6 +108,8 @@ class Mask:
     """What share of the ranked samples."""
     steps: Span | None = None
     """Mask only in steps [first, last)."""
+    loss_bins: Count = 100
+    """Loss quantile bins within which ``loss-matched`` samples are drawn; fewer match less closely."""
     seed: Seed = 0
     """Of the random choices."""
     divisor: Literal["kept", "renormalised"] = "kept"
@@ -173,6 +175,12 @@ class Scan:
     """Only checkpoints of steps [first, last)."""
     sequences: Count | None = None
     """Sequences per metric; null means the probe's."""
+    noise_floor: Positive | None = None
+    """The window begins where the metric durably leaves it; null: 0.1, or 1.5 times even attention."""
+    attribution: Positive | None = None
+    """Attribute at the first checkpoint at or above it; null: 0.2, or 2 times even attention."""
+    sufficiency: Positive | None = None
+    """The window ends where the metric reaches it; null: 0.4, or 2.5 times even attention."""
 
 
 @dataclass(frozen=True, kw_only=True)

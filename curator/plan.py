@@ -15,11 +15,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from curator.errors import CuratorError
-from curator.plan_rules import ARRAYS, CORPUS, Divisor, index_array, problem_of, some_of
+from curator.plan_rules import (
+    ARRAYS,
+    CORPUS,
+    FORMAT,
+    HEADER,
+    Divisor,
+    index_array,
+    problem_of,
+    problem_of_header,
+    some_of,
+)
 from curator.storage import differences, fingerprint, load_array, load_json, save_array, save_json
-
-_FORMAT = {"format": "curator-plan", "version": 1}
-_HEADER = ("n_slots", "batch_size", "corpus_fingerprint", "divisor", "sources")
 
 
 class Slots(NamedTuple):
@@ -202,10 +209,10 @@ class Plan:
 
     def fingerprint(self) -> str:
         """Content fingerprint; where an injected set lies on the disk is no part of it."""
-        header = {name: getattr(self, name) for name in _HEADER if name != "sources"}
+        header = {name: getattr(self, name) for name in HEADER if name != "sources"}
         sources = [{key: source[key] for key in ("name", "fingerprint")} for source in self.sources]
         arrays = {name: getattr(self, name) for name in ARRAYS}
-        return fingerprint({**_FORMAT, **header, "sources": sources, **arrays})
+        return fingerprint({**FORMAT, **header, "sources": sources, **arrays})
 
     def check(self, corpus_fingerprint: str, batch_size: int, n_slots: int) -> None:
         """Refuse a run that this plan was not made for.
@@ -231,8 +238,8 @@ class Plan:
         (folder / "plan.json").unlink(missing_ok=True)
         for name in ARRAYS:
             save_array(folder / f"{name}.npy", getattr(self, name))
-        header = {name: getattr(self, name) for name in _HEADER}
-        save_json(folder / "plan.json", {**_FORMAT, **header, "fingerprint": self.fingerprint()})
+        header = {name: getattr(self, name) for name in HEADER}
+        save_json(folder / "plan.json", {**FORMAT, **header, "fingerprint": self.fingerprint()})
 
     @staticmethod
     def load(folder: Path) -> "Plan":
@@ -243,19 +250,9 @@ class Plan:
         """
         path = folder / "plan.json"
         header = load_json(path)
-        if not isinstance(header, dict) or {key: header.get(key) for key in _FORMAT} != _FORMAT:
-            raise CuratorError(
-                f"{path}: expected a JSON object with {_FORMAT}; was it written by another version?"
-            )
-        expected = {*_FORMAT, *_HEADER, "fingerprint"}
-        if set(header) != expected:
-            raise CuratorError(
-                f"{path}: unknown keys {sorted(set(header) - expected)}, "
-                f"missing keys {sorted(expected - set(header))}; expected {sorted(expected)}"
-            )
-        if not isinstance(header["sources"], list):
-            raise CuratorError(f"{path}: sources is {header['sources']!r}, expected a list")
-        fields: dict[str, Any] = {name: header[name] for name in _HEADER}
+        if problem := problem_of_header(header):
+            raise CuratorError(f"{path}: {problem}")
+        fields: dict[str, Any] = {name: header[name] for name in HEADER}
         fields |= {name: load_array(folder / f"{name}.npy") for name in ARRAYS}
         try:
             plan = Plan(**fields)

@@ -1,6 +1,6 @@
 """What makes a plan valid: types, order and ranges of its fields. Imports numpy alone, as plan.py does."""
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -13,6 +13,10 @@ CORPUS = 0
 """The source number of the corpus itself; injected set k has source k >= 1."""
 
 Divisor = Literal["kept", "renormalised"]
+
+FORMAT = {"format": "curator-plan", "version": 1}
+HEADER = ("n_slots", "batch_size", "corpus_fingerprint", "divisor", "sources")
+"""A plan's fields in plan.json, beside `FORMAT` and the fingerprint."""
 
 ARRAYS = {
     "slot_start": np.int64,
@@ -64,6 +68,19 @@ def _problem_of_arrays(plan: "Plan") -> str | None:
         return f"sample_start holds {plan.sample_start.min()}, but samples are counted from 0"
     if not np.isfinite(plan.weights).all() or np.signbit(plan.weights).any():
         return "weights should be finite and not negative"
+    return None
+
+
+def problem_of_header(header: Any) -> str | None:
+    """What is wrong with the keys of plan.json, in words; None where nothing is."""
+    if not isinstance(header, dict) or {key: header.get(key) for key in FORMAT} != FORMAT:
+        return f"expected a JSON object with {FORMAT}; was it written by another version?"
+    expected = {*FORMAT, *HEADER, "fingerprint"}
+    if set(header) != expected:
+        unknown, missing = sorted(set(header) - expected), sorted(expected - set(header))
+        return f"unknown keys {unknown}, missing keys {missing}; expected {sorted(expected)}"
+    if not isinstance(header["sources"], list):
+        return f"sources is {header['sources']!r}, expected a list"
     return None
 
 

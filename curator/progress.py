@@ -24,6 +24,13 @@ from rich.progress import (
 from rich.text import Text
 
 console = Console(stderr=True, highlight=False)
+_quiet = False
+
+
+def quiet() -> None:
+    """Show no progress in this process: its parent shows the whole."""
+    global _quiet
+    _quiet = True
 
 
 class Advance(Protocol):
@@ -45,6 +52,9 @@ class _Rate(ProgressColumn):
 @contextmanager
 def progress(description: str, total: int, unit: str = "samples", done: int = 0) -> Iterator[Advance]:
     """Show ``description`` while ``total`` items are worked through; ``done`` were finished earlier."""
+    if _quiet:
+        yield lambda count=1, note="": None
+        return
     if console.is_terminal:
         bar = Progress(
             TextColumn("{task.description}"),

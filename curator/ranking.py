@@ -19,7 +19,9 @@ from curator.errors import CuratorError, UsageError
 from curator.storage import load_array, load_json
 
 FORMAT = "curator-ranking-1"
-SIGN = "positive = training on the sample raises the probe: -<gradient of the sample's summed loss, H^-1 probe gradient>"
+SIGN = (
+    "positive = training on the sample raises the probe: -<gradient of its summed loss, H^-1 probe gradient>"
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ class Ranking:
         """
         path = Path(path)
         if not (path / "manifest.json").is_file():
-            raise CuratorError(f"{path}: not a ranking (no manifest.json); make one with `curator rank --out {path}`")
+            raise CuratorError(
+                f"{path}: not a ranking (no manifest.json); make one with `curator rank --out {path}`"
+            )
         manifest = load_json(path / "manifest.json")
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
@@ -68,7 +72,9 @@ class Ranking:
         }
         for name, shape in expected.items():
             if arrays[name].shape != shape:
-                raise CuratorError(f"{path}/{name}.npy: shape {arrays[name].shape}, the manifest says {shape}")
+                raise CuratorError(
+                    f"{path}/{name}.npy: shape {arrays[name].shape}, the manifest says {shape}"
+                )
         return Ranking(
             path=path,
             manifest=manifest,

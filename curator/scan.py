@@ -6,77 +6,36 @@ fingerprint of the checkpoint and of what was measured, so a killed or extended 
 new. Thresholds are applied when a scan is read, never stored in the measurements.
 """
 
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import GPTNeoXConfig
 
+from curator import __version__
 from curator.errors import CuratorError, UsageError
+from curator.formation import Thresholds, Window, crossing, formation_window
+from curator.head_metrics import (
+    checkpoint_fingerprint,
+    definition,
+    even_attention,
+    head_kinds,
+    head_metrics,
+)
 from curator.models import list_checkpoints, load_model
+from curator.plots import plot_scan
 from curator.progress import progress
-from curator.storage import fingerprint, load_array, load_json, save_array, save_json
-from curator.units import ProbeSettings, Sequences, draw_repeated, kinds
-from curator.units.attention import HeadUnit, attention_patterns
+from curator.storage import differences, fingerprint, load_array, load_json, save_array, save_json
+from curator.units import ProbeSettings, draw_repeated
+
+__all__ = ["Scan", "Thresholds", "Window", "crossing", "scan_checkpoints"]
 
 FORMAT = "curator-scan-1"
 BEST = 5
 """How many of the best units of a kind scan.json lists."""
-WHOLE_FILE_BYTES, SAMPLED_BLOCKS, BLOCK_BYTES = 1 << 24, 256, 1 << 14
-"""A weight file is fingerprinted whole up to this size, beyond it by evenly spaced blocks and its header."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Thresholds:
-    """When a unit begins to form, is worth attributing, and has formed; in units of its metric.
-
-    None means the default: the paper's number for induction heads, or a multiple of what attention spread
-    evenly over all earlier tokens would give, whichever is higher. Even attention gives the default induction
-    metric 0.05, but the previous-token metric 0.18: a floor of 0.1 would be passed before training.
-    """
-
-    noise_floor: float | None = None
-    """Default 0.1, or 1.5 times even attention."""
-    attribution: float | None = None
-    """Default 0.2, or 2 times even attention."""
-    sufficiency: float | None = None
-    """Default 0.4, or 2.5 times even attention."""
-    hold: int = 3
-    """A threshold is passed durably at the first of so many checkpoints in a row at or above it."""
-
-    def resolved(self, even_attention: float) -> "Thresholds":
-        """All three as numbers, for a kind whose metric is ``even_attention`` without any preference."""
-        noise_floor = max(0.1, 1.5 * even_attention) if self.noise_floor is None else self.noise_floor
-        attribution = max(0.2, 2 * even_attention) if self.attribution is None else self.attribution
-        sufficiency = max(0.4, 2.5 * even_attention) if self.sufficiency is None else self.sufficiency
-        if not noise_floor <= sufficiency:
-            raise UsageError(f"the noise floor {noise_floor:g} lies above the sufficiency threshold {sufficiency:g}")
-        return Thresholds(
-            noise_floor=noise_floor, attribution=attribution, sufficiency=sufficiency, hold=self.hold
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """When one unit forms: training steps ``[t_start, t_end)``; None where the scan does not show it.
-
-    Attributes:
-        t_start: last checkpoint before the metric durably leaves the noise floor.
-        t_end: first checkpoint from then on at or above the sufficiency threshold.
-        attribution_step: first checkpoint from then on at or above the attribution threshold: where to
-            compute influence, since the unit exists there and is still forming.
-        note: why a field is None, in words.
-    """
-
-    unit: str
-    t_start: int | None
-    t_end: int | None
-    attribution_step: int | None
-    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,7 +66,12 @@ class Scan:
         kind, _, address = unit.partition(":")
         values = self._kind(kind)
         layer, _, head = address.partition(".")
-        if not (layer.isdigit() and head.isdigit() and int(layer) < values.shape[1] and int(head) < values.shape[2]):
+        if not (
+            layer.isdigit()
+            and head.isdigit()
+            and int(layer) < values.shape[1]
+            and int(head) < values.shape[2]
+        ):
             raise UsageError(
                 f"no unit '{unit}' in this scan: {kind} has layers 0 to {values.shape[1] - 1} "
                 f"with heads 0 to {values.shape[2] - 1} each"
@@ -159,7 +123,9 @@ class Scan:
         """
         file = Path(folder) / "scan.json"
         if not file.is_file():
-            raise CuratorError(f"{folder}: not a finished scan (no scan.json); run `curator scan --out {folder}`")
+            raise CuratorError(
+                f"{folder}: not a finished scan (no scan.json); run `curator scan --out {folder}`"
+            )
         manifest = load_json(file)
         if not isinstance(manifest, dict) or manifest.pop("format", None) != FORMAT:
             raise CuratorError(f"{file}: not a scan of format {FORMAT!r}; run `curator scan` again")
@@ -176,59 +142,110 @@ class Scan:
         return Scan(steps=steps, values=values, even_attention=even, thresholds=thresholds, manifest=manifest)
 
 
-def durable_index(values: np.ndarray, threshold: float, hold: int = 3) -> int | None:
-    """First index at or above ``threshold`` with the next ``hold - 1`` also there, as far as they exist."""
-    above = np.append(np.asarray(values) >= threshold, np.ones(hold - 1, bool))
-    held = np.lib.stride_tricks.sliding_window_view(above, hold).all(1)
-    return int(held.argmax()) if held.any() else None
+def scan_checkpoints(
+    folder: Path,
+    out: Path,
+    *,
+    kinds: Sequence[str] | None = None,
+    steps: tuple[int, int] | None = None,
+    settings: ProbeSettings | None = None,
+    thresholds: Thresholds | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+) -> Scan:
+    """Measure every head at every checkpoint in ``folder`` and save the scan, with a plot, to ``out``.
 
+    Args:
+        kinds: kinds of head; all known ones by default.
+        steps: only checkpoints of steps first to last, both included.
+        settings: how the repeated sequences are drawn; the paper's by default.
 
-def crossing(steps: Sequence[int] | np.ndarray, values: np.ndarray, threshold: float, hold: int = 3) -> float | None:
-    """The step at which ``values`` first durably cross ``threshold``, interpolated between checkpoints.
-
-    Durably: at that checkpoint and the ``hold - 1`` after it (as many as there are) the values are at or
-    above the threshold. Between it and the checkpoint before, which is below, the values are taken as a line.
-
-    Returns:
-        None when never; the first step, an upper bound, when the values are above from the start.
+    Raises:
+        UsageError: a kind that does not exist or is not one of attention heads.
+        CuratorError: no checkpoints, checkpoints of different models, or a metric that is not a number.
     """
-    steps, values = np.asarray(steps), np.asarray(values, np.float64)
-    if steps.shape != values.shape or steps.ndim != 1 or not (np.diff(steps) > 0).all():
-        raise CuratorError(f"crossing needs one value per rising step, not {steps.shape} and {values.shape}")
-    if not np.isfinite(values).all():
-        raise CuratorError(f"the value at step {steps[~np.isfinite(values)][0]} is not a finite number")
-    index = durable_index(values, threshold, hold)
-    if index is None or index == 0:
-        return None if index is None else float(steps[0])
-    before, after = values[index - 1 : index + 1]
-    share = (threshold - before) / (after - before)
-    return float(steps[index - 1] + share * (steps[index] - steps[index - 1]))
+    settings = settings or ProbeSettings()
+    units = head_kinds(kinds)
+    checkpoints = list_checkpoints(folder)
+    if steps is not None:
+        checkpoints = [(step, path) for step, path in checkpoints if steps[0] <= step <= steps[1]]
+    if not checkpoints:
+        within = f" of steps {steps[0]} to {steps[1]}" if steps else ""
+        raise CuratorError(
+            f"{folder}: no checkpoints{within}; expected folders step0, step100 ... with weights"
+        )
+    architecture = _same_architecture([path for _, path in checkpoints])
+    sequences = draw_repeated(settings, architecture["vocab_size"], architecture["max_position_embeddings"])
+    measured = {
+        "sequences": fingerprint([sequences.tokens.numpy(), sequences.lengths.numpy()]),
+        "dtype": str(dtype).removeprefix("torch."),
+    }
+    definitions = {kind: definition(unit) for kind, unit in units.items()}
 
+    records = []
+    with progress("scan", len(checkpoints), "checkpoints") as advance:
+        for step, path in checkpoints:
+            wanted = {"checkpoint": checkpoint_fingerprint(path), **measured}
+            file = out / "checkpoints" / f"step{step}.json"
+            record = _earlier_record(file, wanted, definitions)
+            if record is None:
+                metrics = head_metrics(load_model(path, dtype, device), units, sequences)
+                _check_finite(metrics, path)
+                lists = {kind: values.tolist() for kind, values in metrics.items()}
+                record = {**wanted, "definitions": definitions, "metrics": lists}
+                save_json(file, record)
+            records.append(record)
+            advance(note=path.name)
 
-def formation_window(unit: str, steps: np.ndarray, values: np.ndarray, thresholds: Thresholds) -> Window:
-    """See `Window`; ``thresholds`` are resolved."""
-    floor, attribution, sufficiency = thresholds.noise_floor, thresholds.attribution, thresholds.sufficiency
-    if floor is None or attribution is None or sufficiency is None:
-        raise CuratorError("thresholds must be resolved for the unit's kind first: Thresholds.resolved")
-    left = durable_index(values, floor, thresholds.hold)
-    if left is None:
-        note = f"the metric never durably leaves the noise floor {floor:g}"
-        return Window(unit=unit, t_start=None, t_end=None, attribution_step=None, note=note)
-
-    def first(threshold: float) -> int | None:
-        reached = np.flatnonzero(values[left:] >= threshold)
-        return int(steps[left + reached[0]]) if len(reached) else None
-
-    notes = []
-    if left == 0:
-        notes.append(f"above the noise floor {floor:g} at the first checkpoint already, step {steps[0]}")
-    for name, threshold in (("attribution", attribution), ("sufficiency", sufficiency)):
-        if first(threshold) is None:
-            notes.append(f"never reaches the {name} threshold {threshold:g}")
-    return Window(
-        unit=unit,
-        t_start=int(steps[left - 1]) if left else None,
-        t_end=first(sufficiency),
-        attribution_step=first(attribution),
-        note="; ".join(notes),
+    scan = Scan(
+        steps=np.array([step for step, _ in checkpoints], np.int64),
+        values={
+            kind: np.array([record["metrics"][kind] for record in records], np.float64) for kind in units
+        },
+        even_attention={kind: even_attention(unit, sequences) for kind, unit in units.items()},
+        thresholds=thresholds or Thresholds(),
+        manifest={
+            "checkpoints": str(folder),
+            "fingerprints": [record["checkpoint"] for record in records],
+            "architecture": architecture,
+            "settings": asdict(settings),
+            **measured,
+            "definitions": definitions,
+            "version": __version__,
+        },
     )
+    scan.save(out)
+    plot_scan(scan, out / "scan.png")
+    return scan
+
+
+def _earlier_record(file: Path, wanted: dict[str, Any], definitions: dict[str, str]) -> dict[str, Any] | None:
+    """What an earlier scan kept, if it measured the same weights on the same sequences for these kinds."""
+    record = load_json(file) if file.is_file() else {}
+    same = {key: record.get(key) for key in wanted} == wanted
+    return record if same and definitions.items() <= record["definitions"].items() else None
+
+
+def _same_architecture(paths: Sequence[Path]) -> dict[str, int]:
+    fields = ("vocab_size", "max_position_embeddings", "num_hidden_layers", "num_attention_heads")
+    first: dict[str, int] = {}
+    for path in paths:
+        config = GPTNeoXConfig.from_dict(load_json(path / "config.json"))
+        found = {field: int(getattr(config, field)) for field in fields}
+        if first and found != first:
+            raise CuratorError(
+                f"{path} is another model than {paths[0]}: "
+                + "; ".join(differences(found, first))
+                + "; scan one training run at a time"
+            )
+        first = first or found
+    return first
+
+
+def _check_finite(metrics: dict[str, np.ndarray], path: Path) -> None:
+    for kind, values in metrics.items():
+        if not np.isfinite(values).all():
+            raise CuratorError(
+                f"{path}: the {kind} metric is not a finite number: the run diverged there, or the weights "
+                "are damaged; move the checkpoint away or scan other --steps"
+            )

@@ -1,5 +1,6 @@
 """Plain tables for the terminal."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,14 @@ from rich.table import Table
 
 from curator.doctor import Check
 
+WIDE = 120
+"""Columns of a table that goes to a file or a pipe, where there is no terminal to fit."""
 _STYLES = {"ok": "green", "warning": "yellow", "missing": "red"}
+
+
+def stdout() -> Console:
+    """The console for results; text is printed as it is, without markup."""
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE)
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:
@@ -19,27 +27,30 @@ def print_fields(fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
         text = "unknown" if value is None else f"{value:,}" if type(value) is int else str(value)
         table.add_row(name.replace("_", " "), text)
-    Console(highlight=False, markup=False).print(table)
+    stdout().print(table)
 
 
 def print_rows(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table whose first column is text and whose others are numbers."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for number, name in enumerate(header):
-        table.add_column(name, justify="right" if number else "left")
+        table.add_column(name, justify="right" if number else "left", no_wrap=number == 0)
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False, markup=False).print(table)
+    stdout().print()
+    stdout().print(table)
 
 
 def print_checks(checks: Sequence[Check]) -> None:
     """What `curator doctor` found; how to mend what is not ok."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
     table = Table(box=None, pad_edge=False)
     for name in ("", "what", "found", "needed for"):
         table.add_column(name, overflow="fold")
     for check in checks:
-        table.add_row(f"[{_STYLES[check.status]}]{check.status}[/]", check.name, check.detail, check.needed_for)
+        table.add_row(
+            f"[{_STYLES[check.status]}]{check.status}[/]", check.name, check.detail, check.needed_for
+        )
     console.print(table)
     mends = [check for check in checks if check.how_to_get]
     if mends:

@@ -138,7 +138,7 @@ def _draw(
 
 class _TokenLoss(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, hidden: Tensor, unembedding: Tensor, labels: Tensor | None, uniforms: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         result = loss_and_gradient(hidden, unembedding, labels, uniforms)
@@ -147,7 +147,7 @@ class _TokenLoss(torch.autograd.Function):
         return result.loss, result.labels
 
     @staticmethod
-    def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:
         (grad_hidden,) = ctx.saved_tensors
         return grad_hidden * grad_loss[:, None].to(grad_hidden.dtype), None, None, None
 

@@ -107,7 +107,9 @@ class Eigenvalues:
             by_output[Side.of(blocks[index])[1]].append(index)
             del by_input[Side.of(blocks[index])[0]]
         # Members of a group share one side; their other sides are laid side by side in one product.
-        self.groups = [(side, members) for groups in (by_input, by_output) for side, members in groups.items()]
+        self.groups = [
+            (side, members) for groups in (by_input, by_output) for side, members in groups.items()
+        ]
 
     def state(self) -> tuple[int, list[Tensor]]:
         """(samples, sums) for `restore`."""

@@ -207,4 +207,3 @@ def check_finite(tapped: Tapped, index: np.ndarray) -> None:
             f"the loss of sample {index[int(bad[0])]} is not finite: the model's weights are damaged, or its "
             "activations overflow (try --dtype float32)"
         )
-

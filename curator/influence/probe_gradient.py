@@ -23,7 +23,9 @@ def probe_model(model: PreTrainedModel) -> PreTrainedModel:
     return copy.deepcopy(model).float()
 
 
-def probe_gradient(model: PreTrainedModel, unit: Unit, sequences: Sequences) -> tuple[float, dict[str, Tensor]]:
+def probe_gradient(
+    model: PreTrainedModel, unit: Unit, sequences: Sequences
+) -> tuple[float, dict[str, Tensor]]:
     """(f, block name -> ∇f [inputs, outputs]); gradients float64 on the CPU.
 
     Raises:
@@ -40,7 +42,11 @@ def probe_gradient(model: PreTrainedModel, unit: Unit, sequences: Sequences) -> 
             if not value.requires_grad:
                 raise CuratorError(f"the probe of {unit.name} does not depend on the model's weights")
             gradients = dict(
-                zip(weights, torch.autograd.grad(value, list(weights.values()), allow_unused=True), strict=True)
+                zip(
+                    weights,
+                    torch.autograd.grad(value, list(weights.values()), allow_unused=True),
+                    strict=True,
+                )
             )
     finally:
         for name, weight in weights.items():

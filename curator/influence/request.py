@@ -86,7 +86,14 @@ class RankRequest:
             words += ["--probe-lengths", f"{self.probe.min_length}:{self.probe.max_length}"]
         words += ["--fisher", self.fisher, "--factor-samples", str(self.factor_samples)]
         words += ["--factor-seed", str(self.factor_seed), "--damping", self.damping.mode]
-        words += ["--alpha", repr(self.damping.alpha), "--floor", repr(self.damping.floor), "--dtype", self.dtype]
+        words += [
+            "--alpha",
+            repr(self.damping.alpha),
+            "--floor",
+            repr(self.damping.floor),
+            "--dtype",
+            self.dtype,
+        ]
         for path in self.unit_modules:
             words += ["--unit-module", str(path)]
         if self.micro_batch is not None:

@@ -111,7 +111,10 @@ class RankRun:
             "samples": [self.first, self.last],
             "units": [unit.name for unit in self.units],
             "blocks": [f"{unit.name}/{block.name}" for unit, block in self.blocks],
-            "settings": {**request.settings(), "probe": None if request.probe_tokens else asdict(request.probe)},
+            "settings": {
+                **request.settings(),
+                "probe": None if request.probe_tokens else asdict(request.probe),
+            },
             "fingerprints": {
                 "model": model_fingerprint(self.model),
                 "corpus": self.corpus.fingerprint(),
@@ -142,12 +145,17 @@ class RankRun:
             self._wait("the manifest of worker 0", path.is_file)
         if not path.is_file():
             if self.out.is_dir() and any(self.out.iterdir()):
-                raise CuratorError(f"{self.out}: the folder is not empty and is no ranking; choose another --out")
+                raise CuratorError(
+                    f"{self.out}: the folder is not empty and is no ranking; choose another --out"
+                )
             check_tokens(self.corpus, self.model.config.vocab_size, self.first, self.last)
             save_json(path, self.manifest)
             return "running"
         there = load_json(path)
-        for key, given in (("micro_batch", self.request.micro_batch), ("shard_size", self.request.shard_size)):
+        for key, given in (
+            ("micro_batch", self.request.micro_batch),
+            ("shard_size", self.request.shard_size),
+        ):
             if given is None and key in there.get("layout", {}):
                 self.manifest["layout"][key] = there["layout"][key]  # chosen by the first start
         lines = differences({k: self.manifest[k] for k in _IDENTITY}, {k: there.get(k) for k in _IDENTITY})
@@ -204,7 +212,8 @@ class RankRun:
     def _queries(self) -> list[Tensor]:
         entries = load_json(self.out / "queries" / "index.json")["blocks"]
         return [
-            torch.from_numpy(load_array(self.out / "queries" / entry["file"], mmap=False)) for entry in entries
+            torch.from_numpy(load_array(self.out / "queries" / entry["file"], mmap=False))
+            for entry in entries
         ]
 
     # -- scores -------------------------------------------------------------------------------------------

@@ -59,8 +59,8 @@ class Scorer:
         exact = torch.promote_types(like.dtype, torch.float32)
         self.panels: list[_Panel] = []
         for (module, multiplies_input), members in _panel_members(blocks):
-            sides = [(b.inputs, b.outputs) if multiplies_input else (b.outputs, b.inputs) for b in
-                     (blocks[index] for index in members)]  # fmt: skip
+            inputs, outputs = ([getattr(blocks[i], side) for i in members] for side in ("inputs", "outputs"))
+            sides = list(zip(inputs, outputs) if multiplies_input else zip(outputs, inputs))
             from_side, to_side = _merged([side[0] for side in sides]), _merged([side[1] for side in sides])
             row = {index: position for position, index in enumerate(from_side)}
             column = {index: position for position, index in enumerate(to_side)}
@@ -72,8 +72,15 @@ class Scorer:
                 matrix[torch.tensor([row[i] for i in froms])[:, None], columns] = query.double().cpu()
                 indicator[columns, number] = 1
             self.panels.append(
-                _Panel(module, multiplies_input, from_side, to_side, matrix.to(like.device, exact), members,
-                       indicator.to(like.device))  # fmt: skip
+                _Panel(
+                    module,
+                    multiplies_input,
+                    from_side,
+                    to_side,
+                    matrix.to(like.device, exact),
+                    members,
+                    indicator.to(like.device),
+                )
             )
 
     def __call__(self, tapped: Tapped) -> Tensor:

@@ -46,7 +46,9 @@ def linear_layer(model: nn.Module, name: str) -> nn.Linear:
         module = None
     if not isinstance(module, nn.Linear):
         known = [key for key, value in model.named_modules() if isinstance(value, nn.Linear)]
-        raise CuratorError(f"the model has no linear layer '{name}'; it has, for example: {', '.join(known[:12])}")
+        raise CuratorError(
+            f"the model has no linear layer '{name}'; it has, for example: {', '.join(known[:12])}"
+        )
     return module
 
 

@@ -82,12 +82,19 @@ def load_model(
                 dtype=dtype or torch.float32,
                 attn_implementation="sdpa",
                 use_safetensors=True,
+                ignore_mismatched_sizes=True,  # reported below, by name
                 output_loading_info=True,
             )
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise CuratorError(f"{spec}: the model cannot be read: {error}") from error
-    problems = {kind: sorted(map(str, report[f"{kind}_keys"])) for kind in ("missing", "mismatched")}
-    problems["unexpected"] = sorted(k for k in report["unexpected_keys"] if not _STORED_BUFFERS.search(k))
+    problems = {
+        "missing": sorted(report["missing_keys"]),
+        "unexpected": sorted(key for key in report["unexpected_keys"] if not _STORED_BUFFERS.search(key)),
+        "misshapen": [
+            f"{key} {list(stored)} instead of {list(expected)}"
+            for key, stored, expected in sorted(report["mismatched_keys"])
+        ],
+    }
     if any(problems.values()):
         raise CuratorError(
             f"{spec}: the weights do not fit config.json: "

@@ -108,4 +108,6 @@ def trained_checkpoints(out: Path) -> dict[int, Path]:
         return {}
     for leftover in out.glob(".step*.tmp"):
         shutil.rmtree(leftover)
+    for leftover in out.glob(".losses.npy.*.tmp"):
+        leftover.unlink()
     return dict(list_checkpoints(out))

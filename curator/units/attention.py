@@ -30,7 +30,9 @@ def head_blocks(model: PreTrainedModel, layer: int, head: int) -> dict[str, Bloc
     everything = range(d_model)
     return {
         "qk": Block("qk", f"{attention}.query_key_value", everything, range(first, first + 2 * d_head)),
-        "v": Block("v", f"{attention}.query_key_value", everything, range(first + 2 * d_head, first + 3 * d_head)),
+        "v": Block(
+            "v", f"{attention}.query_key_value", everything, range(first + 2 * d_head, first + 3 * d_head)
+        ),
         "o": Block("o", f"{attention}.dense", range(head * d_head, (head + 1) * d_head), everything),
     }
 

@@ -27,8 +27,7 @@ def copy_targets(tokens: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         (scored [n, T] bool, target [n, T] token ids; 0 where not scored). The target of position t belongs
         to the logits at t, not t - 1 (DESIGN section 6).
     """
-    n, length = tokens.shape
-    positions = torch.arange(length, device=tokens.device)
+    positions = torch.arange(tokens.shape[1], device=tokens.device)
     earlier = (tokens[:, :, None] == tokens[:, None, :]) & (positions[:, None] > positions)  # [n, t, s < t]
     last = torch.where(earlier, positions, -1).amax(-1)
     scored = (last >= 0) & valid

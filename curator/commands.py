@@ -1,0 +1,227 @@
+"""What the commands do with a merged experiment: gather, call one room, say where the result is."""
+
+from pathlib import Path
+from typing import Any
+
+from curator.config import Experiment, Train, merge, require
+from curator.corpus import Corpus, open_corpus
+from curator.errors import CuratorError, UsageError
+from curator.plan import Plan
+from curator.ranking import Ranking
+from curator.tables import print_rows
+
+
+def run_scan(experiment: Experiment, flags: dict[str, Any], seed: int | None) -> None:
+    """`curator scan`."""
+    from curator.formation import Thresholds
+    from curator.scan import scan_checkpoints
+
+    settings = merge(experiment.scan, **flags)
+    out = require(settings, "out")
+    probe = merge(experiment.probe, sequences=settings.sequences, seed=seed)
+    steps = settings.steps and (settings.steps[0], settings.steps[1] - 1)
+    scan = scan_checkpoints(
+        settings.checkpoints or require(experiment, "checkpoints"),
+        out,
+        kinds=settings.kinds,
+        steps=steps,
+        settings=probe.settings(),
+        thresholds=Thresholds(
+            noise_floor=settings.noise_floor,
+            attribution=settings.attribution,
+            sufficiency=settings.sufficiency,
+        ),
+        device=experiment.device,
+    )
+    for kind in scan.values:
+        rows, notes = [], []
+        for unit in scan.best(kind):
+            window = scan.window(unit)
+            ends = [window.t_start, window.t_end, window.attribution_step]
+            rows.append(
+                [unit, f"{scan.curve(unit)[-1]:.3f}", *("-" if end is None else str(end) for end in ends)]
+            )
+            notes += [f"{unit}: {window.note}"] if window.note else []
+        title = f"{kind}, {len(scan.steps)} checkpoints, steps {scan.steps[0]} to {scan.steps[-1]}"
+        print_rows(title, ["best units", "last score", "window start", "window end", "attribute at"], rows)
+        print("\n".join(notes))
+    print(f"Written to {out}/: scan.json, metrics-<kind>.npy, scan.png")
+
+
+def run_rank(
+    experiment: Experiment, probe_flags: dict[str, Any], flags: dict[str, Any], worker: tuple[int, int]
+) -> None:
+    """`curator rank`."""
+    from curator.influence.curvature import Damping
+    from curator.influence.request import RankRequest
+    from curator.influence.run import rank
+
+    probe = merge(experiment.probe, **probe_flags)
+    settings = merge(experiment.rank, **flags)
+    samples = settings.samples
+    if samples is None and experiment.window is not None:
+        samples = experiment.window_samples()
+    out = require(settings, "out")
+    request = RankRequest(
+        model=require(experiment, "model"),
+        corpus=require(experiment, "corpus"),
+        units=require(experiment, "units"),
+        samples=samples,
+        probe=probe.settings(),
+        probe_tokens=probe.tokens,
+        fisher=settings.fisher,
+        factor_samples=settings.factor_samples,
+        factor_seed=settings.factor_seed,
+        damping=Damping(mode=settings.damping, alpha=settings.alpha, floor=settings.floor),
+        dtype=experiment.dtype,
+        micro_batch=settings.micro_batch,
+        shard_size=settings.shard_size,
+        unit_modules=experiment.unit_modules,
+    )
+    ranking = rank(request, out, experiment.device, worker)
+    last = ranking.first_sample + len(ranking) - 1
+    rows = []
+    for unit in ranking.units[:24]:
+        scores = ranking.unit_scores(unit)
+        best = ranking.first_sample + int(scores.argmax())
+        rows.append(
+            [unit, f"{scores.min():+.4g}", f"{scores.mean():+.4g}", f"{scores.max():+.4g}", str(best)]
+        )
+    title = f"{len(ranking)} samples, {ranking.first_sample} to {last}; positive = training on it raises the probe"
+    print_rows(title, ["unit", "lowest", "mean", "highest", "highest sample"], rows)
+    if len(ranking.units) > len(rows):
+        print(f"and {len(ranking.units) - len(rows)} more units")
+    print(f"Written to {out}/. Next: curator show {out} --top 5; curator mask --ranking {out} --help")
+
+
+def run_show(
+    path: Path,
+    unit: str | None,
+    counts: dict[str, int | None],
+    seed: int,
+    corpus_path: Path | None,
+    tokenizer: Path | None,
+    batch_size: int | None,
+    markdown: Path | None,
+    json: Path | None,
+) -> None:
+    """`curator show`."""
+    from rich.console import Console
+
+    from curator.models import tokenizer_file
+    from curator.show import view_samples
+    from curator.show_writers import shortened, to_json, to_markdown, to_terminal
+    from curator.storage import save_json, save_text
+
+    ranking = Ranking.open(path)
+    unit = ranking.units[ranking.unit_index(unit)]
+    corpus = _ranked_corpus(ranking, corpus_path)
+    tokenizer = tokenizer or corpus.tokenizer_file or tokenizer_file(ranking.manifest["request"]["model"])
+    if tokenizer is not None and tokenizer.is_dir():
+        tokenizer = tokenizer / "tokenizer.json"
+    if all(count is None for count in counts.values()):
+        counts = {"top": 5}
+    views = []
+    for order, count in counts.items():
+        if count is not None:
+            part = view_samples(
+                ranking,
+                corpus,
+                unit,
+                select=order,  # type: ignore[arg-type]
+                count=count,
+                seed=seed,
+                tokenizer=tokenizer,
+                batch_size=batch_size,
+            )
+            Console(highlight=False).print(
+                f"\n{order} {len(part)} of {unit} in {path}", markup=False, style="bold"
+            )
+            Console(highlight=False).print(to_terminal([shortened(view, 2000) for view in part]))
+            views += part
+    if tokenizer is None:
+        print("No tokenizer.json beside the corpus or the model, so token ids are shown; give --tokenizer.")
+    if markdown is not None:
+        save_text(markdown, to_markdown(views, title=f"Samples of {unit}"))
+        print(f"Written: {markdown}")
+    if json is not None:
+        save_json(json, to_json(views))
+        print(f"Written: {json}")
+
+
+def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
+    """`curator mask`."""
+    from curator.candidates import sources_of
+    from curator.selection import select
+
+    settings = merge(experiment.mask, **flags)
+    out = require(settings, "out")
+    rankings = [Ranking.open(path) for path in require(settings, "ranking")]
+    batch_size = require(experiment, "batch_size")
+    corpus = _ranked_corpus(rankings[0], experiment.corpus)
+    if (out / "plan.json").exists():
+        raise CuratorError(f"{out}: holds a plan already; choose another --out, or remove it")
+    selection = select(
+        sources_of(rankings, settings.units),
+        how=settings.select,
+        count=settings.count,
+        percent=settings.percent,
+        steps=settings.steps,
+        batch_size=batch_size,
+        categories=corpus.categories() if settings.select == "random-in-category" else None,
+        bins=settings.loss_bins,
+        seed=settings.seed,
+    )
+    n_slots = len(corpus) // batch_size * batch_size
+    plan = Plan.identity(n_slots, batch_size, corpus.fingerprint(), settings.divisor).mask(selection.samples)
+    selection.save(out)
+    plan.save(out)
+    print(
+        f"Masked {len(selection)} of {n_slots} slots ({settings.select}), samples {selection.samples[0]} to "
+        f"{selection.samples[-1]}, divisor {settings.divisor}.\nWritten to {out}/: plan.json and its arrays, and "
+        f"what was masked: samples.npy, selection.json. Next: curator train --plan {out}"
+    )
+
+
+def run_train(experiment: Experiment, flags: dict[str, Any]) -> None:
+    """`curator train`."""
+    if experiment.train is None:
+        raise UsageError(
+            "what to train is missing: give --experiment with a 'train' section (configs/tiny.yml has one to copy)"
+        )
+    from curator.training import train
+
+    settings: Train = merge(experiment.train, **flags)
+    out = require(settings, "out")
+    corpus = open_corpus(require(experiment, "corpus"))
+    stop = settings.stop_step or settings.steps
+    first = 0
+    if settings.start_from is not None:
+        from curator.training.checkpoint import read_run
+
+        first = read_run(settings.start_from)["step"]
+    asked = flags.get("checkpoint_steps") is not None
+    steps = [step for step in settings.saved_steps if asked or first <= step <= stop]
+    train(
+        settings.recipe,
+        corpus,
+        out,
+        plan=None if settings.plan is None else Plan.load(settings.plan),
+        start_from=settings.start_from,
+        checkpoint_steps=steps,
+        stop_step=settings.stop_step,
+        device=experiment.device,
+    )
+    print(
+        f"Written to {out}/: step folders up to step{stop}, losses.npy. Next: curator scan --checkpoints {out}"
+    )
+
+
+def _ranked_corpus(ranking: Ranking, path: Path | None) -> Corpus:
+    """The corpus of a ranking: the one given, else the one it was made with; checked either way."""
+    there = Path(ranking.manifest["request"]["corpus"])
+    if path is None and not there.exists() and not there.with_suffix(".bin").exists():
+        raise CuratorError(f"{ranking.path}: its corpus {there} is no longer there; give --corpus")
+    corpus = open_corpus(path or there)
+    ranking.check_corpus(corpus.fingerprint(), corpus.path)
+    return corpus

@@ -1,0 +1,182 @@
+"""Samples of a ranking as people read them: text with what repeats marked, score, loss and provenance.
+
+What repeats in a sample is what an induction head can learn from, so spans of at least three tokens that
+occur twice in the row are marked. `view_samples` gathers the data; ``show_writers.py`` writes
+it out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from curator.candidates import highest_first
+from curator.corpus.base import Corpus
+from curator.errors import CuratorError, UsageError
+from curator.ranking import Ranking
+from curator.show_writers import shortened, to_json, to_markdown, to_terminal
+from curator.token_text import TokenText
+
+__all__ = [
+    "SampleView",
+    "repeated_spans",
+    "shortened",
+    "to_json",
+    "to_markdown",
+    "to_terminal",
+    "view_samples",
+]
+
+Order = Literal["top", "bottom", "random"]
+MIN_SPAN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleView:
+    """One sample of a ranking, for one unit.
+
+    Attributes:
+        step: training step that held it, where the batch size is known.
+        score: positive = training on it raises the probe.
+        rank: 1 is the highest score of ``ranked`` samples; ties by sample index.
+        percentile: percent of the samples with a lower score.
+        loss: nats per token.
+        block_scores: block -> its part of the score.
+        spans: [start, stop) token positions of the maximal repeated spans; they may overlap.
+        segments: (text, repeated) in reading order; the texts joined are the whole sample.
+    """
+
+    sample: int
+    unit: str
+    step: int | None
+    score: float
+    rank: int
+    ranked: int
+    percentile: float
+    loss: float
+    block_scores: dict[str, float]
+    provenance: dict[str, Any] | None
+    tokens: int
+    spans: list[tuple[int, int]]
+    segments: list[tuple[str, bool]]
+
+    def facts(self) -> dict[str, str]:
+        """What there is to say beside the text, as short strings."""
+        repeated = len({token for span in self.spans for token in range(*span)})
+        facts = {
+            "score": f"{self.score:+.4g}",
+            "rank": f"{self.rank:,} of {self.ranked:,} (above {self.percentile:.2f} %)",
+            "loss": f"{self.loss:.3f} nats per token",
+            "blocks": ", ".join(f"{name} {score:+.3g}" for name, score in self.block_scores.items()),
+            "repeated": f"{len(self.spans)} spans, {repeated / self.tokens:.0%} of {self.tokens:,} tokens",
+        }
+        if self.step is not None:
+            facts["step"] = f"{self.step:,}"
+        if self.provenance:
+            facts["from"] = ", ".join(f"{name} {value}" for name, value in self.provenance.items())
+        return facts
+
+
+def view_samples(
+    ranking: Ranking,
+    corpus: Corpus,
+    unit: str | None = None,
+    *,
+    select: Order = "top",
+    count: int = 5,
+    seed: int = 0,
+    tokenizer: Tokenizer | Path | None = None,
+    batch_size: int | None = None,
+    min_span: int = MIN_SPAN,
+) -> list[SampleView]:
+    """The ``count`` highest (falling), lowest (rising) or randomly drawn samples of one unit.
+
+    Raises:
+        CuratorError: another corpus than was ranked, a score that is not a number, or no such tokenizer.
+        UsageError: no such unit or order, or a count below 1; more than there are gives all.
+    """
+    ranking.check_corpus(corpus.fingerprint(), corpus.path)
+    if count < 1 or select not in get_args(Order):
+        raise UsageError(
+            f"cannot show {count} {select} samples: give 1 or more of {', '.join(get_args(Order))}"
+        )
+    row = ranking.unit_index(unit)
+    unit = ranking.units[row]
+    scores = np.asarray(ranking.scores[row], np.float64)
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        sample = ranking.first_sample + int(bad[0])
+        raise CuratorError(f"{ranking.path}: the score of {unit} for sample {sample} is {scores[bad[0]]}")
+    falling = highest_first(scores)
+    ranks = np.empty(len(scores), np.int64)
+    ranks[falling] = np.arange(1, len(scores) + 1)
+    rising = scores[falling[::-1]]
+    if select == "random":
+        columns = np.random.default_rng(seed).permutation(len(scores))[:count]
+    else:
+        columns = (falling if select == "top" else highest_first(-scores))[:count]
+
+    samples = ranking.first_sample + columns
+    text = TokenText(tokenizer)
+    blocks = {
+        name.removeprefix(f"{unit}/"): number
+        for number, name in enumerate(ranking.block_names)
+        if name.startswith(f"{unit}/")
+    }
+    views = []
+    for column, sample, tokens in zip(columns.tolist(), samples.tolist(), corpus.rows(samples)):
+        spans = repeated_spans(tokens, min_span)
+        views.append(
+            SampleView(
+                sample=sample,
+                unit=unit,
+                step=sample // batch_size if batch_size else None,
+                score=float(scores[column]),
+                rank=int(ranks[column]),
+                ranked=len(scores),
+                percentile=100 * int(np.searchsorted(rising, scores[column])) / len(scores),
+                loss=float(ranking.losses[column]) / (len(tokens) - 1),
+                block_scores={name: float(ranking.blocks[number, column]) for name, number in blocks.items()},
+                provenance=corpus.provenance(sample),
+                tokens=len(tokens),
+                spans=spans,
+                segments=_segments(tokens, spans, text),
+            )
+        )
+    return views
+
+
+def repeated_spans(tokens: np.ndarray, min_length: int = MIN_SPAN) -> list[tuple[int, int]]:
+    """[start, stop) of every maximal span of ``min_length`` tokens or more that occurs elsewhere in the row.
+
+    Maximal: neither a token to the left nor one to the right can be added so that the longer span still
+    occurs elsewhere. Occurrences may overlap, and so may spans. Time n², memory n: 2,049 tokens take 20 ms.
+    """
+    if min_length < 1:
+        raise UsageError(f"the shortest repeated span must be 1 token or more, not {min_length}")
+    n = len(tokens)
+    common = np.zeros(n + 1, np.int32)  # of the suffixes from start + 1 and from j: their common prefix
+    spans: list[tuple[int, int]] = []
+    for start in range(n - 1, -1, -1):
+        common[:n] = np.where(tokens == tokens[start], common[1:] + 1, 0)
+        common[start] = 0  # a span is not its own repetition
+        stop = start + int(common[:n].max())
+        if spans and spans[-1][1] == stop:
+            spans.pop()  # the same span, begun further left
+        if stop - start >= min_length:
+            spans.append((start, stop))
+    return spans[::-1]
+
+
+def _segments(
+    tokens: np.ndarray, spans: Sequence[tuple[int, int]], text: TokenText
+) -> list[tuple[str, bool]]:
+    repeated = np.zeros(len(tokens), bool)
+    for start, stop in spans:
+        repeated[start:stop] = True
+    borders = (np.flatnonzero(np.diff(repeated)) + 1).tolist()
+    flags = [bool(repeated[start]) for start in (0, *borders)]
+    return [(piece, flag) for piece, flag in zip(text.pieces(tokens, borders), flags) if piece]
