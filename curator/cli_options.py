@@ -85,9 +85,7 @@ UnitModules = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Folder for the result.", show_default=False)]
-Device = Annotated[
-    str | None, typer.Option(help="cpu, cuda, cuda:N or mps. [default: cpu]", show_default=False)
-]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. [default: cpu]", show_default=False)]
 Tokenizer = Annotated[
     Path | None,
     typer.Option(help="tokenizer.json; found beside the corpus or the model by default.", show_default=False),

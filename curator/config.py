@@ -29,8 +29,8 @@ Span = Annotated[
 Device = Annotated[
     str,
     Rule(
-        "cpu, cuda, cuda:N or mps",
-        lambda v: v in ("cpu", "cuda", "mps") or (v.startswith("cuda:") and v[5:].isdigit()),
+        "cpu, cuda or cuda:N",
+        lambda v: v in ("cpu", "cuda") or (v.startswith("cuda:") and v[5:].isdigit()),
     ),
 ]
 

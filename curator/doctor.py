@@ -174,11 +174,6 @@ def _devices() -> Iterator[Check]:
             needed_for="models the size of Pythia; a CPU is slow there",
             how_to_get="check nvidia-smi and the driver" if built else "an NVIDIA GPU and torch's CUDA build",
         )
-    if torch.backends.mps.is_available():
-        yield Check(name="MPS", status="ok", detail="Apple GPU", needed_for="--device mps; no float64 there")
-    elif platform.system() == "Darwin":
-        detail, mend = "torch sees no Apple GPU", "a Mac with Apple silicon"
-        yield Check(name="MPS", status="missing", detail=detail, needed_for="--device mps", how_to_get=mend)
 
 
 def _memory() -> Check:

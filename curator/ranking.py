@@ -19,6 +19,7 @@ from curator.errors import CuratorError, UsageError
 from curator.storage import load_array, load_json
 
 FORMAT = "curator-ranking-1"
+_KEYS = ("status", "samples", "units", "blocks", "settings", "fingerprints", "layout", "request")
 SIGN = (
     "positive = training on the sample raises the probe: -<gradient of its summed loss, H^-1 probe gradient>"
 )
@@ -59,6 +60,11 @@ class Ranking:
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
             raise CuratorError(f"{path}/manifest.json: format is {found!r}, expected {FORMAT!r}")
+        missing = [key for key in _KEYS if key not in manifest]
+        if missing:
+            raise CuratorError(
+                f"{path}/manifest.json: lacks {', '.join(missing)}; it was edited or cut short"
+            )
         if manifest["status"] != "complete":
             raise CuratorError(
                 f"{path}: the ranking is unfinished; run the same `curator rank` command again to resume it"

@@ -4,10 +4,17 @@
 oracle can be compared with. Golden models are cached, so a test that changes weights must copy first.
 """
 
+import copy
+import multiprocessing
+import os
+import signal
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +22,24 @@ import torch
 from torch import Tensor
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedModel
 
+from curator.influence import fit
 from curator.influence.curvature import Curvature, Damping
 from curator.influence.factors import Covariances, Eigenvalues, Side, eigenbases
 from curator.influence.fit import distinct
 from curator.influence.probe_gradient import probe_gradient
+from curator.influence.request import RankRequest
+from curator.influence.run import rank
 from curator.influence.scorer import Scorer
 from curator.influence.taps import Taps
 from curator.models import load_model
-from curator.units import Block, Sequences, Unit
+from curator.ranking import Ranking
+from curator.storage import load_json
+from curator.units import (
+    Block,
+    ProbeSettings,
+    Sequences,
+    Unit,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -59,9 +76,9 @@ def random_model(parallel: bool = True, vocab_size: int = 61, seed: int = 0) -> 
         use_parallel_residual=parallel,
         hidden_act="gelu",
         tie_word_embeddings=False,
-        attn_implementation="eager",
     )
     generator = torch.Generator().manual_seed(seed)
+    config._attn_implementation = "eager"
     model = GPTNeoXForCausalLM(config).double().eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
@@ -82,6 +99,13 @@ def random_labels(rows: Tensor, vocab_size: int = 61, seed: int = 2) -> tuple[Te
     return torch.randint(vocab_size, shape, generator=generator), torch.randint(
         vocab_size, shape, generator=generator
     )
+
+
+def padded(*rows: list[int], period: list[int] | None = None, padding: int = 0) -> Sequences:
+    longest = max(map(len, rows))
+    tokens = torch.tensor([row + [padding] * (longest - len(row)) for row in rows])
+    lengths = torch.tensor([len(row) for row in rows])
+    return Sequences(tokens, lengths, None if period is None else torch.tensor(period))
 
 
 @dataclass(frozen=True)
@@ -150,3 +174,129 @@ def relative_error(ours: Tensor | np.ndarray, truth: Tensor | np.ndarray) -> flo
     ours, truth = np.asarray(ours, np.float64), np.asarray(truth, np.float64)
     assert ours.shape == truth.shape, (ours.shape, truth.shape)
     return float(np.abs(ours - truth).max() / np.abs(truth).max())
+
+
+UNITS = ("induction:1.2", "previous-token:0.0")
+N_SAMPLES = 37  # divisible by no batch, shard or number of workers used here
+
+
+def request(**changes: Any) -> RankRequest:
+    """37 samples in 5 shards of up to 8, float64."""
+    given: dict[str, Any] = {
+        "model": str(GOLDEN / "model"),
+        "corpus": GOLDEN / "rows.npy",
+        "units": UNITS,
+        "samples": (3, 3 + N_SAMPLES),
+        "probe": ProbeSettings(sequences=6),
+        "factor_samples": 18,
+        "dtype": "float64",
+        "micro_batch": 4,
+        "shard_size": 8,
+    }
+    return RankRequest(**{**given, **changes})
+
+
+def small_request(**changes: Any) -> RankRequest:
+    """8 golden samples, one unit; a fraction of a second."""
+    given: dict[str, Any] = {
+        "model": str(GOLDEN / "model"),
+        "corpus": GOLDEN / "rows.npy",
+        "units": ("induction:1.2",),
+        "samples": (0, 8),
+        "probe": ProbeSettings(sequences=6),
+        "micro_batch": 4,
+    }
+    return RankRequest(**{**given, **changes})
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """Every array that a ranking holds, to the bit: scores, blocks, losses, queries and factors."""
+    return {name: content for name, content in files(folder).items() if name.endswith(".npy")}
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Ranking:
+    """One uninterrupted ranking; do not change it."""
+    return rank(request(), tmp_path_factory.mktemp("whole") / "ranking")
+
+
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["curator.influence.run", "pytest"])
+
+
+def _rank_in_child(
+    asked: RankRequest, out: Path, worker: tuple[int, int], die_at: tuple[str, str] | None
+) -> None:
+    """Runs in another process. ``die_at``: (part of a path, before or after): SIGKILL at that file's appearance."""
+    fit._SAVE_EVERY_SECONDS = 0
+    if die_at is not None:
+        place, moment = die_at
+        replace = os.replace
+
+        def dying(source: Any, target: Any) -> None:
+            hit = place in str(Path(target).relative_to(out)) if Path(target).is_relative_to(out) else False
+            if hit and moment == "before":
+                os.kill(os.getpid(), signal.SIGKILL)
+            replace(source, target)
+            if hit:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        os.replace = dying  # type: ignore[assignment]
+    with open(os.devnull, "w") as sys.stderr:
+        rank(asked, out, worker=worker)
+
+
+def start(
+    asked: RankRequest, out: Path, worker: tuple[int, int] = (0, 1), die_at: tuple[str, str] | None = None
+) -> BaseProcess:
+    process = _PROCESSES.Process(target=_rank_in_child, args=(asked, out, worker, die_at))
+    process.start()
+    return process
+
+
+def finish(process: BaseProcess) -> int | None:
+    process.join(60)
+    return process.exitcode
+
+
+def run_until_complete(asked: RankRequest, out: Path) -> None:
+    assert finish(start(asked, out)) == 0
+    assert load_json(out / "manifest.json")["status"] == "complete"
+
+
+def save_changed_model(folder: Path, parameter: str, value: float) -> None:
+    """The golden model with one entry of one weight set to ``value``."""
+    model = copy.deepcopy(golden_model())
+    with torch.no_grad():
+        model.get_parameter(parameter)[5, 5] = value
+    model.save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A corpus, a model and probe tokens that differ by one entry."""
+    folder = tmp_path_factory.mktemp("others")
+    rows = np.load(GOLDEN / "rows.npy")
+    rows[200, 7] ^= 1
+    np.save(folder / "rows.npy", rows)
+    np.save(folder / "probe.npy", np.array([[1, 2, 1, 2]]))
+    save_changed_model(folder / "model", "gpt_neox.layers.0.mlp.dense_4h_to_h.weight", 0.123)
+    return {
+        "corpus": folder / "rows.npy",
+        "model": str(folder / "model"),
+        "probe_tokens": folder / "probe.npy",
+    }
+
+
+@pytest.fixture
+def no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any pass through the model fails the test."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("work was begun")
+
+    monkeypatch.setattr(Taps, "run", refuse)

@@ -93,7 +93,7 @@ def test_the_tiny_recipe_is_read_as_written() -> None:
         ("units: [induction:1.2, 3]", ["units[1]: expected text, not 3"]),
         ("window: [450, 200]", ["window: (450, 200) is not allowed", "first < last"]),
         ("window: [450]", ["window: expected", "not [450]"]),
-        ("device: gpu", ["device: 'gpu' is not allowed; expected cpu, cuda, cuda:N or mps"]),
+        ("device: gpu", ["device: 'gpu' is not allowed; expected cpu, cuda or cuda:N"]),
         ("dtype: float16", ["dtype: unknown value 'float16'", "bfloat16, float32, float64"]),
         ("rank: 3", ["rank: expected a section with keys of: out, fisher"]),
         ("probe:\n  min_length: 30", [":1: probe: lengths must satisfy", "30, 20"]),

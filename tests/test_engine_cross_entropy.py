@@ -56,13 +56,14 @@ def test_law_1_token_loss_is_differentiable_with_any_weight_per_token() -> None:
     hidden, unembedding = draw(50, 4), draw(1500, 4, seed=1)
     labels = torch.randint(1500, (50,), generator=torch.Generator().manual_seed(0))
     weights = draw(50, seed=2)
-    gradients = []
-    for own in (hidden.clone().requires_grad_(), hidden.clone().requires_grad_()):
-        if not gradients:
-            loss = token_loss(own, unembedding, labels)[0]
-        else:
-            loss = functional.cross_entropy(own @ unembedding.T, labels, reduction="none")
-        gradients.append(torch.autograd.grad((loss * weights).sum(), own)[0])
+    ours, theirs = hidden.clone().requires_grad_(), hidden.clone().requires_grad_()
+    losses = (
+        token_loss(ours, unembedding, labels)[0],
+        functional.cross_entropy(theirs @ unembedding.T, labels, reduction="none"),
+    )
+    gradients = [
+        torch.autograd.grad((loss * weights).sum(), own)[0] for loss, own in zip(losses, (ours, theirs))
+    ]
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-11, atol=1e-13)
 
 

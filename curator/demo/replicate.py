@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from curator.candidates import sources_of
 from curator.corpus import Corpus, build_embedded
 from curator.demo.settings import ARMS, EVERY, MASKED, DemoSettings
 from curator.formation import crossing
@@ -169,8 +168,14 @@ class Replicate:
     def _select(
         self, ranking: Ranking, what: Select, seed: int = 0, categories: np.ndarray | None = None
     ) -> Selection:
-        percent = 100 * self.settings.share
-        return select(sources_of([ranking]), how=what, percent=percent, seed=seed, categories=categories)
+        return select(
+            ranking,
+            what,
+            percent=100 * self.settings.share,
+            seed=seed,
+            categories=categories,
+            exclude_top=False,  # plain random rows, as the paper's control
+        )
 
     def _drill_share(self, corpus: Corpus, ranking: Ranking) -> list[float]:
         """Share of drill rows among the top samples, and in the whole window."""

@@ -54,15 +54,19 @@ class Covariances:
             groups[side.module, side.side, len(side.indices)].append(side)
         self.groups = list(groups.values())
 
+    @property
+    def sides(self) -> list[Side]:
+        """The distinct sides, in the order in which everything about them is kept."""
+        return [side for group in self.groups for side in group]
+
     def state(self) -> tuple[int, list[Tensor]]:
         """(tokens, sums) for `restore`."""
-        return self.tokens, list(self.sums.values())
+        return self.tokens, [self.sums[side] for side in self.sides]
 
     def restore(self, tokens: int, load: Callable[[int], Tensor], device: torch.device) -> None:
         """Go on from a `state`; ``load(i)`` gives its i-th sum."""
         self.tokens = tokens
-        sides = [side for group in self.groups for side in group]
-        self.sums = {side: load(number).to(device) for number, side in enumerate(sides)}
+        self.sums = {side: load(number).to(device) for number, side in enumerate(self.sides)}
 
     def add(self, tapped: Tapped) -> None:
         """Add one batch."""
@@ -81,7 +85,7 @@ class Covariances:
 
     def means(self) -> dict[Side, Tensor]:
         """Side -> token average [size, size], float64 on the CPU."""
-        return {side: total.cpu() / self.tokens for side, total in self.sums.items()}
+        return {side: self.sums[side].cpu() / self.tokens for side in self.sides}
 
 
 class Eigenvalues:
@@ -113,13 +117,12 @@ class Eigenvalues:
 
     def state(self) -> tuple[int, list[Tensor]]:
         """(samples, sums) for `restore`."""
-        return self.samples, list(self.sums.values())
+        return self.samples, [self.sums[index] for index in range(len(self.blocks))]
 
     def restore(self, samples: int, load: Callable[[int], Tensor], device: torch.device) -> None:
         """Go on from a `state`; ``load(i)`` gives its i-th sum."""
         self.samples = samples
-        order = [index for _, members in self.groups for index in members]
-        self.sums = {index: load(number).to(device) for number, index in enumerate(order)}
+        self.sums = {index: load(index).to(device) for index in range(len(self.blocks))}
 
     def _rotated(self, tapped: Tapped, side: Side) -> Tensor:
         source = (tapped.x if side.side == "input" else tapped.g)[side.module]

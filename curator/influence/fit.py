@@ -1,7 +1,9 @@
 """Fits the curvature of many blocks on a subset of the samples: the two sweeps, resumable, kept on disk.
 
     factors/sides/NNNN.npy        A or S of one side of one or more blocks
-    factors/eigenvalues/NNNN.npy  Λ of one block
+    factors/bases/NNNN.npy        its eigenvectors, in columns
+    factors/sides.json            how many there are; written when sweep 1 is done
+    factors/eigenvalues/NNNN.npy  Λ of one block, in those bases
     factors/index.json            which file belongs to which block; written last
 
 While a sweep runs its sums are saved now and then, so that a killed run goes on from there; the sums are float64
@@ -57,6 +59,7 @@ class CurvatureFit:
         samples: sorted sample indices to fit on.
         labels: which labels the Fisher is taken over.
         batch: samples per batch.
+        made_for: fingerprint of everything the factors depend on; kept with them, and compared before use.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class CurvatureFit:
         labels: Labels,
         batch: int,
         folder: Path,
+        made_for: str,
     ):
         self.model = model
         self.corpus = corpus
@@ -76,27 +80,38 @@ class CurvatureFit:
         self.labels = labels
         self.batch = batch
         self.folder = folder
+        self.made_for = made_for
+        self.sides = Covariances(self.blocks).sides
         self.taps = Taps(model, [block.module for block in self.blocks])
 
     def fit(self) -> None:
         """Do what is not done yet."""
-        if (self.folder / "index.json").is_file():
+        if is_made_for(self.folder / "index.json", self.made_for):
             return
-        covariances = Covariances(self.blocks)
-        self._sweep(1, covariances, "covariances A, S")
-        means = covariances.means()
-        bases = eigenbases(means)
+        if not is_made_for(self.folder / "sides.json", self.made_for):
+            covariances = Covariances(self.blocks)
+            self._sweep(1, covariances, "covariances A, S")
+            means = covariances.means()
+            for number, (side, basis) in enumerate(eigenbases(means).items()):
+                save_array(self.folder / "sides" / f"{number:04}.npy", means[side].numpy())
+                save_array(self.folder / "bases" / f"{number:04}.npy", basis.numpy())
+            save_json(self.folder / "sides.json", {"made_for": self.made_for, "sides": len(means)})
+        # The bases are read back, never decomposed again: Λ holds in these very eigenvectors alone.
+        bases = {side: self._load("bases", number) for number, side in enumerate(self.sides)}
         eigenvalues = Eigenvalues(self.blocks, bases, self.model.get_output_embeddings().weight)
         self._sweep(2, eigenvalues, "eigenvalues")
-        self._save(means, eigenvalues.means())
+        self._write_index(eigenvalues.means())
         shutil.rmtree(self.folder / "sweeps", ignore_errors=True)
+
+    def _load(self, kind: str, number: int) -> Tensor:
+        return torch.from_numpy(load_array(self.folder / kind / f"{number:04}.npy", mmap=False))
 
     def _batches(self, done: int) -> Iterator[np.ndarray]:
         for start in range(done, len(self.samples), self.batch):
             yield self.samples[start : start + self.batch]
 
     def _sweep(self, number: int, sums: Covariances | Eigenvalues, title: str) -> None:
-        state = _SweepState(self.folder / "sweeps" / str(number))
+        state = _SweepState(self.folder / "sweeps" / str(number), self.made_for)
         done = state.restore(sums, self.model.device)
         seq = self.corpus.row_width - 1
         saved = time.monotonic()
@@ -116,41 +131,36 @@ class CurvatureFit:
                 advance(len(index))
         state.save(sums, done)
 
-    def _save(self, covariances: dict[Side, Tensor], eigenvalues: list[Tensor]) -> None:
-        sides = list(covariances)
-        for number, side in enumerate(sides):
-            save_array(self.folder / "sides" / f"{number:04}.npy", covariances[side].numpy())
+    def _write_index(self, eigenvalues: list[Tensor]) -> None:
         entries = []
         for number, (block, values) in enumerate(zip(self.blocks, eigenvalues, strict=True)):
             save_array(self.folder / "eigenvalues" / f"{number:04}.npy", values.numpy())
-            a, s = (sides.index(side) for side in Side.of(block))
+            a, s = (self.sides.index(side) for side in Side.of(block))
             entries.append({**describe_block(block), "A": a, "S": s, "eigenvalues": number})
         index = {"samples": len(self.samples), "layout": "[inputs, outputs]", "blocks": entries}
+        index["made_for"] = self.made_for
         save_json(self.folder / "index.json", index)
 
     def curvature(self, block: Block) -> Curvature:
-        """The fitted curvature of one block."""
-        index = load_json(self.folder / "index.json")
-        entry = next(
-            (e for e in index["blocks"] if e | {"name": block.name} == e | describe_block(block)), None
-        )
-        if entry is None:
-            raise CuratorError(f"{self.folder}: no factors for block '{block.name}' of {block.module}")
-
-        def load(kind: str, number: int) -> Tensor:
-            return torch.from_numpy(load_array(self.folder / kind / f"{number:04}.npy", mmap=False))
-
-        a, s = load("sides", entry["A"]), load("sides", entry["S"])
+        """The fitted curvature of one block, which may carry another name than the block it was fitted for."""
+        places = [(known.module, known.inputs, known.outputs) for known in self.blocks]
+        number = places.index((block.module, block.inputs, block.outputs))
+        a, s = (self.sides.index(side) for side in Side.of(block))
         return Curvature(
-            a, s, torch.linalg.eigh(a)[1], torch.linalg.eigh(s)[1], load("eigenvalues", entry["eigenvalues"])
+            self._load("sides", a),
+            self._load("sides", s),
+            self._load("bases", a),
+            self._load("bases", s),
+            self._load("eigenvalues", number),
         )
 
 
 class _SweepState:
     """The sums of an unfinished sweep: folders named by how many samples are in them; the newest counts."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, made_for: str):
         self.folder = folder
+        self.made_for = made_for
 
     def restore(self, sums: Covariances | Eigenvalues, device: torch.device) -> int:
         """Load the newest state; how many samples it holds."""
@@ -158,6 +168,7 @@ class _SweepState:
         if not done:
             return 0
         newest = self.folder / str(done)
+        is_made_for(newest / "state.json", self.made_for)
         count = int(load_json(newest / "state.json")["count"])
 
         def load(number: int) -> Tensor:
@@ -174,9 +185,27 @@ class _SweepState:
             count, tensors = sums.state()
             for number, tensor in enumerate(tensors):
                 save_array(folder / f"{number:04}.npy", tensor.cpu().numpy())
-            save_json(folder / "state.json", {"count": count})
+            save_json(folder / "state.json", {"made_for": self.made_for, "count": count})
         for path in older:
             shutil.rmtree(path)
+
+
+def is_made_for(path: Path, made_for: str) -> bool:
+    """Whether the file is there; nothing is trusted for lying in the right place (DESIGN law 8).
+
+    Raises:
+        CuratorError: it was made with another model, corpus or settings; gives both fingerprints.
+    """
+    if not path.is_file():
+        return False
+    there = load_json(path)
+    found = there.get("made_for") if isinstance(there, dict) else None
+    if found != made_for:
+        raise CuratorError(
+            f"{path}: made for another run (fingerprint of model, corpus and settings there {found}, here "
+            f"{made_for}); remove {path.parent}, or choose another --out"
+        )
+    return True
 
 
 def describe_block(block: Block) -> dict[str, Any]:

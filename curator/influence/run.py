@@ -23,7 +23,14 @@ import curator
 from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.influence.batching import choose_batch
-from curator.influence.fit import CurvatureFit, check_finite, describe_block, rows_tensor, subset
+from curator.influence.fit import (
+    CurvatureFit,
+    check_finite,
+    describe_block,
+    is_made_for,
+    rows_tensor,
+    subset,
+)
 from curator.influence.labels import fisher_labels
 from curator.influence.probe_gradient import probe_gradient, probe_model
 from curator.influence.request import DTYPES, RankRequest
@@ -32,7 +39,17 @@ from curator.influence.taps import Taps
 from curator.models import load_model, model_fingerprint
 from curator.progress import console, progress
 from curator.ranking import FORMAT, SIGN, Ranking
-from curator.storage import differences, fingerprint, load_array, load_json, new_array, save_array, save_json
+from curator.storage import (
+    differences,
+    fingerprint,
+    is_temporary,
+    load_array,
+    load_json,
+    new_array,
+    remove_temporaries,
+    save_array,
+    save_json,
+)
 from curator.units import Sequences, Unit, load_sequences, load_unit_module, parse_units
 
 _IDENTITY = ("samples", "units", "blocks", "settings", "fingerprints", "layout")
@@ -76,6 +93,7 @@ class RankRun:
         """Do what is missing, then open the result."""
         if self._claim() == "complete":
             console.print(f"{self.out}: already complete")
+            self._clear_up()
             return Ranking.open(self.out)
         if self.number == 0:
             self._write_queries()
@@ -93,9 +111,11 @@ class RankRun:
     # -- what was asked for -------------------------------------------------------------------------------
 
     def _sequences(self, unit: Unit) -> Sequences:
-        if self.request.probe_tokens is not None:
-            return load_sequences(self.request.probe_tokens, self.model.config.vocab_size)
         config = self.model.config
+        if self.request.probe_tokens is not None:
+            return load_sequences(
+                self.request.probe_tokens, config.vocab_size, config.max_position_embeddings
+            )
         return unit.sequences(self.request.probe, config.vocab_size, config.max_position_embeddings)
 
     def _manifest(self) -> dict[str, Any]:
@@ -123,8 +143,8 @@ class RankRun:
             },
             "layout": {"micro_batch": batch, "shard_size": shard, "seq_length": seq},
             "request": {
-                "model": str(request.model),
-                "corpus": str(request.corpus),
+                "model": _absolute(request.model),
+                "corpus": str(Path(request.corpus).absolute()),
                 "probe_tokens": str(request.probe_tokens) if request.probe_tokens else None,
                 "unit_modules": [str(path) for path in request.unit_modules],
                 "command": request.command(),
@@ -144,7 +164,9 @@ class RankRun:
         if self.number > 0:
             self._wait("the manifest of worker 0", path.is_file)
         if not path.is_file():
-            if self.out.is_dir() and any(self.out.iterdir()):
+            if self.out.exists() and not self.out.is_dir():
+                raise CuratorError(f"{self.out}: is a file; --out needs a folder")
+            if self.out.is_dir() and any(not is_temporary(path) for path in self.out.iterdir()):
                 raise CuratorError(
                     f"{self.out}: the folder is not empty and is no ranking; choose another --out"
                 )
@@ -166,6 +188,11 @@ class RankRun:
             )
         return str(there["status"])
 
+    @property
+    def _identity(self) -> str:
+        """Fingerprint of everything the scores depend on."""
+        return fingerprint({key: self.manifest[key] for key in _IDENTITY})
+
     def _is_complete(self) -> bool:
         return bool(load_json(self.out / "manifest.json")["status"] == "complete")
 
@@ -181,7 +208,7 @@ class RankRun:
 
     def _write_queries(self) -> None:
         folder = self.out / "queries"
-        if (folder / "index.json").is_file():
+        if is_made_for(folder / "index.json", self._identity):
             return
         gradients: dict[str, dict[str, Tensor]] = {}
         probes: dict[str, float] = {}
@@ -198,6 +225,7 @@ class RankRun:
             fisher_labels(request.fisher, request.factor_seed),
             self.manifest["layout"]["micro_batch"],
             self.out / "factors",
+            self._identity,
         )
         fit.fit()
         entries = []
@@ -207,9 +235,16 @@ class RankRun:
             save_array(folder / f"{number:04}.npy", query.numpy())
             save_array(folder / f"{number:04}-gradient.npy", gradient.numpy())
             entries.append({"unit": unit.name, **describe_block(block), "file": f"{number:04}.npy"})
-        save_json(folder / "index.json", {"layout": "[inputs, outputs]", "probe": probes, "blocks": entries})
+        index = {
+            "made_for": self._identity,
+            "layout": "[inputs, outputs]",
+            "probe": probes,
+            "blocks": entries,
+        }
+        save_json(folder / "index.json", index)
 
     def _queries(self) -> list[Tensor]:
+        is_made_for(self.out / "queries" / "index.json", self._identity)
         entries = load_json(self.out / "queries" / "index.json")["blocks"]
         return [
             torch.from_numpy(load_array(self.out / "queries" / entry["file"], mmap=False))
@@ -271,7 +306,18 @@ class RankRun:
                 for row, owner in enumerate(owners):
                     scores[owner, start:end] += part[row]
         save_json(self.out / "manifest.json", {**self.manifest, "status": "complete"})
-        shutil.rmtree(self.out / "shards")
+        self._clear_up()
+
+    def _clear_up(self) -> None:
+        """Remove what a complete ranking does not need."""
+        if self.number == 0:
+            shutil.rmtree(self.out / "shards", ignore_errors=True)
+            remove_temporaries(self.out)
+
+
+def _absolute(model: str) -> str:
+    """A model folder's whole path; a hub id as it is."""
+    return str(Path(model).absolute()) if Path(model).is_dir() else model
 
 
 def _sample_range(request: RankRequest, corpus: Corpus) -> tuple[int, int]:

@@ -65,6 +65,10 @@ class Taps:
     def _hooked(self, x: dict[str, Tensor], y: dict[str, Tensor]) -> Iterator[None]:
         def tap(name: str):  # type: ignore[no-untyped-def]
             def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+                if name in y:
+                    raise CuratorError(
+                        f"{name} is used twice in one forward pass; such layers cannot be tapped"
+                    )
                 x[name] = args[0].detach()
                 y[name] = output if output.requires_grad else output.detach().requires_grad_()
                 return y[name]

@@ -94,16 +94,21 @@ def _draw(settings: ProbeSettings, vocab_size: int, longest: int, copies: int) -
     return Sequences(torch.from_numpy(tokens), torch.from_numpy(copies * lengths.astype(np.int64)), period)
 
 
-def load_sequences(path: Path, vocab_size: int) -> Sequences:
+def load_sequences(path: Path, vocab_size: int, max_length: int | None = None) -> Sequences:
     """Given probe tokens: a [n, length] integer ``.npy``.
 
     Raises:
-        CuratorError: not such an array, or a token id outside the vocabulary (names the row and column).
+        CuratorError: not such an array, longer than the model's positions, or a token id outside the
+            vocabulary (names the row and column).
     """
     array = load_array(path, mmap=False)
     if array.ndim != 2 or array.dtype.kind not in "iu" or 0 in array.shape or array.shape[1] < 2:
         raise CuratorError(
             f"{path}: probe tokens must be a [sequences, length >= 2] integer array, not {array.dtype} {array.shape}"
+        )
+    if max_length is not None and array.shape[1] > max_length:
+        raise CuratorError(
+            f"{path}: probe sequences have {array.shape[1]} tokens, but the model has {max_length} positions"
         )
     bad = np.argwhere((array < 0) | (array.astype(np.int64) >= vocab_size))
     if len(bad):
