@@ -197,6 +197,7 @@ def main() -> None:
     )
     parser.add_argument("--shape", choices=[*SHAPES, "all"], default="all")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--repeats", type=int, help="timed rounds")
     parser.add_argument("--threads", type=int, help="CPU threads of torch")
     parser.add_argument("--memory", choices=PASSES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -205,6 +206,8 @@ def main() -> None:
     for name, shape in SHAPES.items():
         if arguments.shape not in (name, "all"):
             continue
+        if arguments.repeats:
+            shape = replace(shape, repeats=arguments.repeats)
         if arguments.device.startswith("cuda"):
             shape = replace(shape, batch=GPU_BATCH[name])
         if arguments.memory:

@@ -43,6 +43,12 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # a full disk, no permission, a file where a folder is needed
+        if error.filename is None:
+            raise
+        console.print("error:", style="bold red", end=" ")
+        console.print(f"{error.filename}: {error.strerror}", markup=False, soft_wrap=True)
+        sys.exit(1)
 
 
 def _version(value: bool) -> None:
@@ -72,10 +78,10 @@ def _experiment(path: Path | None, **flags: Any) -> Any:
 def corpus_info(
     path: Annotated[Path, typer.Argument(help="A corpus in any known format.", show_default=False)],
     vocab_size: Annotated[
-        int | None, typer.Option(help="Also read every token and check it against this vocabulary.")
+        int | None, typer.Option(min=1, help="Also read every token and check it against this vocabulary.")
     ] = None,
     seq_length: Annotated[
-        int | None, typer.Option(help="Also check that rows hold seq_length + 1 tokens.")
+        int | None, typer.Option(min=1, help="Also check that rows hold seq_length + 1 tokens.")
     ] = None,
 ) -> None:
     """Say what a corpus is: format, samples, row width, fingerprint; check it."""
@@ -95,14 +101,16 @@ def corpus_info(
 )
 def corpus_build(
     out: Annotated[Path, typer.Option(help="Folder for the corpus.", show_default=False)],
-    samples: Annotated[int, typer.Option(help="Rows.")] = 32000,
-    seq_length: Annotated[int, typer.Option(help="Tokens per row, less the last label.")] = 32,
+    samples: Annotated[int, typer.Option(min=1, help="Rows.")] = 32000,
+    seq_length: Annotated[int, typer.Option(min=1, help="Tokens per row, less the last label.")] = 32,
     vocab_size: Annotated[int, typer.Option(help="Of the byte-level BPE trained on the spot.")] = 512,
     drill_fraction: Annotated[
         float,
-        typer.Option(help="Share of rows that repeat a few of their own tokens; 0 is natural text only."),
+        typer.Option(
+            min=0, max=1, help="Share of rows that repeat a few of their own tokens; 0 is natural text only."
+        ),
     ] = 0.5,
-    seed: Annotated[int, typer.Option(help="Of the order and the drill rows.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the order and the drill rows.")] = 0,
 ) -> None:
     """Build the embedded corpus from this Python's standard library."""
     from curator.corpus import EmbeddedSettings, build_embedded
@@ -315,7 +323,7 @@ def show(
     random: Annotated[
         int | None, typer.Option(help="Show N samples drawn at random.", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of that draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of that draw.")] = 0,
     corpus: options.Corpus = None,
     tokenizer: options.Tokenizer = None,
     batch_size: options.BatchSize = None,
@@ -439,13 +447,16 @@ def train(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
     seed: Annotated[
-        int, typer.Option(help="The first seed: of corpus order, initial weights and controls.")
+        int, typer.Option(min=0, help="The first seed: of corpus order, initial weights and controls.")
     ] = 0,
-    seeds: Annotated[int, typer.Option(help="How many training seeds; never trust one alone.")] = 2,
+    seeds: Annotated[int, typer.Option(min=1, help="How many training seeds; never trust one alone.")] = 2,
     drill_fraction: Annotated[
         float | None,
         typer.Option(
-            help="Share of drill rows in the embedded corpus. [default: 0.5, quick: 0.7]", show_default=False
+            min=0,
+            max=1,
+            help="Share of drill rows in the embedded corpus. [default: 0.5, quick: 0.7]",
+            show_default=False,
         ),
     ] = None,
     quick: Annotated[

@@ -93,6 +93,7 @@ Tokenizer = Annotated[
 BatchSize = Annotated[
     int | None,
     typer.Option(
+        min=1,
         help="Samples per training step (global batch): step s holds samples s*B to s*B + B - 1.",
         show_default=False,
     ),

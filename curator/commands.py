@@ -1,13 +1,15 @@
 """What the commands do with a merged experiment: gather, call one room, say where the result is."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from curator.config import Experiment, Train, merge, require
+from curator.config import Experiment, Probe, Train, merge, require
 from curator.corpus import Corpus, open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.plan import Plan
 from curator.ranking import Ranking
+from curator.storage import is_temporary
 from curator.tables import print_rows
 
 
@@ -18,6 +20,7 @@ def run_scan(experiment: Experiment, flags: dict[str, Any], seed: int | None) ->
 
     settings = merge(experiment.scan, **flags)
     out = require(settings, "out")
+    _check_device(experiment.device)
     probe = merge(experiment.probe, sequences=settings.sequences, seed=seed)
     steps = settings.steps and (settings.steps[0], settings.steps[1] - 1)
     scan = scan_checkpoints(
@@ -56,12 +59,13 @@ def run_rank(
     from curator.influence.request import RankRequest
     from curator.influence.run import rank
 
-    probe = merge(experiment.probe, **probe_flags)
+    probe = _merge_probe(experiment.probe, probe_flags)
     settings = merge(experiment.rank, **flags)
     samples = settings.samples
     if samples is None and experiment.window is not None:
         samples = experiment.window_samples()
     out = require(settings, "out")
+    _check_device(experiment.device)
     request = RankRequest(
         model=require(experiment, "model"),
         corpus=require(experiment, "corpus"),
@@ -91,7 +95,8 @@ def run_rank(
     print_rows(title, ["unit", "lowest", "mean", "highest", "highest sample"], rows)
     if len(ranking.units) > len(rows):
         print(f"and {len(ranking.units) - len(rows)} more units")
-    print(f"Written to {out}/. Next: curator show {out} --top 5; curator mask --ranking {out} --help")
+    here = quote(str(out))
+    print(f"Written to {out}/. Next: curator show {here} --top 5; curator mask --ranking {here} --help")
 
 
 def run_show(
@@ -161,6 +166,10 @@ def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
     corpus = _ranked_corpus(rankings[0], experiment.corpus)
     if (out / "plan.json").exists():
         raise CuratorError(f"{out}: holds a plan already; choose another --out, or remove it")
+    if out.is_dir() and any(not is_temporary(path) for path in out.iterdir()):
+        raise CuratorError(f"{out}: the folder is not empty and holds no plan; choose another --out")
+    if batch_size > len(corpus):
+        raise UsageError(f"--batch-size is {batch_size}, but {corpus.path} has {len(corpus)} samples alone")
     selection = select(
         sources_of(rankings, settings.units),
         how=settings.select,
@@ -179,7 +188,8 @@ def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
     print(
         f"Masked {len(selection)} of {n_slots} slots ({settings.select}), samples {selection.samples[0]} to "
         f"{selection.samples[-1]}, divisor {settings.divisor}.\nWritten to {out}/: plan.json and its arrays, and "
-        f"what was masked: samples.npy, selection.json. Next: curator train --plan {out}"
+        f"what was masked: samples.npy, selection.json. "
+        f"Next: curator train -e EXPERIMENT.yml --plan {quote(str(out))} --out FOLDER"
     )
 
 
@@ -194,6 +204,7 @@ def run_train(experiment: Experiment, flags: dict[str, Any]) -> None:
     settings: Train = merge(experiment.train, **flags)
     out = require(settings, "out")
     corpus = open_corpus(require(experiment, "corpus"))
+    _check_device(experiment.device)
     stop = settings.stop_step or settings.steps
     first = 0
     if settings.start_from is not None:
@@ -213,8 +224,31 @@ def run_train(experiment: Experiment, flags: dict[str, Any]) -> None:
         device=experiment.device,
     )
     print(
-        f"Written to {out}/: step folders up to step{stop}, losses.npy. Next: curator scan --checkpoints {out}"
+        f"Written to {out}/: step folders up to step{stop}, losses.npy. "
+        f"Next: curator scan --checkpoints {quote(str(out))} --out FOLDER"
     )
+
+
+def _merge_probe(probe: Probe, flags: dict[str, Any]) -> Probe:
+    """The probe under the flags of `curator rank`, which are not called as its fields are."""
+    try:
+        return merge(probe, **flags)
+    except UsageError as error:
+        name, _, says = str(error).partition(": ")
+        flag = name.replace("--", "--probe-") if name in ("--sequences", "--seed") else "--probe-lengths"
+        raise UsageError(f"{flag}: {says}") from error
+
+
+def _check_device(device: str) -> None:
+    """Refuse a GPU that this PyTorch does not see, before any work."""
+    if device == "cpu":
+        return
+    import torch
+
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(device.partition(":")[2] or 0) >= there:
+        seen = f"sees {there} GPU(s), counted from 0" if there else "sees no GPU"
+        raise UsageError(f"--device: {device}, but PyTorch {seen}; give --device cpu, or see curator doctor")
 
 
 def _ranked_corpus(ranking: Ranking, path: Path | None) -> Corpus:

@@ -252,6 +252,6 @@ def require(section: Any, name: str) -> Any:
     value = getattr(section, name)
     if value is None or value == ():
         key = name if isinstance(section, Experiment) else f"{type(section).__name__.lower()}.{name}"
-        flag = name.replace("_", "-")
+        flag = "unit" if name == "units" else name.replace("_", "-")
         raise UsageError(f"'{name}' is missing: give --{flag} or '{key}' in the experiment file")
     return value

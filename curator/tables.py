@@ -32,13 +32,14 @@ def print_fields(fields: Mapping[str, Any]) -> None:
 
 def print_rows(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table whose first column is text and whose others are numbers."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for number, name in enumerate(header):
         table.add_column(name, justify="right" if number else "left", no_wrap=number == 0)
     for row in rows:
         table.add_row(*row)
-    stdout().print()
-    stdout().print(table)
+    console = stdout()
+    console.print(f"\n{title}", style="bold", soft_wrap=True)
+    console.print(table)
 
 
 def print_checks(checks: Sequence[Check]) -> None:

@@ -86,7 +86,7 @@ def write_report(out: Path, settings: DemoSettings, results: list[dict[str, Any]
         table,
     )
     print(
-        "Δ: crossing of 0.4 minus the baseline's, paired by seed; mean, and every run in brackets.\n"
+        "Δ: crossing of 0.4 minus the baseline's, paired by seed: mean [lowest … highest run].\n"
         f"copy log-prob: nats per copied token at the end, step {settings.arm_steps}; never: not by then.\n"
         "Read 'top' against both controls: most of the effect is finding the repetitive rows, and against random\n"
         "rows with the same share of drill rows the margin is within noise at this size."
@@ -141,8 +141,11 @@ def _mean(values: list[float | None]) -> str:
 
 def _signed(values: list[float | None]) -> str:
     known = [value for value in values if value is not None]
-    each = " ".join("never" if value is None else f"{value:+.0f}" for value in values)
-    return f"{np.mean(known):+.0f} [{each}]" if known else f"[{each}]"
+    never = len(values) - len(known)
+    if not known:
+        return f"{never} never"
+    spread = f" [{min(known):+.0f} … {max(known):+.0f}]" if len(known) > 1 else ""
+    return f"{np.mean(known):+.0f}{spread}" + (f", {never} never" if never else "")
 
 
 def _plot(path: Path, results: list[dict[str, Any]]) -> None:

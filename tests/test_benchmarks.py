@@ -1,0 +1,27 @@
+"""The benchmark runs; its numbers are looked at by people (benchmarks/README.md), never asserted."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "run.py"
+spec = importlib.util.spec_from_file_location("benchmark_run", SCRIPT)
+assert spec is not None and spec.loader is not None
+bench = importlib.util.module_from_spec(spec)
+sys.modules["benchmark_run"] = bench
+spec.loader.exec_module(bench)
+
+TINY = bench.Shape(vocab_size=64, d_model=16, n_layers=3, n_heads=2, seq=16, batch=2, repeats=2)
+
+
+def test_every_pass_is_timed_in_every_round() -> None:
+    seconds = bench.measure(TINY, "cpu")
+    assert list(seconds) == list(bench.PASSES)
+    assert all(len(values) == TINY.repeats and min(values) > 0 for values in seconds.values())
+
+
+def test_peak_memory_sees_the_logits_of_the_plain_pass() -> None:
+    shape = bench.Shape(vocab_size=30000, d_model=16, n_layers=1, n_heads=2, seq=512, batch=2, repeats=1)
+    logits = shape.vocab_size * shape.seq * shape.batch * 4 / 2**20  # MiB
+    assert bench.peak_memory(shape, "plain", "cpu") > 2 * logits  # and their gradient
+    assert bench.peak_memory(shape, "one_head", "cpu") < logits
