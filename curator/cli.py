@@ -37,9 +37,11 @@ def main() -> None:
         console.print("error:", style="bold red", end=" ")
         console.print(str(error), markup=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
-        console.print("interrupted; the same command resumes where it stopped")
-        sys.exit(130)
+    except SystemExit as error:
+        if _interrupted(error):  # typer turns Ctrl-C into an exit
+            console.print("interrupted; the same command resumes where it stopped")
+            sys.exit(130)
+        raise
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
@@ -49,6 +51,12 @@ def main() -> None:
         console.print("error:", style="bold red", end=" ")
         console.print(f"{error.filename}: {error.strerror}", markup=False, soft_wrap=True)
         sys.exit(1)
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _version(value: bool) -> None:

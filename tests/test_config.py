@@ -179,5 +179,5 @@ def test_what_a_command_needs_is_asked_for_by_flag_and_key() -> None:
     assert require(Rank(out=Path("r")), "out") == Path("r")
     with pytest.raises(UsageError, match=r"'out' is missing: give --out or 'rank.out' in"):
         require(Rank(), "out")
-    with pytest.raises(UsageError, match=r"--units or 'units'"):
+    with pytest.raises(UsageError, match=r"--unit or 'units'"):
         require(Experiment(), "units")

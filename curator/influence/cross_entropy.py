@@ -122,18 +122,30 @@ def _draw(
 ) -> Tensor:
     """Invert the cumulative distribution at ``uniforms``: first the tile, then the token within it."""
     cumulative = masses.cumsum(1)  # [tokens, tiles]
-    point = uniforms[:, None].to(cumulative) * cumulative[:, -1:]
-    tiles = torch.searchsorted(cumulative, point, right=True).clamp_(max=masses.shape[1] - 1)
-    residual = point - (cumulative.gather(1, tiles) - masses.gather(1, tiles))
+    point = uniforms.to(cumulative) * cumulative[:, -1]
+    tiles = _invert(cumulative, point)
+    mass = masses.gather(1, tiles[:, None])[:, 0]
+    share = (point - (cumulative.gather(1, tiles[:, None])[:, 0] - mass)) / mass  # within the tile, in [0, 1)
     labels = torch.empty(len(hidden), dtype=torch.long, device=hidden.device)
     for tile in tiles.unique().tolist():
-        chosen = (tiles[:, 0] == tile).nonzero()[:, 0]
+        chosen = (tiles == tile).nonzero()[:, 0]
         weights = unembedding[tile * width : (tile + 1) * width]
         logits = (hidden[chosen] @ weights.T).to(maximum.dtype)
         within = torch.exp(logits - maximum[chosen]).double().cumsum(1)
-        position = torch.searchsorted(within, residual[chosen], right=True).clamp_(max=len(weights) - 1)
-        labels[chosen] = tile * width + position[:, 0]
+        labels[chosen] = tile * width + _invert(within, share[chosen] * within[:, -1])
     return labels
+
+
+def _invert(cumulative: Tensor, point: Tensor) -> Tensor:
+    """[rows] the entry whose interval of ``cumulative`` [rows, entries] holds ``point`` [rows].
+
+    Rounding may put a point on or past the end, or before the start; it is moved inside, so that an entry of
+    mass zero is never chosen.
+    """
+    below_end = torch.nextafter(cumulative[:, -1], torch.zeros_like(cumulative[:, -1]))
+    inside = torch.minimum(point.clamp(min=0), below_end)
+    found = torch.searchsorted(cumulative, inside[:, None], right=True)[:, 0]
+    return found.clamp_(max=cumulative.shape[1] - 1)
 
 
 class _TokenLoss(torch.autograd.Function):

@@ -6,6 +6,7 @@ Damping is added to the corrected eigenvalues, with a strength relative to them 
 differs by orders of magnitude between blocks and checkpoints.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ class Damping:
     def __post_init__(self) -> None:
         if self.mode not in DAMPING_MODES:
             raise UsageError(f"unknown damping '{self.mode}'; modes are: {', '.join(DAMPING_MODES)}")
-        if self.alpha < 0 or self.floor <= 0:
+        if not (0 <= self.alpha < math.inf and 0 < self.floor < math.inf):
             raise UsageError(f"damping needs alpha >= 0 and floor > 0, not {self.alpha} and {self.floor}")
 
     def __call__(self, eigenvalues: Tensor) -> Tensor:

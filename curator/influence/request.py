@@ -61,6 +61,8 @@ class RankRequest:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1, not {value}")
+        if self.factor_seed < 0:
+            raise UsageError(f"factor_seed must be at least 0, not {self.factor_seed}")
 
     def settings(self) -> dict[str, Any]:
         """The settings as JSON; paths are left out where a fingerprint stands for their content."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from curator.errors import UsageError
+from curator.storage import fingerprint
 from curator.units.base import Unit
 from curator.units.induction import InductionHead
 from curator.units.previous_token import PreviousTokenHead
@@ -47,7 +48,8 @@ def load_unit_module(path: Path) -> None:
     """Import a user's Python file, which registers its own kinds of unit."""
     if not path.is_file():
         raise UsageError(f"{path}: no such unit module; give a Python file that calls curator.units.register")
-    name = f"curator_user_units_{path.stem}"
+    # named by place, so that files and classes of the same name in two folders stay two
+    name = f"curator_user_units_{path.stem}_{fingerprint(str(path.resolve()))}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path}: not a Python file")

@@ -30,6 +30,8 @@ class ProbeSettings:
     def __post_init__(self) -> None:
         if self.sequences < 1:
             raise UsageError(f"probe sequences must be at least 1, not {self.sequences}")
+        if self.seed < 0:
+            raise UsageError(f"the probe's seed must be at least 0, not {self.seed}")
         if not 2 <= self.min_length <= self.max_length:
             raise UsageError(
                 f"probe lengths must satisfy 2 <= min_length <= max_length, not {self.min_length}, {self.max_length}"
