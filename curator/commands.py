@@ -170,18 +170,21 @@ def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
         raise CuratorError(f"{out}: the folder is not empty and holds no plan; choose another --out")
     if batch_size > len(corpus):
         raise UsageError(f"--batch-size is {batch_size}, but {corpus.path} has {len(corpus)} samples alone")
+    n_slots = len(corpus) // batch_size * batch_size
+    steps = settings.steps
+    if steps is None and any(ranking.samples[-1] >= n_slots for ranking in rankings):
+        steps = (0, n_slots // batch_size)  # the corpus ends within a step, which is never trained on
     selection = select(
         sources_of(rankings, settings.units),
         how=settings.select,
         count=settings.count,
         percent=settings.percent,
-        steps=settings.steps,
+        steps=steps,
         batch_size=batch_size,
         categories=corpus.categories() if settings.select == "random-in-category" else None,
         bins=settings.loss_bins,
         seed=settings.seed,
     )
-    n_slots = len(corpus) // batch_size * batch_size
     plan = Plan.identity(n_slots, batch_size, corpus.fingerprint(), settings.divisor).mask(selection.samples)
     selection.save(out)
     plan.save(out)

@@ -181,6 +181,9 @@ def scan_checkpoints(
         "dtype": str(dtype).removeprefix("torch."),
     }
     definitions = {kind: definition(unit) for kind, unit in units.items()}
+    even = {kind: even_attention(unit, sequences) for kind, unit in units.items()}
+    for value in even.values():
+        (thresholds or Thresholds()).resolved(value)  # contradictory ones are refused before the long work
 
     records = []
     with progress("scan", len(checkpoints), "checkpoints") as advance:
@@ -202,7 +205,7 @@ def scan_checkpoints(
         values={
             kind: np.array([record["metrics"][kind] for record in records], np.float64) for kind in units
         },
-        even_attention={kind: even_attention(unit, sequences) for kind, unit in units.items()},
+        even_attention=even,
         thresholds=thresholds or Thresholds(),
         manifest={
             "checkpoints": str(folder),

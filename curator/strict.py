@@ -6,6 +6,7 @@ nothing is dropped; an error names the file, the line, the dotted field, what wa
 """
 
 import difflib
+import os
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -54,7 +55,7 @@ class Source:
     def path(self, text: str | Path) -> Path:
         """A relative path in a file is relative to that file; in a flag, to the working directory."""
         path = Path(text).expanduser()
-        return self.file.parent / path if self.file else path
+        return Path(os.path.normpath(self.file.parent / path)) if self.file else path
 
 
 class _Loader(yaml.SafeLoader):
@@ -122,7 +123,8 @@ def suggest(given: str, known: Iterable[str]) -> str:
     """``did you mean 'x'? Known: …`` for an unknown name."""
     names = sorted(known)
     close = difflib.get_close_matches(given, names, n=1)
-    return f"did you mean '{close[0]}'? " * bool(close) + f"known: {', '.join(names)}"
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{hint}known: {', '.join(names)}"
 
 
 def convert(value: Any, kind: Any, place: str, source: Source, expected: str = "") -> Any:

@@ -321,11 +321,6 @@ def test_an_experiment_file_that_is_wrong(tmp_path: Path, text: str, says: str) 
         assert part in message
 
 
-@pytest.mark.xfail(
-    raises=IndexError,
-    strict=True,
-    reason="strict.suggest fails where no known word is near; remove when mended",
-)
 @pytest.mark.parametrize("word", ["zzzzzzzz", "best-of-all-42"])
 def test_a_word_that_is_near_nothing_is_refused_too(study: Path, tmp_path: Path, word: str) -> None:
     (tmp_path / "bad.yml").write_text(f"{word}: 1")

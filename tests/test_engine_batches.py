@@ -79,6 +79,8 @@ def test_law_2_sampled_labels_do_not_depend_on_the_batch_layout() -> None:
     labels = drawn(0, 1, 20, everything)
     for batch in (1, 3, 7):
         assert torch.equal(drawn(0, 1, batch, everything), labels)
+    uniforms = SampledLabels(0)(everything, 15, 1)["uniforms"]
+    assert len(uniforms.unique()) == uniforms.numel(), "every token of every sample has a number of its own"
     some = np.array([17, 2, 5])
     assert torch.equal(drawn(0, 1, 2, some), labels[some])
     assert not torch.equal(drawn(1, 1, 20, everything), labels)

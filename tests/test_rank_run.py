@@ -67,10 +67,15 @@ def test_law_2_any_layout_changes_scores_by_rounding_alone(
     assert relative_error(again.losses, whole.losses) < 1e-12
 
 
-def test_law_2_the_default_layout_in_float32_agrees(whole: Ranking, tmp_path: Path) -> None:
-    again = rank(request(dtype="float32", micro_batch=None, shard_size=None), tmp_path / "ranking")
+def test_law_2_the_default_layout_in_float32_agrees(tmp_path: Path) -> None:
+    """With the data's own labels: of drawn ones, one in thousands lies so near a boundary that float32 picks
+    its neighbour, and among 18 samples a single other label moves the curvature by a percent."""
+    exact = rank(request(fisher="empirical"), tmp_path / "exact")
+    again = rank(
+        request(fisher="empirical", dtype="float32", micro_batch=None, shard_size=None), tmp_path / "ranking"
+    )
     assert again.scores.dtype == np.float32
-    assert relative_error(again.blocks, whole.blocks) < 1e-4
+    assert relative_error(again.blocks, exact.blocks) < 1e-4
 
 
 def test_law_2_the_order_of_units_and_their_company_change_no_score(whole: Ranking, tmp_path: Path) -> None:

@@ -67,8 +67,8 @@ def _relay(
         for future in done:
             error = future.exception()
             if error is not None:
-                for other in pending:
-                    other.cancel()
+                for child in multiprocessing.active_children():
+                    child.terminate()  # the other seeds, which the user would wait minutes for
                 raise error
 
 

@@ -116,7 +116,14 @@ class RankRun:
             return load_sequences(
                 self.request.probe_tokens, config.vocab_size, config.max_position_embeddings
             )
-        return unit.sequences(self.request.probe, config.vocab_size, config.max_position_embeddings)
+        sequences = unit.sequences(self.request.probe, config.vocab_size, config.max_position_embeddings)
+        positions, asked = config.max_position_embeddings, 2 * self.request.probe.max_length
+        if asked > positions and self.number == 0:
+            console.print(
+                f"{unit.name}: probe sequences are at most {int(sequences.lengths.max())} tokens, not {asked}, "
+                f"since the model has {positions} positions"
+            )
+        return sequences
 
     def _manifest(self) -> dict[str, Any]:
         request = self.request
