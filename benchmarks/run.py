@@ -106,7 +106,7 @@ class Bench:
 
     def _taps(self, spec: str) -> tuple[Taps, list[Block]]:
         blocks = [block for unit in parse_units([spec], self.model) for block in unit.subspace(self.model)]
-        return Taps(self.model, [block.module for block in blocks]), blocks
+        return Taps.of_blocks(self.model, blocks), blocks
 
     def _frozen(self) -> torch.Tensor:
         """The rows, with the model as `load_model` leaves it."""

@@ -138,7 +138,7 @@ def fit_and_score(
             blocks.append(block)
             names.append(f"{unit.name}/{block.name}")
             gradients.append(own[block.name])
-    taps = Taps(model, [block.module for block in blocks])
+    taps = Taps.of_blocks(model, blocks)
     fitted = distinct(blocks)
     covariances = Covariances(fitted)
     for part, own_labels in zip(rows.split(batch), labels[0].split(batch)):
@@ -163,7 +163,7 @@ def score(
     model: PreTrainedModel, rows: Tensor, blocks: Sequence[Block], queries: Sequence[Tensor], batch: int = 8
 ) -> tuple[Tensor, Tensor]:
     """(scores [n_blocks, n], losses [n]) of ``rows`` with given queries."""
-    taps = Taps(model, [block.module for block in blocks])
+    taps = Taps.of_blocks(model, blocks)
     scorer = Scorer(blocks, queries, model.get_output_embeddings().weight)
     parts = [taps.run(part) for part in rows.split(batch)]
     return torch.cat([scorer(part) for part in parts], 1), torch.cat([part.loss for part in parts])

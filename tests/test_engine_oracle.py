@@ -16,6 +16,8 @@ import torch
 from conftest import (
     Engine,
     fit_and_score,
+    golden_model,
+    golden_rows,
     random_labels,
     random_model,
     random_rows,
@@ -24,9 +26,12 @@ from conftest import (
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from curator.influence.head_attention import lowest_heads
 from curator.influence.request import RankRequest
 from curator.influence.run import rank
+from curator.influence.taps import Taps
 from curator.units import (
+    Block,
     ProbeSettings,
     Sequences,
     Unit,
@@ -34,6 +39,7 @@ from curator.units import (
     parse_units,
     registry,
 )
+from curator.units.base import take
 
 # One length: padding would change the order in which the float32 softmax of eager attention sums, by 1e-9.
 SETTINGS = ProbeSettings(sequences=5, min_length=6, max_length=6, seed=3)
@@ -280,3 +286,37 @@ def test_law_1_a_unit_alone_scores_as_it_does_among_all_others() -> None:
         alone = engine_says(model, [induction_case(model, layer, head)])
         rows = [together.names.index(name) for name in alone.names]
         assert relative_error(alone.scores, together.scores[rows]) < 1e-12
+
+
+@pytest.mark.parametrize(
+    "specs", [["induction:0.1"], ["induction:1.2", "previous-token:1.1"], ["induction:2.3"]]
+)
+def test_law_1_skipping_other_heads_of_the_lowest_layer_changes_no_score(specs: list[str]) -> None:
+    """SDPA in float64: taps that skip heads nobody asked about against taps that skip none."""
+    model = golden_model(torch.float64)
+    rows = golden_rows()[:5]
+    blocks = [block for unit in parse_units(specs, model) for block in unit.subspace(model)]
+    modules = [block.module for block in blocks]
+    some, every = Taps.of_blocks(model, blocks), Taps(model, modules)
+    assert some.lowest is not None and every.lowest is None
+    a, b = some.run(rows), every.run(rows)
+    for block in blocks:
+        torch.testing.assert_close(a.x[block.module], b.x[block.module], rtol=1e-12, atol=0)
+        ours, theirs = (take(tapped.g[block.module], block.outputs) for tapped in (a, b))
+        assert (ours - theirs).abs().max() <= 1e-12 * theirs.abs().max()
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_law_1_heads_are_skipped_only_where_no_gradient_passes() -> None:
+    model = golden_model()
+    blocks = {
+        spec: parse_units([spec], model)[0].subspace(model) for spec in ("induction:0.1", "induction:2.3")
+    }
+    both = [*blocks["induction:0.1"], *blocks["induction:2.3"]]
+    assert lowest_heads(model, both) == ("gpt_neox.layers.0.attention", range(1, 2))
+    foreign = Block("up", "gpt_neox.layers.0.mlp.dense_h_to_4h", range(64), range(3, 4))
+    assert lowest_heads(model, [*blocks["induction:2.3"], foreign]) is None
+    unknown = Block("out", "lm_head", range(64), range(3, 4))
+    assert lowest_heads(model, [*both, unknown]) is None
+    every = [block for unit in parse_units(["induction:0.*"], model) for block in unit.subspace(model)]
+    assert lowest_heads(model, every) is None

@@ -82,7 +82,7 @@ class CurvatureFit:
         self.folder = folder
         self.made_for = made_for
         self.sides = Covariances(self.blocks).sides
-        self.taps = Taps(model, [block.module for block in self.blocks])
+        self.taps = Taps.of_blocks(model, self.blocks)
 
     def fit(self) -> None:
         """Do what is not done yet."""

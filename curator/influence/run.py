@@ -280,7 +280,7 @@ class RankRun:
         missing = self._missing_shards(mine)
         sizes = [end - start for start, end in map(self._shard, mine)]
         done = sum(sizes) - sum(end - start for start, end in map(self._shard, missing))
-        taps = Taps(self.model, [block.module for _, block in self.blocks])
+        taps = Taps.of_blocks(self.model, [block for _, block in self.blocks])
         like = self.model.get_output_embeddings().weight
         scorer = Scorer([block for _, block in self.blocks], self._queries(), like)
         batch = self.manifest["layout"]["micro_batch"]

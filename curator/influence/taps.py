@@ -1,12 +1,13 @@
 """Taps on linear layers: their inputs x and output gradients g in one truncated backward pass.
 
 No parameter needs a gradient. The output of the lowest tapped layer becomes a leaf that does, so autograd
-records nothing below it, and the backward pass stops there. Taps only observe: no head is frozen or
-detached anywhere, since that would change the gradient of every layer but the last (DESIGN section 6).
+records nothing below it, and the backward pass stops there. Taps only observe: no head that lies between a
+block and the loss is frozen or detached, since that would change the gradient of every layer but the last
+(DESIGN section 6).
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,8 @@ from transformers import PreTrainedModel
 
 from curator.errors import CuratorError
 from curator.influence.cross_entropy import token_loss
+from curator.influence.head_attention import gradients_of, lowest_heads
+from curator.units.base import Block
 
 
 @dataclass
@@ -53,13 +56,24 @@ def linear_layer(model: nn.Module, name: str) -> nn.Linear:
 
 
 class Taps:
-    """Taps on the linear layers called ``modules`` of a causal language model."""
+    """Taps on the linear layers called ``modules`` of a causal language model; all their entries are exact."""
 
     def __init__(self, model: PreTrainedModel, modules: Sequence[str]):
         self.model = model
         self.modules = list(dict.fromkeys(modules))
+        self.lowest: tuple[str, range] | None = None
         self.layers = {name: linear_layer(model, name) for name in self.modules}
         self.unembedding: Tensor = model.get_output_embeddings().weight
+
+    @staticmethod
+    def of_blocks(model: PreTrainedModel, blocks: Sequence[Block]) -> "Taps":
+        """Taps on the layers that ``blocks`` live in, exact at the entries of the blocks.
+
+        Cheaper: in the lowest tapped layer, g stays zero at heads that no block belongs to (head_attention.py).
+        """
+        taps = Taps(model, [block.module for block in blocks])
+        taps.lowest = lowest_heads(model, blocks)
+        return taps
 
     @contextmanager
     def _hooked(self, x: dict[str, Tensor], y: dict[str, Tensor]) -> Iterator[None]:
@@ -96,7 +110,8 @@ class Taps:
             labels = rows[:, 1:]
         x: dict[str, Tensor] = {}
         y: dict[str, Tensor] = {}
-        with torch.enable_grad(), self._hooked(x, y):
+        fewer_heads = gradients_of(self.model, *self.lowest) if self.lowest else nullcontext()
+        with torch.enable_grad(), fewer_heads, self._hooked(x, y):
             hidden = self.model.base_model(input_ids=inputs, use_cache=False).last_hidden_state
             loss, used = token_loss(
                 hidden.reshape(batch * seq, -1),
