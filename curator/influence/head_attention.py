@@ -2,8 +2,9 @@
 
 There, gradients end at the tapped rows of ``query_key_value``. Heads do not mix inside attention, so the backward
 pass of the other heads would be computed and thrown away (6 % of the time of scoring one middle head on the
-Pythia-14M shape, 10 % on a small one). In every layer above, all heads lie on the way down and nothing is skipped: detaching heads
-there would change the result (DESIGN section 6). Transformers' own extension point is used; nothing is patched.
+Pythia-14M shape, 10 % on a small one). In every layer above, all heads lie on the way down and nothing is
+skipped: detaching heads there would change the result (DESIGN section 6). Transformers' own extension point is
+used; nothing is patched.
 """
 
 import re
