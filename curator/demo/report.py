@@ -24,10 +24,10 @@ GROUPS = {
     "baseline": "baseline",
     "mask-top": "top 10 % masked",
     "mask-random": "random masked",
-    "mask-random-in-category": "random masked, same share of drill rows",
+    "mask-random-in-category": "random masked, same drill share",
     "repeat-top": "top 10 % in place of random",
     "repeat-random": "random in place of random",
-    "repeat-random-in-category": "random in place of random, same share of drill rows",
+    "repeat-random-in-category": "random in place of random, same drill share",
 }
 
 
