@@ -64,8 +64,8 @@ def golden_folder() -> Path:
     return GOLDEN
 
 
-def random_model(parallel: bool = True, vocab_size: int = 61, seed: int = 0) -> GPTNeoXForCausalLM:
-    """3 layers of 3 heads of 8, float64, eager attention; weights so large that attention is not uniform."""
+def random_model(parallel: bool = True, vocab_size: int = 61, attention: str = "eager") -> GPTNeoXForCausalLM:
+    """3 layers of 3 heads of 8, float64; weights so large that attention is not uniform."""
     config = GPTNeoXConfig(
         vocab_size=vocab_size,
         hidden_size=24,
@@ -77,8 +77,8 @@ def random_model(parallel: bool = True, vocab_size: int = 61, seed: int = 0) -> 
         hidden_act="gelu",
         tie_word_embeddings=False,
     )
-    generator = torch.Generator().manual_seed(seed)
-    config._attn_implementation = "eager"
+    generator = torch.Generator().manual_seed(0)
+    config._attn_implementation = attention
     model = GPTNeoXForCausalLM(config).double().eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
@@ -253,14 +253,19 @@ def _rank_in_child(
 def start(
     asked: RankRequest, out: Path, worker: tuple[int, int] = (0, 1), die_at: tuple[str, str] | None = None
 ) -> BaseProcess:
-    process = _PROCESSES.Process(target=_rank_in_child, args=(asked, out, worker, die_at))
+    process = _PROCESSES.Process(target=_rank_in_child, args=(asked, out, worker, die_at), daemon=True)
     process.start()
     return process
 
 
 def finish(process: BaseProcess) -> int | None:
+    """The exit code; None of a process that hangs, which is ended."""
     process.join(60)
-    return process.exitcode
+    code = process.exitcode
+    if code is None:
+        process.kill()
+        process.join()
+    return code
 
 
 def run_until_complete(asked: RankRequest, out: Path) -> None:

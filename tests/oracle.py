@@ -137,14 +137,13 @@ def curvature_and_queries(
     labels: tuple[Tensor, Tensor],
     parts: dict[str, Part],
     probe_gradients: dict[str, Tensor],
-    damped: Callable[[Tensor], Tensor] = lambda eigenvalues: eigenvalues + 0.1 * eigenvalues.mean(),
 ) -> dict[str, Truth]:
-    """EK-FAC of each part and its query, by loops over the samples of ``rows`` [n, seq + 1].
+    """EK-FAC of each part and its query, damped by 0.1 of the mean eigenvalue and floored at 1e-5, by loops over
+    the samples of ``rows`` [n, seq + 1].
 
     Args:
         labels: [n, seq] for A and S, and [n, seq] for the eigenvalues.
         parts: the parts by name; probe_gradients: part name -> [inputs, outputs].
-        damped: eigenvalues -> what the rotated gradient is divided by.
     """
     modules = list(dict.fromkeys(part.module for part in parts.values()))
     a = {name: torch.zeros((), dtype=torch.float64) for name in parts}
@@ -167,8 +166,9 @@ def curvature_and_queries(
     truth = {}
     for name in parts:
         (q_a, q_s), eigenvalues = bases[name], squares[name] / len(rows)
+        damped = (eigenvalues + 0.1 * eigenvalues.mean()).clamp(min=1e-5)
         rotated = q_a.T @ probe_gradients[name] @ q_s
-        truth[name] = Truth(a[name], s[name], eigenvalues, q_a @ (rotated / damped(eigenvalues)) @ q_s.T)
+        truth[name] = Truth(a[name], s[name], eigenvalues, q_a @ (rotated / damped) @ q_s.T)
     return truth
 
 

@@ -1,7 +1,7 @@
 """Law 1: scores equal a per-sample autograd loop (`oracle.py`), at every layer and for every kind of unit.
 
-A random 3-layer model in float64 with eager attention on both sides. Everything is scored in one pass: all heads
-of all layers, two probes on the same heads, and kinds of unit that come from a user's own file.
+A random 3-layer model in float64, with the same attention (eager, or SDPA) on both sides. Everything is scored
+in one pass: all heads of all layers, two probes on the same heads, and units that come from a user's own file.
 """
 
 from collections.abc import Callable, Iterator
@@ -305,6 +305,37 @@ def test_law_1_skipping_other_heads_of_the_lowest_layer_changes_no_score(specs: 
         ours, theirs = (take(tapped.g[block.module], block.outputs) for tapped in (a, b))
         assert (ours - theirs).abs().max() <= 1e-12 * theirs.abs().max()
     assert model.config._attn_implementation == "sdpa"
+
+
+@both_residuals
+@pytest.mark.parametrize("heads", [[(0, 1)], [(1, 2)], [(1, 0), (1, 2)], [(0, 2), (2, 0)], [(2, 1)]], ids=str)
+def test_law_1_sdpa_that_skips_heads_equals_the_oracle(parallel: bool, heads: list[tuple[int, int]]) -> None:
+    """Heads at one or two layers, adjacent or not, where the unpatched SDPA is the oracle's."""
+    model = random_model(parallel, attention="sdpa")
+    cases = [induction_case(model, *head) for head in heads]
+    blocks = [block for case in cases for block in case.unit.subspace(model)]
+    assert (lowest_heads(model, blocks) is None) == (heads == [(1, 0), (1, 2)])
+    assert_equals_oracle(model, cases)
+
+
+@both_residuals
+def test_law_1_sdpa_that_skips_heads_beside_a_neuron_of_the_layer_equals_the_oracle(
+    parallel: bool, user_units: Path
+) -> None:
+    """With a sequential residual, the MLP reads what the attention of its layer wrote."""
+    model = random_model(parallel, attention="sdpa")
+    cases = [induction_case(model, 1, 0), neuron_case(model, 1, 3), scattered_case(model, 2, 1)]
+    assert_equals_oracle(model, cases)
+    assert_equals_oracle(model, [neuron_case(model, 0, 3), induction_case(model, 1, 0)])
+
+
+def test_law_1_a_pass_that_fails_leaves_the_attention_as_it_was() -> None:
+    model = random_model(attention="sdpa")
+    blocks = induction_case(model, 0, 1).unit.subspace(model)
+    with pytest.raises((RuntimeError, IndexError)):
+        Taps.of_blocks(model, blocks).run(random_rows(), labels=torch.zeros(3, 2, dtype=torch.long))
+    assert model.config._attn_implementation == "sdpa"
+    assert_equals_oracle(model, [induction_case(model, 2, 1)])
 
 
 def test_law_1_heads_are_skipped_only_where_no_gradient_passes() -> None:
