@@ -5,7 +5,7 @@ from shlex import quote
 from typing import Any
 
 from curator.config import Experiment, Probe, Train, merge, require
-from curator.corpus import Corpus, open_corpus
+from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.plan import Plan
 from curator.ranking import Ranking
@@ -209,6 +209,7 @@ def run_train(experiment: Experiment, flags: dict[str, Any]) -> None:
     corpus = open_corpus(require(experiment, "corpus"))
     _check_device(experiment.device)
     stop = settings.stop_step or settings.steps
+    check_tokens(corpus, settings.vocab_size, 0, min(stop * settings.batch_size, len(corpus)))
     first = 0
     if settings.start_from is not None:
         from curator.training.checkpoint import read_run

@@ -70,7 +70,10 @@ class Ranking:
                 f"{path}: the ranking is unfinished; run the same `curator rank` command again to resume it"
             )
         first, last = manifest["samples"]
-        arrays = {name: load_array(path / f"{name}.npy") for name in ("scores", "blocks", "losses")}
+        try:
+            arrays = {name: load_array(path / f"{name}.npy") for name in ("scores", "blocks", "losses")}
+        except CuratorError as error:
+            raise CuratorError(f"{error}; the ranking is damaged: remove {path} and rank again") from error
         expected = {
             "scores": (len(manifest["units"]), last - first),
             "blocks": (len(manifest["blocks"]), last - first),

@@ -82,6 +82,8 @@ def load_strict(path: Path, schema: type[T]) -> T:
         if node is not None:
             _note_lines(node, "", Source(path, lines), lines)
         data = None if node is None else loader.construct_document(node)
+    except RecursionError as error:
+        raise UsageError(f"{path}: an anchor contains itself") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""

@@ -181,3 +181,10 @@ def test_what_a_command_needs_is_asked_for_by_flag_and_key() -> None:
         require(Rank(), "out")
     with pytest.raises(UsageError, match=r"--unit or 'units'"):
         require(Experiment(), "units")
+
+
+def test_an_anchor_that_contains_itself_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "loop.yml"
+    file.write_text("x: &a\n  y: *a\n")
+    with pytest.raises(UsageError, match="anchor contains itself"):
+        load_experiment(file)

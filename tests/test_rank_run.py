@@ -262,3 +262,11 @@ def test_law_2_a_complete_ranking_is_returned_at_once(whole: Ranking, no_pass: N
         again = rank(request(**layout), whole.path)
         np.testing.assert_array_equal(again.scores, whole.scores)
     assert before == {path: path.stat().st_mtime_ns for path in whole.path.rglob("*")}
+
+
+def test_law_2_the_same_command_started_twice_is_refused_once(whole: Ranking, tmp_path: Path) -> None:
+    """Two workers 0 in one folder would tidy away each other's files; the second to come is turned away."""
+    out = tmp_path / "ranking"
+    processes = [start(request(), out), start(request(), out)]
+    assert sorted(finish(process) for process in processes) == [0, 1]
+    assert results(out) == results(whole.path)

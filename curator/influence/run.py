@@ -5,10 +5,12 @@ its marker. A run that was killed is started again with the same command and doe
 ``--worker R/W`` several processes share the shards; worker 0 fits the curvature and puts the parts together.
 """
 
+import fcntl
 import platform
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -64,7 +66,9 @@ def rank(request: RankRequest, out: Path, device: str = "cpu", worker: tuple[int
     Raises:
         CuratorError: wrong input, or ``out`` holds a ranking of something else (the message says both sides).
     """
-    return RankRun(request, Path(out), device, worker).run()
+    run = RankRun(request, Path(out), device, worker)
+    with run.alone():
+        return run.run()
 
 
 class RankRun:
@@ -88,6 +92,26 @@ class RankRun:
         self.blocks = [(unit, block) for unit in self.units for block in unit.subspace(self.model)]
         self.sequences = {unit.name: self._sequences(unit) for unit in self.units}
         self.manifest = self._manifest()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Refuse a second process that would do the same part in the same folder; a killed one lets go."""
+        if self.out.exists() and not self.out.is_dir():
+            raise CuratorError(f"{self.out}: is a file; --out needs a folder")
+        self.out.mkdir(parents=True, exist_ok=True)
+        lock = self.out / f".worker-{self.number}.tmp"
+        with open(lock, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise CuratorError(
+                    f"{self.out}: another process is at work there as worker {self.number}/{self.workers}; wait "
+                    "for it, or share the work with --worker R/W"
+                ) from error
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
 
     def run(self) -> Ranking:
         """Do what is missing, then open the result."""
@@ -171,9 +195,7 @@ class RankRun:
         if self.number > 0:
             self._wait("the manifest of worker 0", path.is_file)
         if not path.is_file():
-            if self.out.exists() and not self.out.is_dir():
-                raise CuratorError(f"{self.out}: is a file; --out needs a folder")
-            if self.out.is_dir() and any(not is_temporary(path) for path in self.out.iterdir()):
+            if any(not is_temporary(path) for path in self.out.iterdir()):
                 raise CuratorError(
                     f"{self.out}: the folder is not empty and is no ranking; choose another --out"
                 )
