@@ -209,7 +209,10 @@ def run_train(experiment: Experiment, flags: dict[str, Any]) -> None:
     corpus = open_corpus(require(experiment, "corpus"))
     _check_device(experiment.device)
     stop = settings.stop_step or settings.steps
-    check_tokens(corpus, settings.vocab_size, 0, min(stop * settings.batch_size, len(corpus)))
+    if (
+        corpus.row_width == settings.seq_length + 1
+    ):  # another width is refused by the trainer, with its reason
+        check_tokens(corpus, settings.vocab_size, 0, min(stop * settings.batch_size, len(corpus)))
     first = 0
     if settings.start_from is not None:
         from curator.training.checkpoint import read_run
