@@ -64,7 +64,9 @@ def golden_folder() -> Path:
     return GOLDEN
 
 
-def random_model(parallel: bool = True, vocab_size: int = 61, attention: str = "eager") -> GPTNeoXForCausalLM:
+def random_model(
+    parallel: bool = True, vocab_size: int = 61, attention: str = "eager", seed: int = 0
+) -> GPTNeoXForCausalLM:
     """3 layers of 3 heads of 8, float64; weights so large that attention is not uniform."""
     config = GPTNeoXConfig(
         vocab_size=vocab_size,
@@ -77,7 +79,7 @@ def random_model(parallel: bool = True, vocab_size: int = 61, attention: str = "
         hidden_act="gelu",
         tie_word_embeddings=False,
     )
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     config._attn_implementation = attention
     model = GPTNeoXForCausalLM(config).double().eval().requires_grad_(False)
     for parameter in model.parameters():

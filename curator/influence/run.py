@@ -10,7 +10,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,8 @@ class RankRun:
                 yield
             finally:
                 lock.unlink(missing_ok=True)
+                with suppress(OSError):
+                    self.out.rmdir()  # empty: refused before any work
 
     def run(self) -> Ranking:
         """Do what is missing, then open the result."""
