@@ -1,0 +1,171 @@
+"""Lets older GPT-NeoX checkouts import and train with current packages; no patch of ours needs any of it.
+
+Each function looks for one symptom and does nothing where it is absent, so that an environment of the checkout's
+own time stays as it is. docs/neox.md lists them.
+"""
+
+import functools
+import importlib.machinery
+import importlib.util
+import inspect
+import re
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+
+def apply(home: Path) -> list[str]:
+    """Do what the checkout at ``home`` needs before ``megatron`` is imported; says what was done, in words."""
+    import deepspeed
+
+    done = [
+        _pkg_resources(),
+        _deepspeed_distributed(deepspeed),
+        _optional_imports(home),
+        _one_config(deepspeed, home),
+        _loss_scale_name(),
+        _numpy_fromstring(),
+    ]
+    return [text for text in done if text]
+
+
+def _stub(name: str, **attributes: Any) -> types.ModuleType:
+    module = types.ModuleType(name)
+    module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+    for key, value in attributes.items():
+        setattr(module, key, value)
+    sys.modules[name] = module
+    return module
+
+
+def _found(name: str) -> bool:
+    return name in sys.modules or importlib.util.find_spec(name) is not None
+
+
+def _pkg_resources() -> str | None:
+    """``from pkg_resources import packaging``: setuptools 82 has no pkg_resources, and 70 no packaging in it."""
+    try:
+        from pkg_resources import packaging  # type: ignore[attr-defined]  # noqa: F401
+    except ImportError:
+        import packaging.version
+
+        if _found("pkg_resources"):
+            import pkg_resources
+
+            pkg_resources.packaging = packaging  # type: ignore[attr-defined]
+        else:
+            _stub("pkg_resources", packaging=packaging)
+        return "pkg_resources.packaging stands in for what setuptools no longer has"
+    return None
+
+
+def _deepspeed_distributed(deepspeed: Any) -> str | None:
+    """v1.0 imports ``deepspeed.utils.distributed``, which has moved."""
+    if _found("deepspeed.utils.distributed"):
+        return None
+    import deepspeed.utils
+    from deepspeed.comm.comm import mpi_discovery
+
+    deepspeed.utils.distributed = _stub(
+        "deepspeed.utils.distributed",
+        init_distributed=deepspeed.init_distributed,
+        mpi_discovery=mpi_discovery,
+    )
+    return "deepspeed.utils.distributed leads to where its functions are now"
+
+
+def _optional_imports(home: Path) -> str | None:
+    """v1.0 and 2.x import wandb and the evaluation harness in modules that training needs."""
+    training = (home / "megatron" / "training.py").read_text()
+    absent = []
+    if "\nfrom eval_tasks import" in training and not _importable("lm_eval"):
+        _stub("eval_tasks", run_eval_harness=None)
+        absent.append("eval_tasks")
+    if not _importable("wandb") and "wandb" not in sys.modules and "\nfrom eval_tasks import" in training:
+        _stub(
+            "wandb", UsageError=Exception, util=types.SimpleNamespace(generate_id=lambda: "0")
+        )
+        absent.append("wandb")
+    return f"{' and '.join(absent)} stubbed: not installed, not needed to train" if absent else None
+
+
+def _importable(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _one_config(deepspeed: Any, home: Path) -> str | None:
+    """v1.0 and 2.x give DeepSpeed the same settings twice, which it now refuses; and fp16 buffers stayed fp32."""
+    training = (home / "megatron" / "training.py").read_text()
+    if not re.search(r"^\s*config_params=", training, re.MULTILINE):
+        return None
+    if getattr(deepspeed.initialize, "takes_one_config", False):
+        return None
+    initialize = deepspeed.initialize
+
+    @functools.wraps(initialize)
+    def initialize_once(*args: Any, **kwargs: Any) -> Any:
+        settings = kwargs.get("config_params")
+        if settings is not None and getattr(kwargs.get("args"), "deepspeed_config", None):
+            kwargs.pop("config_params")
+        result = initialize(*args, **kwargs)
+        engine = result[0]
+        if engine.fp16_enabled():  # older engines did module.half(), which takes rotary's inv_freq along
+            for buffer in engine.module.buffers():
+                if buffer.is_floating_point():
+                    buffer.data = buffer.data.half()
+        return result
+
+    initialize_once.takes_one_config = True  # type: ignore[attr-defined]
+    deepspeed.initialize = initialize_once
+    return "deepspeed.initialize gets its settings once"
+
+
+def _loss_scale_name() -> str | None:
+    """GPT-NeoX logs ``optimizer.cur_scale``, which DeepSpeed's fp16 optimizer no longer has."""
+    from deepspeed.runtime.fp16.fused_optimizer import FP16_Optimizer
+
+    if hasattr(FP16_Optimizer, "cur_scale"):
+        return None
+    FP16_Optimizer.cur_scale = property(lambda self: self.loss_scale)
+    return "optimizer.cur_scale reads its loss_scale"
+
+
+def _numpy_fromstring() -> str | None:
+    """CharLevelTokenizer calls ``np.fromstring(text, dtype=np.uint8)``, which numpy 2.3 removed."""
+    import numpy as np
+
+    if np.lib.NumpyVersion(np.__version__) < "2.3.0" or hasattr(np.fromstring, "reads_bytes"):
+        return None
+    fromstring = np.fromstring
+
+    @functools.wraps(fromstring)
+    def with_bytes(string: Any, dtype: Any = float, count: int = -1, *, sep: str = "", **kwargs: Any) -> Any:
+        if sep:
+            return fromstring(string, dtype, count, sep=sep, **kwargs)
+        data = string.encode() if isinstance(string, str) else string
+        return np.frombuffer(data, dtype, count).copy()
+
+    with_bytes.reads_bytes = True  # type: ignore[attr-defined]
+    np.fromstring = with_bytes  # type: ignore[assignment]
+    return "numpy.fromstring reads bytes again"
+
+
+def mend(training: Any) -> str | None:
+    """HEAD's ``evaluate`` unpacks (loss, metrics), but with the pipeline engine ``forward_step`` returns a loss alone."""
+    if "metric_dict" not in inspect.getsource(training.evaluate):
+        return None
+    forward_step = training.forward_step
+
+    @functools.wraps(forward_step)
+    def with_metrics(data_iterator: Any, model: Any, neox_args: Any, *args: Any, **kwargs: Any) -> Any:
+        result = forward_step(data_iterator, model, neox_args, *args, **kwargs)
+        if neox_args.is_pipe_parallel and not kwargs.get("return_logits") and not isinstance(result, tuple):
+            return result, {}
+        return result
+
+    training.forward_step = with_metrics
+    return "forward_step returns (loss, {}) with the pipeline engine"

@@ -1,0 +1,22 @@
+"""GPT-NeoX's own train.py for one process without the DeepSpeed launcher: it reads YAML config files itself."""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(1, str(Path(__file__).parent))
+
+import megatron.training
+import witness
+from megatron.neox_arguments import NeoXArgs
+
+if __name__ == "__main__":
+    witness.install(megatron.training)
+    neox_args = NeoXArgs.from_ymls(
+        sys.argv[1:],
+        overwrite_values={"rank": int(os.environ["RANK"]), "local_rank": int(os.environ["LOCAL_RANK"])},
+    )
+    neox_args.configure_distributed_args()
+    neox_args.build_tokenizer()
+    neox_args.initialize_tensorboard_writer()
+    megatron.training.pretrain(neox_args=neox_args)

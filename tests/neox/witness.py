@@ -1,0 +1,81 @@
+"""Records what GPT-NeoX's model really saw and what gradient it got; wraps the outside of whatever runs.
+
+Set NEOX_WITNESS to a folder. Per rank r it leaves there, at the end of the run,
+``rows-r.npy`` [micro-batches, batch, seq + 1] int64: tokens and last label of every training micro-batch, in order;
+``steps-r.npy`` [micro-batches]: the training step of each, counted from the run's first; and, for the steps listed in
+NEOX_WITNESS_STEPS, ``grads-r.npz``: ``step/parameter`` -> the gradient as the optimizer sees it, float32.
+"""
+
+import atexit
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def install(training: Any) -> None:
+    """Wrap ``megatron.training``; does nothing unless NEOX_WITNESS is set."""
+    if "NEOX_WITNESS" not in os.environ:
+        return
+    folder, rank = Path(os.environ["NEOX_WITNESS"]), os.environ.get("RANK", "0")
+    grad_steps = {int(step) for step in os.environ.get("NEOX_WITNESS_STEPS", "").split(",") if step}
+    rows: list[np.ndarray] = []
+    steps: list[int] = []
+    grads: dict[str, np.ndarray] = {}
+    now = {"step": -1, "training": False}
+
+    train_step, get_batch = training.train_step, training._get_batch
+    setup = training.setup_model_and_optimizer
+
+    def watched_step(*args: Any, **kwargs: Any) -> Any:
+        now["step"] += 1
+        now["training"] = True
+        try:
+            return train_step(*args, **kwargs)
+        finally:
+            now["training"] = False
+
+    def watched_batch(*args: Any, **kwargs: Any) -> Any:
+        batch = get_batch(*args, **kwargs)
+        if now["training"]:
+            tokens, labels = batch[0], batch[1]
+            rows.append(torch.cat([tokens, labels[:, -1:]], 1).cpu().numpy())
+            steps.append(now["step"])
+        return batch
+
+    def watched_setup(*args: Any, **kwargs: Any) -> Any:
+        result = setup(*args, **kwargs)
+        engine, optimizer = result[0], result[1]
+        base = optimizer
+        while not isinstance(base, torch.optim.Optimizer) and hasattr(base, "optimizer"):
+            base = base.optimizer
+        if grad_steps:
+            _watch_grads(engine, base, grads, grad_steps, now)
+        return result
+
+    training.train_step, training._get_batch = watched_step, watched_batch
+    training.setup_model_and_optimizer = watched_setup
+
+    def save() -> None:
+        np.save(folder / f"rows-{rank}.npy", np.stack(rows) if rows else np.zeros((0, 0, 0), np.int64))
+        np.save(folder / f"steps-{rank}.npy", np.array(steps, np.int64))
+        if grads:
+            np.savez(folder / f"grads-{rank}.npz", **grads)
+
+    atexit.register(save)
+
+
+def _watch_grads(engine: Any, optimizer: Any, grads: dict, wanted: set[int], now: dict) -> None:
+    from deepspeed.utils import safe_get_full_grad
+
+    def before_step(*_: Any) -> None:
+        if now["step"] not in wanted:
+            return
+        for name, parameter in engine.module.named_parameters():
+            grad = parameter.grad if parameter.grad is not None else safe_get_full_grad(parameter)
+            if grad is not None:
+                grads[f"{now['step']}/{name}"] = grad.detach().float().cpu().numpy().copy()
+
+    optimizer.register_step_pre_hook(before_step)
