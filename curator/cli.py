@@ -22,7 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Find the training samples that make a unit of a GPT-NeoX model, and train without or with more of them.\n\n"
     "Usual order: [bold]scan[/] checkpoints for units and their formation window, [bold]rank[/] the window's "
-    "samples by influence, [bold]show[/] them, [bold]mask[/] some, [bold]train[/] again. "
+    "samples by influence, [bold]show[/] them, [bold]mask[/] or [bold]inject[/] some, [bold]train[/] again. "
     "[bold]curator demo[/] does all of it on this machine.",
 )
 corpus_app = typer.Typer(no_args_is_help=True, help="Look at training data, or build the embedded corpus.")
@@ -134,11 +134,39 @@ def corpus_build(
     print_fields(build_embedded(out, settings).describe())
 
 
+@corpus_app.command(
+    "blend",
+    epilog="Example: curator corpus blend --part data/wiki_train_0_indexmap_721ns_32sl_1234s_shuffle_idx.npy=0.7 "
+    "--part data/code_train_1_indexmap_309ns_32sl_1234s_shuffle_idx.npy=0.3 --samples 1024 --out blend.json",
+)
+def corpus_blend(
+    part: Annotated[
+        list[str],
+        typer.Option(
+            help="MAPS=WEIGHT: the ..._shuffle_idx.npy of a data set, and its weight; repeat in the "
+            "configuration's order.",
+            show_default=False,
+        ),
+    ],
+    samples: Annotated[
+        int,
+        typer.Option(min=1, help="Train-iters times the global batch size of the run.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="JSON file for the blend.", show_default=False)],
+) -> None:
+    """Blend several data sets by weight, as GPT-NeoX does, into one corpus in its training order."""
+    from curator.corpus.neox_blend import Part, write_blend
+    from curator.tables import print_fields
+
+    parts = [Part(maps, weight) for maps, weight in options.weighted(part, "--part")]
+    print_fields(write_blend(out, parts, samples).describe())
+
+
 @app.command(epilog="Example: curator scan --checkpoints runs/baseline --out scan")
 def scan(
     experiment: options.Experiment = None,
     checkpoints: Annotated[
-        Path | None, typer.Option(help="Folder of step{N} checkpoints.", show_default=False)
+        Path | None, typer.Option(help="Folder of step{N} or global_step{N} checkpoints.", show_default=False)
     ] = None,
     out: options.Out = None,
     kind: Annotated[
@@ -413,6 +441,158 @@ def mask(
 
 
 @app.command(
+    epilog="Example: curator inject --ranking ranking --select top --count 320 --batch-size 32 --after 150 "
+    "--out plan-inject"
+)
+def inject(
+    experiment: options.Experiment = None,
+    ranking: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="What: samples of the corpus, chosen from this ranking; repeatable, their ranks are averaged.",
+            show_default=False,
+        ),
+    ] = None,
+    unit: options.Units = None,
+    select: Annotated[
+        str | None,
+        typer.Option(
+            help="top, bottom, or a control: random, loss-matched, random-in-category. [default: top]",
+            show_default=False,
+        ),
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            help="How many samples of the ranking, or only the first so many rows.", show_default=False
+        ),
+    ] = None,
+    percent: Annotated[
+        float | None, typer.Option(help="Or which share of the ranked samples.", show_default=False)
+    ] = None,
+    from_steps: Annotated[
+        str | None,
+        typer.Option(help="Choose only samples of training steps FIRST:LAST.", show_default=False),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of random choices. [default: 0]", show_default=False)
+    ] = None,
+    loss_bins: Annotated[
+        int | None,
+        typer.Option(help="Loss quantile bins of loss-matched. [default: 100]", show_default=False),
+    ] = None,
+    rows: Annotated[
+        Path | None,
+        typer.Option(
+            help="Or what: the rows of another corpus, in any known format, as wide as the corpus's own.",
+            show_default=False,
+        ),
+    ] = None,
+    shuffle_seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Put them in in an order drawn with this seed. [default: as they lie]", show_default=False
+        ),
+    ] = None,
+    repeat: Annotated[
+        int | None, typer.Option(help="Put all of them in K times. [default: 1]", show_default=False)
+    ] = None,
+    after: Annotated[
+        int | None,
+        typer.Option(
+            help="Where: a burst of extra steps right after so many steps. Fills whole steps.",
+            show_default=False,
+        ),
+    ] = None,
+    spread: Annotated[
+        str | None,
+        typer.Option(
+            help="Or where: extra steps, spread evenly over steps FIRST:LAST. Fills whole steps.",
+            show_default=False,
+        ),
+    ] = None,
+    replace: Annotated[
+        str | None,
+        typer.Option(
+            help="Or where: in place of as many samples of steps FIRST:LAST, evenly spread; no extra steps.",
+            show_default=False,
+        ),
+    ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            help="Edit this plan; steps are counted in it. [default: the corpus as it is]", show_default=False
+        ),
+    ] = None,
+    divisor: Annotated[
+        str | None,
+        typer.Option(help="As for mask. [default: the plan's, or kept]", show_default=False),
+    ] = None,
+    batch_size: options.BatchSize = None,
+    corpus: options.Corpus = None,
+    out: options.Out = None,
+) -> None:
+    """Write the plan that puts samples into training: extra steps, or in place of others.
+
+    Extra steps make training longer, and the learning rate follows the trainer's own count of iterations: an extra
+    step uses the rate of its iteration. The command says what to set so that the curve stays as it was.
+    """
+    from curator.commands_inject import run_inject
+
+    settings = _experiment(experiment, batch_size=batch_size, corpus=corpus)
+    flags = {
+        "out": out,
+        "plan": plan,
+        "ranking": ranking,
+        "units": unit,
+        "select": select,
+        "count": count,
+        "percent": percent,
+        "from_steps": options.span(from_steps, "--from-steps"),
+        "seed": seed,
+        "loss_bins": loss_bins,
+        "rows": rows,
+        "shuffle_seed": shuffle_seed,
+        "repeat": repeat,
+        "after": after,
+        "spread": options.span(spread, "--spread"),
+        "replace": options.span(replace, "--replace"),
+        "divisor": divisor,
+    }
+    run_inject(settings, flags)
+
+
+@app.command(epilog="Example: curator schedule --window 700:2000 --every 20 --also 0,1,2,4,8 --out save.yml")
+def schedule(
+    every: Annotated[int, typer.Option(min=1, help="Steps between two checkpoints.", show_default=False)],
+    experiment: options.Experiment = None,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            help="Steps FIRST:LAST to save densely, both included. [default: the experiment's window]",
+            show_default=False,
+        ),
+    ] = None,
+    also: Annotated[
+        str | None,
+        typer.Option(help="Further steps, for example 0,1,2,4,3000:9000:1000.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="YAML file to write. [default: print it]", show_default=False),
+    ] = None,
+) -> None:
+    """Write a dense checkpoint schedule for GPT-NeoX (its extra-save-iters), given to it as one more config file.
+
+    Checkpoints of a window that lie close together show when a unit forms.
+    """
+    from curator.schedule import run_schedule
+
+    span = options.span(window, "--window")
+    run_schedule(_experiment(experiment), span, every, options.step_list(also, "--also") or (), out)
+
+
+@app.command(
     epilog="Example: curator train -e configs/tiny.yml --plan plan-top --start-from runs/base/step150 --out runs/masked"
 )
 def train(
@@ -449,6 +629,30 @@ def train(
         "out": out,
     }
     run_train(settings, flags)
+
+
+@app.command(epilog="Example: curator export checkpoints/global_step1000 --out pythia-hf --dtype float16")
+def export(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            help="GPT-NeoX checkpoint: SAVE/global_step{N}, or SAVE for its latest.", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for the model.", show_default=False)],
+    dtype: Annotated[str, typer.Option(help="Of the written weights: float32 or float16.")] = "float32",
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            help="tokenizer.json to put beside them. [default: the one that the model was trained with]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Write a GPT-NeoX checkpoint as a Hugging Face folder: config.json, model.safetensors, tokenizer.json."""
+    from curator.commands_export import run_export
+
+    run_export(checkpoint, out, dtype, tokenizer)
 
 
 @app.command(epilog="Example: curator demo --out demo")

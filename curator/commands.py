@@ -8,6 +8,7 @@ from curator.config import Experiment, Probe, Train, merge, require
 from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.plan import Plan
+from curator.plan_rules import Divisor
 from curator.ranking import Ranking
 from curator.storage import is_temporary
 from curator.tables import print_rows
@@ -120,7 +121,7 @@ def run_show(
 
     ranking = Ranking.open(path)
     unit = ranking.units[ranking.unit_index(unit)]
-    corpus = _ranked_corpus(ranking, corpus_path)
+    corpus = ranked_corpus(ranking, corpus_path)
     tokenizer = tokenizer or corpus.tokenizer_file or tokenizer_file(ranking.manifest["request"]["model"])
     if tokenizer is not None and tokenizer.is_dir():
         tokenizer = tokenizer / "tokenizer.json"
@@ -163,14 +164,10 @@ def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
     out = require(settings, "out")
     rankings = [Ranking.open(path) for path in require(settings, "ranking")]
     batch_size = require(experiment, "batch_size")
-    corpus = _ranked_corpus(rankings[0], experiment.corpus)
-    if (out / "plan.json").exists():
-        raise CuratorError(f"{out}: holds a plan already; choose another --out, or remove it")
-    if out.is_dir() and any(not is_temporary(path) for path in out.iterdir()):
-        raise CuratorError(f"{out}: the folder is not empty and holds no plan; choose another --out")
-    if batch_size > len(corpus):
-        raise UsageError(f"--batch-size is {batch_size}, but {corpus.path} has {len(corpus)} samples alone")
-    n_slots = len(corpus) // batch_size * batch_size
+    corpus = ranked_corpus(rankings[0], experiment.corpus)
+    check_new_plan(out)
+    plan = identity_plan(corpus, batch_size, settings.divisor)
+    n_slots = plan.n_slots
     steps = settings.steps
     if steps is None and any(ranking.samples[-1] >= n_slots for ranking in rankings):
         steps = (0, n_slots // batch_size)  # the corpus ends within a step, which is never trained on
@@ -185,7 +182,7 @@ def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
         bins=settings.loss_bins,
         seed=settings.seed,
     )
-    plan = Plan.identity(n_slots, batch_size, corpus.fingerprint(), settings.divisor).mask(selection.samples)
+    plan = plan.mask(selection.samples)
     selection.save(out)
     plan.save(out)
     print(
@@ -194,6 +191,22 @@ def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
         f"what was masked: samples.npy, selection.json. "
         f"Next: curator train -e EXPERIMENT.yml --plan {quote(str(out))} --out FOLDER"
     )
+
+
+def check_new_plan(out: Path) -> None:
+    """Refuse a folder for a new plan that is not empty."""
+    if (out / "plan.json").exists():
+        raise CuratorError(f"{out}: holds a plan already; choose another --out, or remove it")
+    if out.is_dir() and any(not is_temporary(path) for path in out.iterdir()):
+        raise CuratorError(f"{out}: the folder is not empty and holds no plan; choose another --out")
+
+
+def identity_plan(corpus: Corpus, batch_size: int, divisor: Divisor) -> Plan:
+    """The plan that trains on the whole steps of the corpus as it is."""
+    if batch_size > len(corpus):
+        raise UsageError(f"--batch-size is {batch_size}, but {corpus.path} has {len(corpus)} samples alone")
+    n_slots = len(corpus) // batch_size * batch_size
+    return Plan.identity(n_slots, batch_size, corpus.fingerprint(), divisor)
 
 
 def run_train(experiment: Experiment, flags: dict[str, Any]) -> None:
@@ -258,7 +271,7 @@ def _check_device(device: str) -> None:
         raise UsageError(f"--device: {device}, but PyTorch {seen}; give --device cpu, or see curator doctor")
 
 
-def _ranked_corpus(ranking: Ranking, path: Path | None) -> Corpus:
+def ranked_corpus(ranking: Ranking, path: Path | None) -> Corpus:
     """The corpus of a ranking: the one given, else the one it was made with; checked either way."""
     there = Path(ranking.manifest["request"]["corpus"])
     if path is None and not there.exists() and not there.with_suffix(".bin").exists():

@@ -121,6 +121,57 @@ class Mask:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Inject:
+    """Which samples a plan adds to training, and where it puts them."""
+
+    out: Path | None = None
+    """Folder of the plan."""
+    plan: Path | None = None
+    """Plan to edit; null begins with the corpus as it is."""
+    ranking: tuple[Path, ...] = ()
+    """Rankings to choose samples of the corpus from (or give ``rows``)."""
+    units: tuple[str, ...] = ()
+    """Units of the rankings whose scores count; empty means all of them."""
+    select: Literal["top", "bottom", "random", "loss-matched", "random-in-category"] = "top"
+    """Highest scores, lowest scores, or a control: uniform, or with the losses of the top samples."""
+    count: Count | None = None
+    """How many samples of the rankings (or give ``percent``), or the first so many ``rows``; null takes all rows."""
+    percent: Percent | None = None
+    """What share of the ranked samples."""
+    from_steps: Span | None = None
+    """Choose only among samples of training steps [first, last)."""
+    loss_bins: Count = 100
+    """Loss quantile bins within which ``loss-matched`` samples are drawn; fewer match less closely."""
+    seed: Seed = 0
+    """Of the random choices."""
+    rows: Path | None = None
+    """Corpus of rows to inject, as wide as the corpus's own, in any known format."""
+    shuffle_seed: Seed | None = None
+    """Of the order in which the samples are put in; null keeps it (a ranking's by sample index)."""
+    repeat: Count = 1
+    """The samples are put in so many times, in the same order."""
+    after: Annotated[int, Rule("a whole number of at least 0", lambda v: v >= 0)] | None = None
+    """Burst: extra steps right after so many steps of the plan."""
+    spread: Span | None = None
+    """Extra steps, spread evenly over steps [first, last)."""
+    replace: Span | None = None
+    """No extra steps: slots of steps [first, last), evenly spread, hold the injected samples instead."""
+    divisor: Literal["kept", "renormalised"] | None = None
+    """As for masks; null keeps that of ``plan``, or ``kept``."""
+
+    def __post_init__(self) -> None:
+        if self.count is not None and self.percent is not None:
+            raise ValueError("'count' and 'percent' exclude each other; give one")
+        if self.ranking and self.rows is not None:
+            raise ValueError("'ranking' and 'rows' exclude each other; inject one, then edit that 'plan'")
+        if self.rows is not None and self.percent is not None:
+            raise ValueError("'percent' is of ranked samples; give 'count' to take the first of 'rows'")
+        places = [name for name in ("after", "spread", "replace") if getattr(self, name) is not None]
+        if len(places) > 1:
+            raise ValueError(f"{' and '.join(map(repr, places))} exclude each other; give one")
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepRange:
     """``{from: 100, to: 200, every: 10}``: steps 100, 110 … 200, both ends included."""
 
@@ -211,6 +262,7 @@ class Experiment:
     probe: Probe = field(default_factory=Probe)
     rank: Rank = field(default_factory=Rank)
     mask: Mask = field(default_factory=Mask)
+    inject: Inject = field(default_factory=Inject)
     train: Train | None = None
     scan: Scan = field(default_factory=Scan)
 

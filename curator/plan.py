@@ -7,13 +7,14 @@ Refused: a dense array per slot, which every rank of a trainer would have to map
 Imports numpy alone, because the GPT-NeoX patches read plans in the trainer's own environment.
 """
 
-import dataclasses
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from curator import plan_edits
 from curator.errors import CuratorError
 from curator.plan_rules import (
     ARRAYS,
@@ -41,7 +42,8 @@ class Slots(NamedTuple):
 class Plan:
     """A plan in canonical form: plans that say the same have the same arrays and fingerprint.
 
-    Make one with `identity` and edit it with `mask` and `replace`, which return new plans.
+    Make one with `identity` and edit it with `mask`, `replace` and `insert` (plan_edits.py), which return new
+    plans.
     Segment k says that slot s holds sample ``sample_start[k] + (s - slot_start[k])`` of ``source[k]``.
     """
 
@@ -100,23 +102,7 @@ class Plan:
         Raises:
             CuratorError: some of the samples are held by no slot, so that masking them would do nothing.
         """
-        wanted = np.unique(index_array("samples", samples))
-        ends = self._sample_ends()
-        from_corpus = self.source == CORPUS
-        low = np.searchsorted(wanted, self.sample_start)
-        count = np.where(from_corpus, np.searchsorted(wanted, ends) - low, 0)
-        segment = np.repeat(np.arange(len(count)), count)  # one entry per (segment, wanted sample in it)
-        hit = low[segment] + np.arange(len(segment)) - np.repeat(np.cumsum(count) - count, count)
-        missing = np.ones(len(wanted), bool)
-        missing[hit] = False
-        if missing.any():
-            raise CuratorError(
-                f"{missing.sum()} of {len(wanted)} samples to mask are held by none of the plan's "
-                f"{self.n_slots} slots, the first being {some_of(wanted[missing])}; "
-                "leave out samples that the run never reaches or that were replaced before"
-            )
-        slots = np.sort(self.slot_start[segment] + wanted[hit] - self.sample_start[segment])
-        return self._with_weight(slots, 0.0)
+        return plan_edits.mask(self, samples)
 
     def replace(self, slots: np.ndarray, samples: np.ndarray, source: int = CORPUS) -> "Plan":
         """Let ``slots[i]`` hold ``samples[i]`` of ``source``, with weight 1 whatever it was before.
@@ -124,43 +110,33 @@ class Plan:
         Raises:
             CuratorError: a slot is given twice or lies outside the plan, or there is no such source.
         """
-        slots, samples = index_array("slots", slots), index_array("samples", samples)
-        if len(slots) != len(samples):
-            raise CuratorError(f"{len(slots)} slots to replace, but {len(samples)} samples to put there")
-        if not 0 <= source <= len(self.sources):
-            raise CuratorError(
-                f"there is no source {source}; this plan has 0 (the corpus) .. {len(self.sources)}"
-            )
-        order = np.argsort(slots, kind="stable")
-        slots, samples = slots[order], samples[order]
-        twice = slots[1:][np.diff(slots) == 0]
-        if len(twice):
-            raise CuratorError(
-                f"slots may be replaced once each, but given twice: {some_of(np.unique(twice))}"
-            )
-        if not len(slots):
-            return self
-        self._check_range(slots)
-        after = slots + 1
-        starts = np.unique(np.concatenate([self.slot_start, slots, after[after < self.n_slots]]))
-        held = self.lookup(starts)
-        edited = np.searchsorted(starts, slots)
-        held.source[edited] = source
-        held.sample[edited] = samples
-        cut = dataclasses.replace(self, slot_start=starts, source=held.source, sample_start=held.sample)
-        return cut._with_weight(slots, 1.0)
+        return plan_edits.replace(self, slots, samples, source)
 
-    def _with_weight(self, slots: np.ndarray, weight: float) -> "Plan":
-        keep = ~np.isin(self.weight_slots, slots)
-        merged = np.concatenate([self.weight_slots[keep], slots])
-        weights = np.concatenate([self.weights[keep], np.full(len(slots), weight, np.float32)])
-        order = np.argsort(merged, kind="stable")
-        return dataclasses.replace(self, weight_slots=merged[order], weights=weights[order])
+    def insert(self, steps: np.ndarray, samples: np.ndarray, source: int = CORPUS) -> "Plan":
+        """Put in extra whole steps; what follows moves back by whole steps, with its weights.
+
+        Args:
+            steps: [k] rising steps of this plan, as they are counted now: extra step j stands before step
+                ``steps[j]``, and at the end where that is the number of steps. Equal ones follow each other.
+            samples: [k * batch_size] samples of ``source`` that fill the extra steps in order, with weight 1.
+
+        Raises:
+            CuratorError: another number of samples, steps that fall or lie outside the plan, or no such source.
+        """
+        return plan_edits.insert(self, steps, samples, source)
+
+    def with_source(self, name: str, path: str | Path, fingerprint: str) -> "tuple[Plan, int]":
+        """A plan that knows this injected set, and the set's source number.
+
+        A set with the fingerprint of one that is known already keeps that one's number, name and path.
+        ``path`` is stored absolute.
+        """
+        return plan_edits.with_source(self, name, path, fingerprint)
 
     def lookup(self, slots: np.ndarray) -> Slots:
         """What the slots hold, in the order given; fresh arrays, O(log segments) per slot."""
         slots = index_array("slots", slots)
-        self._check_range(slots)
+        self.check_slots(slots)
         segment = np.searchsorted(self.slot_start, slots, side="right") - 1
         sample = self.sample_start[segment] + (slots - self.slot_start[segment])
         weight = np.ones(len(slots), np.float32)
@@ -181,13 +157,13 @@ class Plan:
         A renormalising trainer scales the step's loss by B / B_kept, and trains on nothing where it is 0.
         """
         first = step * self.batch_size
-        self._check_range(np.array([first]))
+        self.check_slots(np.array([first]))
         low, high = np.searchsorted(self.weight_slots, [first, first + self.batch_size])
         return self.batch_size - int((self.weights[low:high] == 0).sum())
 
     def highest_sample(self, source: int = CORPUS) -> int:
         """The highest sample index that any slot holds of this source; -1 where none does."""
-        return int(self._sample_ends()[self.source == source].max(initial=0)) - 1
+        return int(self.sample_ends()[self.source == source].max(initial=0)) - 1
 
     def first_edited_slot(self) -> int:
         """The first slot that differs from the identity plan; ``n_slots`` where none does."""
@@ -195,11 +171,12 @@ class Plan:
         moved = np.append(self.slot_start, self.n_slots)[1 if starts_plain else 0]
         return int(min(moved, self.weight_slots[0] if len(self.weight_slots) else self.n_slots))
 
-    def _sample_ends(self) -> np.ndarray:
+    def sample_ends(self) -> np.ndarray:
         """[segments] one past the last sample of each segment."""
         return self.sample_start + np.diff(self.slot_start, append=self.n_slots)
 
-    def _check_range(self, slots: np.ndarray) -> None:
+    def check_slots(self, slots: np.ndarray) -> None:
+        """Refuse slots outside the plan."""
         outside = slots[(slots < 0) | (slots >= self.n_slots)]
         if len(outside):
             raise CuratorError(
@@ -245,6 +222,8 @@ class Plan:
     def load(folder: Path) -> "Plan":
         """Open a saved plan; its arrays stay memory-mapped.
 
+        The path of an injected set that is not absolute is relative to the plan's folder.
+
         Raises:
             CuratorError: something is missing, cut short, unknown, out of range, or of another plan.
         """
@@ -264,4 +243,6 @@ class Plan:
                 f"for {header['fingerprint']}: files of two plans are mixed, or one was edited; "
                 "compile the plan again"
             )
+        found = ({**source, "path": os.path.abspath(folder / source["path"])} for source in plan.sources)
+        plan._set("sources", tuple(found))
         return plan

@@ -43,6 +43,8 @@ def problem_of(plan: "Plan") -> str | None:
     for source in plan.sources:
         if type(source) is not dict or set(source) != {"name", "path", "fingerprint"}:
             return f"source {source!r} should have exactly the keys name, path and fingerprint"
+        if not all(type(value) is str for value in source.values()):
+            return f"source {source!r} should hold text alone"
     return _problem_of_arrays(plan)
 
 

@@ -1,5 +1,9 @@
-"""Run-time patches for an unmodified GPT-NeoX checkout (not built yet: see README, *State*).
+"""Run-time patches that make an unmodified GPT-NeoX checkout follow a plan and emit per-sample quantities.
 
-They will make the official trainer follow a ``curator`` plan and emit per-sample subspace
-gradients. Dependencies point one way: ``neox_patches`` imports ``curator``, never the reverse.
+    python -m neox_patches --patch study.yml deepy.py train.py -d configs pythia-14m.yml data.yml
+
+Read in this order: ``settings`` (the patch file), ``launch`` (how every rank gets here), ``install`` (what is wrapped
+and when), ``clock`` (from step and micro-batch to slots), ``data`` and ``loss`` (obeying a plan), ``emit`` (what comes
+out). ``adapters`` holds what differs between GPT-NeoX generations. Needs torch, numpy, PyYAML and curator's light
+modules alone, so that it loads in the environment of the checkout.
 """

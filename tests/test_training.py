@@ -12,6 +12,7 @@ from torch import nn
 
 from curator.errors import CuratorError
 from curator.plan import Plan
+from curator.planned import PlannedRows
 from curator.training import TrainingConfig, build_model, train
 from curator.training.model import build_optimizer
 from curator.training.update import accumulate_gradient, update
@@ -26,7 +27,7 @@ def gradients(
     corpus: RowsInMemory, plan: Plan, step: int, config: TrainingConfig = CONFIG
 ) -> list[torch.Tensor]:
     model = build_model(config).double()
-    accumulate_gradient(model, config, corpus, plan, step)
+    accumulate_gradient(model, config, PlannedRows(plan, corpus), step)
     return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
 
 
@@ -94,11 +95,11 @@ def test_a_fully_masked_step_decays_and_moves_by_momentum_alone(divisor: str) ->
     plan = plan_for(corpus, divisor).mask(np.arange(4, 8))
     model = build_model(CONFIG).double()
     optimizer = build_optimizer(model, CONFIG)
-    update(model, optimizer, CONFIG, corpus, plan, 0)
+    update(model, optimizer, CONFIG, PlannedRows(plan, corpus), 0)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     moments = [optimizer.state[parameter] for parameter in model.parameters()]
     first, second = ([state[key].clone() for state in moments] for key in ("exp_avg", "exp_avg_sq"))
-    assert math.isnan(update(model, optimizer, CONFIG, corpus, plan, 1))
+    assert math.isnan(update(model, optimizer, CONFIG, PlannedRows(plan, corpus), 1))
     rate = 1e-2 * 2 / 3
     for parameter, old, m, v in zip(model.parameters(), before, first, second):
         decay = 1 - rate * (0.1 if parameter.ndim == 2 else 0)
@@ -124,7 +125,7 @@ def test_law_5_no_plan_and_the_identity_plan_are_bit_identical(tmp_path: Path) -
 def test_updates_agree_with_adamw_written_by_hand() -> None:
     config = replace(CONFIG, gradient_clip=0.5, micro_batch_size=3)
     corpus = make_corpus()
-    plan = plan_for(corpus)
+    rows = PlannedRows(plan_for(corpus), corpus)
     model = build_model(config).double()
     by_hand = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     m = {name: torch.zeros_like(value) for name, value in by_hand.items()}
@@ -138,7 +139,7 @@ def test_updates_agree_with_adamw_written_by_hand() -> None:
             reference(tokens[:, :-1]).logits.flatten(0, 1), tokens[:, 1:].flatten()
         )
         loss.backward()
-        assert update(model, optimizer, config, corpus, plan, step) == pytest.approx(loss.item(), rel=1e-12)
+        assert update(model, optimizer, config, rows, step) == pytest.approx(loss.item(), rel=1e-12)
         grads = {name: parameter.grad for name, parameter in reference.named_parameters()}
         norm = math.sqrt(sum(float((grad**2).sum()) for grad in grads.values() if grad is not None))
         assert norm > 0.5

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tokenizers
 
 from curator.corpus import library
 from curator.corpus.embedded_rows import EmbeddedSettings, make_drills, natural_rows
@@ -93,6 +92,8 @@ def build_embedded(out: Path, settings: EmbeddedSettings) -> EmbeddedCorpus:
     Raises:
         CuratorError: ``out`` holds something else, or a corpus of other settings or another Python.
     """
+    import tokenizers
+
     identity = {"kind": KIND, "layout": LAYOUT, "settings": asdict(settings), "python": _python()}
     if (corpus := _existing(out, identity)) is not None:
         return corpus

@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from curator.corpus import library
 from curator.errors import CuratorError
-from curator.progress import progress
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 SHORTEST_DRILL = 8
 """Tokens in the shortest period of a drill row."""
@@ -55,7 +57,7 @@ class NaturalRows:
 
 
 def natural_rows(
-    settings: EmbeddedSettings, tokenizer: Tokenizer, folder: Path, names: list[str]
+    settings: EmbeddedSettings, tokenizer: "Tokenizer", folder: Path, names: list[str]
 ) -> NaturalRows:
     """Windows of the library's text in random order, none across two files.
 
@@ -63,6 +65,8 @@ def natural_rows(
     overlap, and no file gives more than 1/32 of the rows (the pydoc topics alone are 6 % of the library).
     When all files are used up, the next turn begins its windows at another offset.
     """
+    from curator.progress import progress
+
     rng = np.random.default_rng([settings.seed, 1])
     need, width = settings.n_samples, settings.seq_length + 1
     most = max(1, need // 32)

@@ -10,11 +10,14 @@ import os
 import sysconfig
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from curator.errors import CuratorError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 SUFFIXES = (".py", ".txt", ".rst", ".html", ".css")
 LEFT_OUT_FOLDERS = {
@@ -68,12 +71,14 @@ def read_texts(folder: Path, names: Iterable[str]) -> Iterator[str]:
             yield ""
 
 
-def train_tokenizer(folder: Path, names: list[str], vocab_size: int) -> Tokenizer:
+def train_tokenizer(folder: Path, names: list[str], vocab_size: int) -> "Tokenizer":
     """A byte-level BPE of exactly ``vocab_size`` entries, without special tokens.
 
     The files it is trained on are drawn with a fixed seed, so that corpora which differ in their seed
     alone share one tokenizer.
     """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
     budget = max(TRAINING_BYTES, TRAINING_BYTES_PER_ENTRY * vocab_size)
     order = np.random.default_rng(0).permutation(len(names))
     texts: list[str] = []

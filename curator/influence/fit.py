@@ -14,7 +14,6 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ from curator.influence.taps import Tapped, Taps
 from curator.progress import progress
 from curator.storage import load_array, load_json, new_folder, save_array, save_json
 from curator.units.base import Block
+from curator.units.block_json import describe_block
 
 _SAVE_EVERY_SECONDS = 60.0
 
@@ -206,22 +206,6 @@ def is_made_for(path: Path, made_for: str) -> bool:
             f"{made_for}); remove {path.parent}, or choose another --out"
         )
     return True
-
-
-def describe_block(block: Block) -> dict[str, Any]:
-    """A block as JSON."""
-
-    def indices(value: range | tuple[int, ...]) -> list[int] | dict[str, int]:
-        if isinstance(value, range) and value.step == 1:
-            return {"first": value.start, "last": value.stop}
-        return list(value)
-
-    return {
-        "name": block.name,
-        "module": block.module,
-        "inputs": indices(block.inputs),
-        "outputs": indices(block.outputs),
-    }
 
 
 def check_finite(tapped: Tapped, index: np.ndarray) -> None:

@@ -10,21 +10,21 @@ used; nothing is patched.
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from curator.units.base import Block
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _NAME = "curator_sdpa_of_some_heads"
 _heads: dict[nn.Module, range] = {}
 
 
-def lowest_heads(model: PreTrainedModel, blocks: Sequence[Block]) -> tuple[str, range] | None:
+def lowest_heads(model: "PreTrainedModel", blocks: Sequence[Block]) -> tuple[str, range] | None:
     """(attention module, the heads whose gradients are wanted) of the lowest tapped layer.
 
     None where every head is wanted, or where something else than attention and MLP layers is tapped, so that
@@ -48,12 +48,15 @@ def lowest_heads(model: PreTrainedModel, blocks: Sequence[Block]) -> tuple[str, 
 
 
 @contextmanager
-def gradients_of(model: PreTrainedModel, attention: str, heads: range) -> Iterator[None]:
+def gradients_of(model: "PreTrainedModel", attention: str, heads: range) -> Iterator[None]:
     """Within the block, the attention called ``attention`` passes gradients to ``heads`` alone."""
     before = model.config._attn_implementation
     if before != "sdpa":  # eager attention is the reference: left as it is
         yield
         return
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
     AttentionInterface.register(_NAME, _attention)
     AttentionMaskInterface.register(_NAME, sdpa_mask)
     module = model.get_submodule(attention)
@@ -70,6 +73,8 @@ def _attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
     """[batch, n_heads, seq, d_head] each -> [batch, seq, n_heads, d_head]."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
     heads = _heads.get(module)
     if heads is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)

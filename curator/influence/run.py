@@ -28,7 +28,6 @@ from curator.influence.batching import choose_batch
 from curator.influence.fit import (
     CurvatureFit,
     check_finite,
-    describe_block,
     is_made_for,
     rows_tensor,
     subset,
@@ -53,6 +52,7 @@ from curator.storage import (
     save_json,
 )
 from curator.units import Sequences, Unit, load_sequences, load_unit_module, parse_units
+from curator.units.block_json import describe_block
 
 _IDENTITY = ("samples", "units", "blocks", "settings", "fingerprints", "layout")
 

@@ -9,15 +9,18 @@ block and the loss is frozen or detached, since that would change the gradient o
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from curator.errors import CuratorError
 from curator.influence.cross_entropy import token_loss
 from curator.influence.head_attention import gradients_of, lowest_heads
 from curator.units.base import Block
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass
@@ -58,7 +61,7 @@ def linear_layer(model: nn.Module, name: str) -> nn.Linear:
 class Taps:
     """Taps on the linear layers called ``modules`` of a causal language model; all their entries are exact."""
 
-    def __init__(self, model: PreTrainedModel, modules: Sequence[str]):
+    def __init__(self, model: "PreTrainedModel", modules: Sequence[str]):
         self.model = model
         self.modules = list(dict.fromkeys(modules))
         self.lowest: tuple[str, range] | None = None
@@ -66,7 +69,7 @@ class Taps:
         self.unembedding: Tensor = model.get_output_embeddings().weight
 
     @staticmethod
-    def of_blocks(model: PreTrainedModel, blocks: Sequence[Block]) -> "Taps":
+    def of_blocks(model: "PreTrainedModel", blocks: Sequence[Block]) -> "Taps":
         """Taps on the layers that ``blocks`` live in, exact at the entries of the blocks.
 
         Cheaper: in the lowest tapped layer, g stays zero at heads that no block belongs to (head_attention.py).

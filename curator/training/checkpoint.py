@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from transformers import GPTNeoXForCausalLM
 
 from curator.errors import CuratorError
-from curator.models.hf import list_checkpoints, load_model, quiet_transformers
+from curator.models.hf import load_model, quiet_transformers
+from curator.models.listing import list_checkpoints
 from curator.storage import differences, load_json, save_json
 
 _FORMAT = {"format": "curator-training", "version": 1}

@@ -37,6 +37,9 @@ class TrainingConfig:
     """Learning rate of the last step, as a share of the peak."""
     warmup_steps: int
     """Steps in which the learning rate rises linearly to its peak."""
+    decay_steps: int | None = None
+    """Steps after which the learning rate is at its minimum, and stays there; None: ``steps``. GPT-NeoX's
+    lr-decay-iters: where extra steps make a run longer, the number of before keeps the curve of before."""
     adam_betas: tuple[float, float] = (0.9, 0.95)
     """Decay of Adam's first and second moment."""
     adam_eps: float = 1e-8
@@ -74,6 +77,11 @@ class TrainingConfig:
         self._require("learning_rate", 0 < self.learning_rate < math.inf, "above 0")
         self._require("min_learning_rate_ratio", 0 <= self.min_learning_rate_ratio <= 1, "in 0 .. 1")
         self._require("warmup_steps", 0 <= self.warmup_steps <= self.steps, f"in 0 .. steps ({self.steps})")
+        self._require(
+            "decay_steps",
+            self.decay_steps is None or self.decay_steps >= max(self.warmup_steps, 1),
+            f"None or at least warmup_steps ({self.warmup_steps}) and 1",
+        )
         self._require("adam_betas", all(0 <= beta < 1 for beta in self.adam_betas), "two numbers in [0, 1)")
         self._require("adam_eps", 0 < self.adam_eps < math.inf, "above 0")
         self._require("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0")
@@ -91,13 +99,15 @@ class TrainingConfig:
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of update ``step``, counted from 0.
 
-        Linear warm-up, then half a cosine that reaches ``min_learning_rate_ratio`` at the last update.
+        Linear warm-up, then half a cosine that reaches ``min_learning_rate_ratio`` at update ``decay_steps`` - 1,
+        the last one by default.
         The first update has learning_rate / warmup_steps, as in current GPT-NeoX; v1.0 began with a wasted
         step of 0. GPT-NeoX's own cosine ends at 0 and is cut off at the minimum; this one arrives there.
         """
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
-        done = (step + 1 - self.warmup_steps) / max(self.steps - self.warmup_steps, 1)
+        decay = self.decay_steps or self.steps
+        done = min((step + 1 - self.warmup_steps) / max(decay - self.warmup_steps, 1), 1.0)
         lowest = self.learning_rate * self.min_learning_rate_ratio
         return lowest + (self.learning_rate - lowest) * 0.5 * (1 + math.cos(math.pi * done))
 

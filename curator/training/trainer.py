@@ -14,9 +14,11 @@ import torch
 from transformers import GPTNeoXForCausalLM
 
 import curator
+from curator.corpus import check_tokens
 from curator.errors import CuratorError
 from curator.models.hf import model_fingerprint
-from curator.plan import CORPUS, Plan
+from curator.plan import Plan
+from curator.planned import PlannedRows, open_sources
 from curator.progress import progress
 from curator.storage import load_array, save_array
 from curator.training.checkpoint import (
@@ -55,9 +57,11 @@ def train(
         config: architecture and recipe.
         corpus: the training tokens in training order.
         out: folder of the run; one that holds another run is refused.
-        plan: what each slot holds; without one, slot s holds sample s.
+        plan: what each slot holds, of the corpus or of an injected set; without one, slot s holds sample s.
+            With extra steps it is longer than the corpus: raise ``config.steps`` by their number to reach its end.
         start_from: a checkpoint of the same config and corpus to begin from, at its step, with its optimizer
-            state. Its plan may be another, but this run's plan may not edit slots before that step.
+            state. Its plan may be another, but this run's plan may not edit slots before that step; its number of
+            steps may be another where ``decay_steps`` gives both the same learning rates.
         checkpoint_steps: N for the weights after N updates; 0 is the initial model. The last step is saved
             always.
         stop_step: last update of this run; the schedule still spans ``config.steps``.
@@ -71,6 +75,7 @@ def train(
     if plan is None:
         plan = Plan.identity(config.steps * config.batch_size, config.batch_size, corpus.fingerprint())
     _check_inputs(config, corpus, plan, stop)
+    rows = _open_rows(config, corpus, plan)
     model: Any = build_model(config)  # Any: transformers' annotation of .to() takes no device
     model.to(device)
     optimizer = build_optimizer(model, config)
@@ -114,7 +119,7 @@ def train(
         save(begin)
     with progress("training", missing[-1], unit="steps", done=begin) as advance:
         for step in range(begin, missing[-1]):
-            losses[step] = update(model, optimizer, config, corpus, plan, step)
+            losses[step] = update(model, optimizer, config, rows, step)
             if on_step:
                 on_step(step + 1, model)
             save(step + 1)
@@ -135,16 +140,20 @@ def _check_inputs(config: TrainingConfig, corpus: "Corpus", plan: Plan, stop: in
             f"{config.vocab_size}; set vocab_size to {corpus.vocab_size} or more"
         )
     plan.check(corpus.fingerprint(), config.batch_size, stop * config.batch_size)
-    if (plan.source != CORPUS).any():
-        raise CuratorError(
-            "the plan injects samples of other sets; the embedded trainer cannot read those yet"
-        )
     if plan.highest_sample() >= len(corpus):
         raise CuratorError(
             f"{corpus.path}: training reaches sample {plan.highest_sample()} "
             f"({plan.n_slots // plan.batch_size} steps of {plan.batch_size}), but the corpus "
             f"ends with sample {len(corpus) - 1}; at most {len(corpus) // plan.batch_size} steps fit"
         )
+
+
+def _open_rows(config: TrainingConfig, corpus: "Corpus", plan: Plan) -> PlannedRows:
+    """The plan's rows; the tokens of its injected sets are checked, as far as the plan reads them."""
+    sources = open_sources(plan, corpus)
+    for number, source in enumerate(sources, 1):
+        check_tokens(source, config.vocab_size, 0, plan.highest_sample(number) + 1)
+    return PlannedRows(plan, corpus, sources)
 
 
 def _start(
@@ -156,7 +165,13 @@ def _start(
 ) -> int:
     """Put the checkpoint ``start_from`` into model and optimizer; returns its step."""
     there = read_run(start_from)
-    check_same_run(start_from, there, run, "Start from a checkpoint with this run's config and corpus.")
+    check_same_run(
+        start_from,
+        _schedule_of(there),
+        _schedule_of(run),
+        "Start from a checkpoint with this run's config and corpus; where extra steps make this run longer, "
+        "decay_steps keeps the schedule of before.",
+    )
     step: int = there["step"]
     edited = plan.first_edited_slot()
     if edited < step * plan.batch_size and there["plan_fingerprint"] != plan.fingerprint():
@@ -167,6 +182,13 @@ def _start(
         )
     read_checkpoint(start_from, model, optimizer)
     return step
+
+
+def _schedule_of(run: dict[str, Any]) -> dict[str, Any]:
+    """``run`` without its length: what a checkpoint and the run that starts from it must share."""
+    config = dict(run.get("config", {}))
+    steps = config.pop("steps", None)
+    return {**run, "config": {**config, "decay_steps": config.get("decay_steps") or steps}}
 
 
 def _check_steps(wanted: set[int], first: int, stop: int) -> None:

@@ -9,33 +9,28 @@ Adam still decays the weights and moves by its momentum, as it does in GPT-NeoX.
 """
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from transformers import GPTNeoXForCausalLM
 
 from curator.errors import CuratorError
-from curator.plan import Plan
+from curator.planned import PlannedRows
 from curator.training.config import TrainingConfig
-
-if TYPE_CHECKING:
-    from curator.corpus.base import Corpus
 
 
 def update(
     model: GPTNeoXForCausalLM,
     optimizer: torch.optim.Optimizer,
     config: TrainingConfig,
-    corpus: "Corpus",
-    plan: Plan,
+    rows: PlannedRows,
     step: int,
 ) -> float:
     """Do update ``step``, counted from 0; returns the mean loss before it."""
     learning_rate = config.learning_rate_at(step)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
-    loss = accumulate_gradient(model, config, corpus, plan, step)
+    loss = accumulate_gradient(model, config, rows, step)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip or math.inf).item()
     if not math.isfinite(norm):
         slots = f"{step * config.batch_size} .. {(step + 1) * config.batch_size - 1}"
@@ -49,17 +44,18 @@ def update(
 
 
 def accumulate_gradient(
-    model: GPTNeoXForCausalLM, config: TrainingConfig, corpus: "Corpus", plan: Plan, step: int
+    model: GPTNeoXForCausalLM, config: TrainingConfig, rows: PlannedRows, step: int
 ) -> float:
     """Leave the gradient of update ``step`` in the parameters' ``.grad``.
 
     Returns the weighted mean loss per token over the kept slots, in nats; NaN where all are masked.
     """
     first = step * config.batch_size
-    held = plan.lookup(np.arange(first, first + config.batch_size))
-    kept = held.weight > 0
-    tokens, weights = _read(corpus, held.sample[kept], config.vocab_size), held.weight[kept]
-    divisor = config.batch_size if plan.divisor == "kept" else len(tokens)
+    slots = np.arange(first, first + config.batch_size)
+    weights = rows.plan.lookup(slots).weight
+    kept = weights > 0
+    tokens, weights = _read(rows, slots[kept], config.vocab_size), weights[kept]
+    divisor = config.batch_size if rows.plan.divisor == "kept" else len(tokens)
     device, dtype = model.device, model.dtype
 
     for parameter in model.parameters():
@@ -78,16 +74,15 @@ def accumulate_gradient(
     return total / (float(weights.sum()) * config.seq_length) if len(tokens) else math.nan
 
 
-def _read(corpus: "Corpus", samples: np.ndarray, vocab_size: int) -> np.ndarray:
-    """[samples, T + 1] int64 tokens, checked against the vocabulary."""
-    in_a_row = len(samples) > 0 and bool((np.diff(samples) == 1).all())
-    rows = corpus.rows(slice(int(samples[0]), int(samples[-1]) + 1) if in_a_row else samples)
-    tokens = rows.astype(np.int64)
+def _read(rows: PlannedRows, slots: np.ndarray, vocab_size: int) -> np.ndarray:
+    """[slots, T + 1] int64 tokens, checked against the vocabulary."""
+    tokens = rows.rows(slots)
     if tokens.size and (tokens.max() >= vocab_size or tokens.min() < 0):
         row, column = np.argwhere((tokens >= vocab_size) | (tokens < 0))[0]
+        held = rows.plan.lookup(slots[[row]])
         raise CuratorError(
-            f"{corpus.path}: sample {samples[row]} holds token {tokens[row, column]} at position {column}, "
-            f"but the model knows ids below vocab_size = {vocab_size}; raise vocab_size, or look at how the "
-            "corpus was made"
+            f"{rows.corpora[held.source[0]].path}: sample {held.sample[0]} holds token {tokens[row, column]} at "
+            f"position {column}, but the model knows ids below vocab_size = {vocab_size}; raise vocab_size, or "
+            "look at how the corpus was made"
         )
     return tokens

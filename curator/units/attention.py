@@ -10,18 +10,20 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from curator.errors import UsageError
 from curator.units.base import Block, Unit
 from curator.units.sequences import Sequences
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-def head_blocks(model: PreTrainedModel, layer: int, head: int) -> dict[str, Block]:
+
+def head_blocks(model: "PreTrainedModel", layer: int, head: int) -> dict[str, Block]:
     """The blocks ``qk``, ``v`` and ``o`` of one head (paper, appendix A.3)."""
     d_model = model.config.hidden_size
     d_head = d_model // model.config.num_attention_heads
@@ -38,7 +40,7 @@ def head_blocks(model: PreTrainedModel, layer: int, head: int) -> dict[str, Bloc
 
 
 @contextmanager
-def _eager_attention(model: PreTrainedModel) -> Iterator[None]:
+def _eager_attention(model: "PreTrainedModel") -> Iterator[None]:
     """Attention patterns exist only in the eager implementation; scoring keeps SDPA."""
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")
@@ -48,7 +50,7 @@ def _eager_attention(model: PreTrainedModel) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-def attention_patterns(model: PreTrainedModel, sequences: Sequences) -> tuple[Tensor, ...]:
+def attention_patterns(model: "PreTrainedModel", sequences: Sequences) -> tuple[Tensor, ...]:
     """Post-softmax attention of every layer: a tuple of [n, n_heads, longest, longest]."""
     with _eager_attention(model):
         output = model.base_model(
@@ -70,7 +72,7 @@ class HeadUnit(Unit):
         return f"{self.kind}:{self.layer}.{self.head}"
 
     @classmethod
-    def parse(cls, address: str, model: PreTrainedModel) -> list[Unit]:
+    def parse(cls, address: str, model: "PreTrainedModel") -> list[Unit]:
         n_layers, n_heads = model.config.num_hidden_layers, model.config.num_attention_heads
         exists = f"this model has layers 0 to {n_layers - 1} with heads 0 to {n_heads - 1} each"
         if address == "*":
@@ -93,12 +95,12 @@ class HeadUnit(Unit):
         raise TypeError(f"{cls.__name__} defines no metric on attention patterns")
 
     @classmethod
-    def all_heads(cls, model: PreTrainedModel, sequences: Sequences) -> Tensor:
+    def all_heads(cls, model: "PreTrainedModel", sequences: Sequences) -> Tensor:
         """The metric of every head from one forward pass: [n_layers, n_heads]."""
         sequences = sequences.to(model.device)
         with torch.no_grad():
             patterns = attention_patterns(model, sequences)
             return torch.stack([cls.pattern_scores(layer, sequences).double().cpu() for layer in patterns])
 
-    def metric(self, model: PreTrainedModel, sequences: Sequences) -> float:
+    def metric(self, model: "PreTrainedModel", sequences: Sequences) -> float:
         return float(self.all_heads(model, sequences)[self.layer, self.head])

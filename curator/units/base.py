@@ -6,13 +6,15 @@ list of blocks, each one linear map of the model restricted to some inputs and o
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from curator.units.sequences import ProbeSettings, Sequences, draw_repeated
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Indices = range | tuple[int, ...]
 
@@ -62,7 +64,7 @@ class Unit(ABC):
 
     @classmethod
     @abstractmethod
-    def parse(cls, address: str, model: PreTrainedModel) -> "list[Unit]":
+    def parse(cls, address: str, model: "PreTrainedModel") -> "list[Unit]":
         """The units that ``address`` (what follows the colon; ``*`` means all) names in ``model``.
 
         Raises:
@@ -70,15 +72,15 @@ class Unit(ABC):
         """
 
     @abstractmethod
-    def metric(self, model: PreTrainedModel, sequences: Sequences) -> float:
+    def metric(self, model: "PreTrainedModel", sequences: Sequences) -> float:
         """μ: how far the unit has formed."""
 
     @abstractmethod
-    def subspace(self, model: PreTrainedModel) -> list[Block]:
+    def subspace(self, model: "PreTrainedModel") -> list[Block]:
         """π: the unit's parameters."""
 
     @abstractmethod
-    def probe(self, model: PreTrainedModel, sequences: Sequences) -> Tensor:
+    def probe(self, model: "PreTrainedModel", sequences: Sequences) -> Tensor:
         """f: a differentiable scalar; its sum over a sequence's scored positions, averaged over sequences."""
 
     def sequences(self, settings: ProbeSettings, vocab_size: int, max_length: int) -> Sequences:

@@ -5,16 +5,18 @@ Subspace: QK, V and O of the head. Probe: log-likelihood of the token to be copi
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from curator.errors import CuratorError
 from curator.units.attention import HeadUnit, head_blocks
 from curator.units.base import Block
 from curator.units.sequences import Sequences
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def copy_targets(tokens: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,10 +57,10 @@ class InductionHead(HeadUnit):
         per_sequence = (attention * stripe[:, None]).sum(-1) / (period - 1)
         return per_sequence.mean(0)
 
-    def subspace(self, model: PreTrainedModel) -> list[Block]:
+    def subspace(self, model: "PreTrainedModel") -> list[Block]:
         return list(head_blocks(model, self.layer, self.head).values())
 
-    def probe(self, model: PreTrainedModel, sequences: Sequences) -> Tensor:
+    def probe(self, model: "PreTrainedModel", sequences: Sequences) -> Tensor:
         tokens = sequences.tokens
         scored, target = copy_targets(tokens, sequences.valid())
         if not scored.any():

@@ -5,15 +5,17 @@ positions). Subspace: QK of the head alone (eq. 16), since the pattern depends o
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from curator.units.attention import HeadUnit, attention_patterns, head_blocks
 from curator.units.base import Block
 from curator.units.sequences import ProbeSettings, Sequences, draw_random
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def _previous_token_mass(patterns: Tensor, lengths: Tensor) -> Tensor:
@@ -36,10 +38,10 @@ class PreviousTokenHead(HeadUnit):
         lengths = sequences.lengths if sequences.period is None else sequences.period
         return (_previous_token_mass(patterns, lengths) / (lengths - 1)[:, None]).mean(0)
 
-    def subspace(self, model: PreTrainedModel) -> list[Block]:
+    def subspace(self, model: "PreTrainedModel") -> list[Block]:
         return [head_blocks(model, self.layer, self.head)["qk"]]
 
-    def probe(self, model: PreTrainedModel, sequences: Sequences) -> Tensor:
+    def probe(self, model: "PreTrainedModel", sequences: Sequences) -> Tensor:
         patterns = attention_patterns(model, sequences)[self.layer]
         return _previous_token_mass(patterns, sequences.lengths)[:, self.head].mean()
 

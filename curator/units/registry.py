@@ -4,14 +4,16 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING
 
 from curator.errors import UsageError
 from curator.storage import fingerprint
 from curator.units.base import Unit
 from curator.units.induction import InductionHead
 from curator.units.previous_token import PreviousTokenHead
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _kinds: dict[str, type[Unit]] = {}
 
@@ -58,7 +60,7 @@ def load_unit_module(path: Path) -> None:
     spec.loader.exec_module(module)
 
 
-def parse_units(specs: Sequence[str], model: PreTrainedModel) -> list[Unit]:
+def parse_units(specs: Sequence[str], model: "PreTrainedModel") -> list[Unit]:
     """The units that ``specs`` name, in order, each once.
 
     Raises:

@@ -3,7 +3,7 @@
 Set NEOX_WITNESS to a folder. Per rank r it leaves there, at the end of the run,
 ``rows-r.npy`` [micro-batches, batch, seq + 1] int64: tokens and last label of every training micro-batch, in order;
 ``steps-r.npy`` [micro-batches]: the training step of each, counted from the run's first; and, for the steps listed in
-NEOX_WITNESS_STEPS, ``grads-r.npz``: ``step/parameter`` -> the gradient as the optimizer sees it, float32.
+NEOX_WITNESS_STEPS, ``grads-r.npz``: ``step/parameter`` -> the gradient right before the model's step, float32.
 """
 
 import atexit
@@ -47,12 +47,8 @@ def install(training: Any) -> None:
 
     def watched_setup(*args: Any, **kwargs: Any) -> Any:
         result = setup(*args, **kwargs)
-        engine, optimizer = result[0], result[1]
-        base = optimizer
-        while not isinstance(base, torch.optim.Optimizer) and hasattr(base, "optimizer"):
-            base = base.optimizer
         if grad_steps:
-            _watch_grads(engine, base, grads, grad_steps, now)
+            _watch_grads(result[0], grads, grad_steps, now)
         return result
 
     training.train_step, training._get_batch = watched_step, watched_batch
@@ -67,15 +63,17 @@ def install(training: Any) -> None:
     atexit.register(save)
 
 
-def _watch_grads(engine: Any, optimizer: Any, grads: dict, wanted: set[int], now: dict) -> None:
+def _watch_grads(engine: Any, grads: dict[str, np.ndarray], wanted: set[int], now: dict[str, Any]) -> None:
     from deepspeed.utils import safe_get_full_grad
 
-    def before_step(*_: Any) -> None:
-        if now["step"] not in wanted:
-            return
-        for name, parameter in engine.module.named_parameters():
-            grad = parameter.grad if parameter.grad is not None else safe_get_full_grad(parameter)
-            if grad is not None:
-                grads[f"{now['step']}/{name}"] = grad.detach().float().cpu().numpy().copy()
+    take_step = engine._take_model_step
 
-    optimizer.register_step_pre_hook(before_step)
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        if now["step"] in wanted:
+            for name, parameter in engine.module.named_parameters():
+                grad = parameter.grad if parameter.grad is not None else safe_get_full_grad(parameter)
+                if grad is not None:
+                    grads[f"{now['step']}/{name}"] = grad.detach().float().cpu().numpy().copy()
+        return take_step(*args, **kwargs)
+
+    engine._take_model_step = watched

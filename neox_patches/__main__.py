@@ -1,0 +1,63 @@
+"""``python -m neox_patches [--patch FILE] SCRIPT ARGUMENTS``: see --help."""
+
+import argparse
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):  # started by path, as DeepSpeed's launcher does
+    sys.path[0] = str(Path(__file__).parent.parent)
+
+from curator.errors import CuratorError, UsageError
+from neox_patches.launch import PATCH, run
+
+EPILOG = f"""
+examples:
+  python -m neox_patches --patch study.yml deepy.py train.py -d configs pythia-14m.yml data.yml
+  torchrun --nproc-per-node 8 -m neox_patches --patch study.yml train.py --megatron_config ...
+  echo {PATCH}=/shared/study.yml >> .deepspeed_env     # instead of --patch; reaches every node
+
+a patch file (docs/neox.md has every key):
+  corpus: data/pythia/document         # what the plan's sample indices name
+  plan: plan-top                       # from curator mask or curator inject
+  emit:
+    out: emitted
+    steps: [{{from: 1000, to: 1999, every: 1}}]
+    scores: [ranking]                  # queries of a ranking: influence scores while training
+"""
+
+
+def main(words: list[str] | None = None) -> int:
+    """Exit code 0 done, 1 failed, 2 usage; an error that a user can mend is printed without a traceback."""
+    parser = argparse.ArgumentParser(
+        prog="python -m neox_patches",
+        description="Run an unmodified GPT-NeoX checkout so that it follows a plan and emits per-sample quantities. "
+        "Everything after the options is given to GPT-NeoX as it is.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--patch", type=Path, metavar="FILE", help=f"the patch file (else ${PATCH}; else no patches)")
+    parser.add_argument(
+        "--neox", metavar="PLACE", help="the checkout: a folder, or HEAD, v1.0 in the cache folder (else $NEOX_HOME)"
+    )
+    words = sys.argv[1:] if words is None else words
+    known: list[str] = []
+    rest = list(words)
+    while rest and rest[0].startswith("-") and rest[0].split("=")[0] in ("--patch", "--neox", "-h", "--help"):
+        known.append(rest.pop(0))
+        if rest and "=" not in known[-1] and known[-1] in ("--patch", "--neox"):
+            known.append(rest.pop(0))
+    if not words:
+        parser.print_help()
+        return 2
+    options = parser.parse_args(known)
+    try:
+        run(options.patch, options.neox, rest)
+    except CuratorError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

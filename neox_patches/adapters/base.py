@@ -1,0 +1,72 @@
+"""What every generation shares: where the hook points are, and what the patches cannot follow."""
+
+import importlib
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, ClassVar
+
+from curator.errors import CuratorError
+from curator.neox_checkout import Checkout
+
+
+class Adapter:
+    """The hook points of one checkout, its modules imported on first use.
+
+    Attributes:
+        schedule_note: what a user must know of this generation's learning rate.
+    """
+
+    schedule_note: ClassVar[str] = ""
+
+    def __init__(self, checkout: Checkout):
+        self.checkout = checkout
+
+    @property
+    def training(self) -> ModuleType:
+        """``megatron.training``."""
+        return importlib.import_module("megatron.training")
+
+    @property
+    def data_utils(self) -> ModuleType:
+        """``megatron.data.data_utils``."""
+        return importlib.import_module("megatron.data.data_utils")
+
+    @property
+    def gpt2_model(self) -> ModuleType:
+        """``megatron.model.gpt2_model``."""
+        return importlib.import_module("megatron.model.gpt2_model")
+
+    @property
+    def mpu(self) -> ModuleType:
+        """``megatron.mpu``."""
+        return importlib.import_module("megatron.mpu")
+
+    def refusals(self, neox_args: Any) -> Iterator[str]:
+        """Settings under which slots or losses are not what the patches take them for, in words."""
+        if neox_args.train_iters is None:
+            yield "train_iters is not set (train_epochs gives no number of steps): give train-iters"
+        if getattr(neox_args, "curriculum_learning", None):
+            yield "curriculum_learning shortens the rows: remove it"
+        if getattr(neox_args, "soft_prompt_tuning", None):
+            yield "soft_prompt_tuning trains no attention head: remove it"
+
+    def check_settings(self, neox_args: Any) -> None:
+        """Refuse what cannot be followed.
+
+        Raises:
+            CuratorError: lists every such setting.
+        """
+        problems = list(self.refusals(neox_args))
+        if problems:
+            raise CuratorError(
+                f"GPT-NeoX {self.checkout.generation} is configured in a way that plans and emissions cannot follow: "
+                + "; ".join(problems)
+            )
+
+    def attention_layers(self, module: Any) -> dict[int, Any]:
+        """Layer number, counted from 0 over the whole model -> ``ParallelSelfAttention``, of this rank's stage."""
+        found = {}
+        for layer in module.modules():
+            if type(layer).__name__ == "ParallelSelfAttention":
+                found[int(layer.layer_number)] = layer
+        return found

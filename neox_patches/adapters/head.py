@@ -1,0 +1,21 @@
+"""The maintained main branch."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from neox_patches.adapters.base import Adapter
+
+
+class HeadAdapter(Adapter):
+    """GPT-NeoX HEAD: more ways to train than next-token prediction, and grouped-query attention."""
+
+    def refusals(self, neox_args: Any) -> Iterator[str]:
+        yield from super().refusals(neox_args)
+        if neox_args.train_impl != "normal":
+            yield f"train_impl is {neox_args.train_impl}: only 'normal' trains on rows of tokens"
+        if neox_args.dataset_impl != "gpt2":
+            yield f"dataset_impl is {neox_args.dataset_impl}: only 'gpt2' has rows in a fixed order"
+        if neox_args.train_label_data_paths:
+            yield "train_label_data_paths is set: rows of a plan have no labels of their own"
+        if neox_args.num_kv_heads and neox_args.num_kv_heads != neox_args.num_attention_heads:
+            yield f"num_kv_heads is {neox_args.num_kv_heads}: heads share their keys and values, and have no subspace"

@@ -1,0 +1,142 @@
+"""A rank's part of an emission on disk: memory-mapped arrays, made whole at the start, filled step by step.
+
+A row has its place by arithmetic, so a run that was killed and goes on writes over what it wrote before. The layout is
+described in curator/emission.py, which reads it.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import open_memmap
+
+from curator.emission import NOT_REACHED
+from curator.errors import CuratorError
+from curator.plan import CORPUS, Plan
+from curator.storage import differences, load_array, load_json, new_folder, save_array, save_json
+from neox_patches.clock import Layout
+
+
+class RankStore:
+    """The arrays of one rank.
+
+    Args:
+        steps: chosen steps, rising; rows of a step lie together, in the rank's own order.
+        shapes: per block of gradients, what is written per sample; ``n_scores``: rows of scores.
+        index: what stands in index.json.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        layout: Layout,
+        steps: Sequence[int],
+        plan: Plan | None,
+        shapes: Sequence[tuple[int, int]],
+        n_scores: int,
+        index: dict[str, Any],
+    ):
+        self.folder, self.layout = folder, layout
+        self.place = {step: number for number, step in enumerate(steps)}
+        self.n_rows = len(steps) * layout.rows_per_step
+        wanted = {"losses": ((self.n_rows,), np.float32), "flags": ((len(steps),), np.uint8)}
+        if n_scores:
+            wanted["scores"] = ((n_scores, self.n_rows), np.float32)
+        wanted |= {f"gradients/{k}": ((self.n_rows, *shape), np.float32) for k, shape in enumerate(shapes)}
+        self._check_space(wanted)
+        there = load_json(folder / "index.json") if (folder / "index.json").is_file() else None
+        if there is not None and (lines := differences(index, there)):
+            raise CuratorError(
+                f"{folder}: holds another emission; give another emit.out, or remove it:\n  " + "\n  ".join(lines[:8])
+            )
+        if there is None:
+            self._write_rows(steps, plan)
+        self.arrays = {name: self._open(name, shape, dtype) for name, (shape, dtype) in wanted.items()}
+        if there is None:
+            save_json(folder / "index.json", index)
+
+    def _check_space(self, wanted: dict[str, Any]) -> None:
+        size = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in wanted.values())
+        self.folder.mkdir(parents=True, exist_ok=True)
+        missing = [name for name in wanted if not (self.folder / f"{name}.npy").exists()]
+        free = shutil.disk_usage(self.folder).free
+        if missing and size > free:
+            raise CuratorError(
+                f"{self.folder}: this rank emits {size / 1e9:.1f} GB ({self.n_rows} samples), but {free / 1e9:.1f} GB "
+                "are free; choose fewer steps or units, or compress the gradients"
+            )
+
+    def _write_rows(self, steps: Sequence[int], plan: Plan | None) -> None:
+        layout = self.layout
+        slots = [layout.slots(step, micro) for step in steps for micro in range(layout.accumulation)]
+        rows = np.concatenate(slots)
+        if plan is None:
+            sources, samples = np.full(len(rows), CORPUS, np.int32), rows
+            weights = np.ones(len(rows), np.float32)
+        else:
+            sources, samples, weights = plan.lookup(rows)
+        for name, array in (("slots", rows), ("sources", sources), ("samples", samples), ("weights", weights)):
+            save_array(self.folder / f"{name}.npy", array)
+
+    def _open(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        path = self.folder / f"{name}.npy"
+        if path.is_file():
+            array = np.load(path, mmap_mode="r+", allow_pickle=False)
+            if array.shape == shape and array.dtype == dtype:
+                return array
+        path.parent.mkdir(parents=True, exist_ok=True)
+        array = open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        if dtype == np.float32 and array.ndim <= 2:
+            array[:] = np.nan  # gradients, which are large, stay sparse: flags say what was written
+        return array
+
+    def rows(self, step: int) -> slice:
+        """Where the step's rows lie."""
+        first = self.place[step] * self.layout.rows_per_step
+        return slice(first, first + self.layout.rows_per_step)
+
+    def begin(self, step: int) -> None:
+        """What the step wrote before, in a run that was killed, counts no longer."""
+        self.arrays["flags"][self.place[step]] = NOT_REACHED
+
+    def write_gradients(self, number: int, step: int, micro: int, values: np.ndarray) -> None:
+        """Rows of one micro-batch of one block."""
+        first = self.rows(step).start + micro * self.layout.micro_batch_size
+        self.arrays[f"gradients/{number}"][first : first + len(values)] = values
+
+    def write_step(self, step: int, losses: np.ndarray, scores: np.ndarray | None, flag: int) -> None:
+        """Losses [rows] and scores [scores, rows] of a step, then its flag."""
+        rows = self.rows(step)
+        self.arrays["losses"][rows] = losses
+        if scores is not None:
+            self.arrays["scores"][:, rows] = scores
+        self.arrays["flags"][self.place[step]] = flag
+
+    # -- sums -----------------------------------------------------------------------------------------------
+
+    def save_sums(self, step: int, arrays: Sequence[np.ndarray], state: dict[str, Any]) -> None:
+        """The factors' sums after ``step`` steps of training; older ones are kept, as a resume may need them."""
+        target = self.folder / "sums" / str(step)
+        if target.exists():
+            shutil.rmtree(target)
+        with new_folder(target) as folder:
+            for number, array in enumerate(arrays):
+                save_array(folder / f"{number:04}.npy", array)
+            save_json(folder / "state.json", state)
+
+    def load_sums(self, step: int) -> tuple[list[np.ndarray], dict[str, Any]] | None:
+        """What was saved after ``step`` steps, if anything."""
+        folder = self.folder / "sums" / str(step)
+        if not (folder / "state.json").is_file():
+            return None
+        state = load_json(folder / "state.json")
+        arrays = [load_array(folder / f"{number:04}.npy", mmap=False) for number in range(state["arrays"])]
+        return arrays, state
+
+    def drop_sums_after(self, step: int) -> None:
+        """Remove sums of steps that this run is going to do again."""
+        for folder in (self.folder / "sums").glob("[0-9]*"):
+            if int(folder.name) > step:
+                shutil.rmtree(folder)

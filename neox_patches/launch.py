@@ -1,0 +1,107 @@
+"""How every rank gets the patches.
+
+``deepy.py`` starts DeepSpeed's launcher, which starts the user script once per rank. We let it start *this package* in
+its place: each rank then finds in its environment which script it stands for and which patch file holds, installs the
+patches, and runs the script. DeepSpeed hands the two variables to other nodes (EXPORT_ENVS, or ``.deepspeed_env``).
+"""
+
+import os
+import runpy
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from curator.errors import UsageError
+from curator.neox_checkout import Checkout, choose_checkout
+from neox_patches.settings import PatchFile, load_patch_file
+
+PATCH, SCRIPT = "NEOX_PATCHES_FILE", "NEOX_PATCHES_SCRIPT"
+"""Environment variables: the patch file, and the script that a rank stands for."""
+
+ENTRY = Path(__file__).parent / "__main__.py"
+
+
+def run(patch: Path | None, neox: str | None, words: Sequence[str]) -> None:
+    """Run a GPT-NeoX script, patched.
+
+    Args:
+        patch: the patch file; None: the environment's, or none at all.
+        neox: the checkout asked for on the command line.
+        words: the script and its arguments, as GPT-NeoX takes them.
+
+    Raises:
+        UsageError: no checkout, no script, or a patch file that cannot be read.
+    """
+    if patch is None and os.environ.get(PATCH):
+        patch = Path(os.environ[PATCH])
+    settings = PatchFile() if patch is None else load_patch_file(patch)
+    checkout = choose_checkout(neox or settings.neox)
+    os.environ["NEOX_HOME"] = str(checkout.home)
+    if patch is not None:
+        os.environ[PATCH] = str(patch.absolute())
+    script, *arguments = words or [""]
+    if os.environ.get(SCRIPT) and Path(script).suffix != ".py":  # a rank of DeepSpeed's launcher: options alone
+        script, arguments = os.environ[SCRIPT], list(words)
+    path = _find_script(script, checkout)
+    if path.name == "deepy.py":
+        _launch(path, arguments, checkout)
+    else:
+        _train(path, arguments, checkout, settings)
+
+
+def _find_script(script: str, checkout: Checkout) -> Path:
+    """``script`` as given, else within the checkout."""
+    for path in (Path(script), checkout.home / script):
+        if script and path.is_file():
+            return path.absolute()
+    there = ", ".join(path.name for path in sorted(checkout.home.glob("*.py")))
+    raise UsageError(
+        f"no script '{script}', neither here nor in {checkout.home} (it has {there}); give what you give GPT-NeoX today, "
+        "for example: deepy.py train.py -d configs pythia/14M.yml local_setup.yml"
+    )
+
+
+def _launch(deepy: Path, arguments: list[str], checkout: Checkout) -> None:
+    """deepy.py with the user script replaced by our entry; what the ranks need goes with it."""
+    scripts = [number for number, word in enumerate(arguments) if word.endswith(".py")]
+    if not scripts:
+        raise UsageError("deepy.py needs the script to launch, for example: deepy.py train.py -d configs pythia/14M.yml")
+    _prepare(checkout)
+    os.environ[SCRIPT] = str(_find_script(arguments[scripts[0]], checkout))
+    arguments[scripts[0]] = str(ENTRY)
+    import deepspeed.launcher.runner as runner
+
+    runner.EXPORT_ENVS += [PATCH, SCRIPT, "NEOX_HOME"]
+    _run_script(deepy, arguments)
+
+
+def _train(script: Path, arguments: list[str], checkout: Checkout, settings: PatchFile) -> None:
+    """A rank's own script."""
+    import importlib
+
+    from neox_patches import compat
+
+    _prepare(checkout)
+    done = compat.apply(checkout.home)
+    mended = compat.mend(importlib.import_module("megatron.training"))
+    if os.environ.get("RANK", "0") == "0":
+        print(f"neox_patches: GPT-NeoX {checkout.generation} in {checkout.home}", file=sys.stderr)
+        for text in [*done, *([mended] if mended else [])]:
+            print(f"neox_patches: compatibility: {text}", file=sys.stderr)
+    if not settings.is_empty:
+        from neox_patches.adapters import adapter_for
+        from neox_patches.install import Patches
+
+        Patches(adapter_for(checkout), settings).install()
+    _run_script(script, arguments)
+
+
+def _prepare(checkout: Checkout) -> None:
+    """Imports begin in the checkout, as they do for a script that lies there."""
+    if str(checkout.home) not in sys.path:
+        sys.path.insert(0, str(checkout.home))
+
+
+def _run_script(script: Path, arguments: Sequence[str]) -> None:
+    sys.argv = [str(script), *arguments]
+    runpy.run_path(str(script), run_name="__main__")

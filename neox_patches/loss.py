@@ -1,0 +1,81 @@
+"""The weights of a plan in GPT-NeoX's loss.
+
+GPT-NeoX's loss of a micro-batch is Σ_rows Σ_t loss·mask / Σ mask; steps average it over micro-batches and ranks. With
+weights w the gradient is that of  Σ_rows w_row Σ_t loss·mask / Σ mask,  the divisor kept. Renormalised over the global
+batch, every weight is times B / B_kept of the step, which each rank knows from the plan alone; a division within the
+micro-batch is refused, since it would count rows differently from one micro-batch to the next and is 0/0 where all are
+masked. The *reported* loss stays the plain one over all rows, so that the logs of runs with different masks compare.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from curator.plan import Plan
+from neox_patches.clock import Clock
+
+
+class PlanWeights:
+    """The weight of every row of a micro-batch."""
+
+    def __init__(self, plan: Plan, clock: Clock):
+        self.plan, self.clock = plan, clock
+        self.scale = 1.0
+
+    def begin_step(self) -> None:
+        """B / B_kept of this step, where the plan renormalises."""
+        self.scale = 1.0
+        if self.plan.divisor == "renormalised":
+            kept = self.plan.kept_per_step(self.clock.step)
+            self.scale = self.plan.batch_size / kept if kept else 0.0
+
+    def current(self) -> np.ndarray | None:
+        """[micro_batch_size] float32 of the current micro-batch; None where every row counts once."""
+        weights = self.plan.lookup(self.clock.slots).weight * np.float32(self.scale)
+        return None if (weights == 1).all() else weights
+
+
+def weigh_loss(
+    cross_entropy: Callable[..., Tensor], token_losses: Callable[..., Tensor], clock: Clock, weights: PlanWeights
+) -> Callable[..., Tensor]:
+    """GPT-NeoX's ``cross_entropy`` under a plan; micro-batches with weights of 1 alone go through the original.
+
+    Args:
+        token_losses: ``mpu.vocab_parallel_cross_entropy(logits, labels)`` -> [batch, seq].
+    """
+
+    def weighted(output: Tensor, labels: tuple[Tensor, Tensor], _fp16: bool = False) -> Tensor:
+        row_weights = weights.current() if clock.training else None
+        if row_weights is None:
+            return cross_entropy(output, labels, _fp16=_fp16)
+        targets, mask = labels[0], labels[1]
+        logits = output if _fp16 else output.float()
+        losses = token_losses(logits.contiguous(), targets)  # [batch, seq]
+        mask = mask.view(losses.shape)
+        row = torch.from_numpy(row_weights).to(losses.device, losses.dtype)[:, None]
+        kept = torch.where(row > 0, losses, torch.zeros_like(losses))  # a masked row's gradient is 0 exactly
+        loss = (kept * mask * row).sum() / mask.sum()
+        plain = (losses.detach() * mask).sum() / mask.sum()
+        return loss + (plain - loss.detach())
+
+    return weighted
+
+
+def unscale_rows(mask: Tensor, row_weights: np.ndarray | None, factor: Tensor) -> Tensor:
+    """[batch]: what a row's gradients are multiplied by to become those of its summed, unweighted, unscaled loss.
+
+    Args:
+        mask: loss mask of the micro-batch; factor: ∂(what backward started from)/∂(micro-batch loss), which holds
+            1 / accumulation and the fp16 loss scale.
+
+    NaN for rows of weight 0, which have no gradient.
+    """
+    n_rows = mask.shape[0]
+    weights = torch.ones(n_rows) if row_weights is None else torch.from_numpy(row_weights)
+    scale = weights.to(mask.device, torch.float32) * factor.detach().float()
+    return torch.where(scale != 0, mask.float().sum() / scale, torch.full_like(scale, float("nan")))
+
+
