@@ -171,33 +171,33 @@ def scan(
     out: options.Out = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option(help="Kind of unit to measure; repeatable. [default: all]", show_default=False),
+        typer.Option(help="Kind of unit to measure; repeatable. \\[default: all]", show_default=False),
     ] = None,
     steps: Annotated[
         str | None, typer.Option(help="Only checkpoints of steps FIRST:LAST.", show_default=False)
     ] = None,
     sequences: Annotated[
-        int | None, typer.Option(help="Sequences per metric. [default: 100]", show_default=False)
+        int | None, typer.Option(help="Sequences per metric. \\[default: 100]", show_default=False)
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of the drawn sequences. [default: 0]", show_default=False)
+        int | None, typer.Option(help="Of the drawn sequences. \\[default: 0]", show_default=False)
     ] = None,
     noise_floor: Annotated[
         float | None,
         typer.Option(
-            help="The window begins where the metric leaves it. [default: 0.1 or more]", show_default=False
+            help="The window begins where the metric leaves it. \\[default: 0.1 or more]", show_default=False
         ),
     ] = None,
     attribution: Annotated[
         float | None,
         typer.Option(
-            help="Attribute at the first checkpoint past it. [default: 0.2 or more]", show_default=False
+            help="Attribute at the first checkpoint past it. \\[default: 0.2 or more]", show_default=False
         ),
     ] = None,
     sufficiency: Annotated[
         float | None,
         typer.Option(
-            help="The window ends where the metric reaches it. [default: 0.4 or more]", show_default=False
+            help="The window ends where the metric reaches it. \\[default: 0.4 or more]", show_default=False
         ),
     ] = None,
     device: options.Device = None,
@@ -231,7 +231,7 @@ def rank(
     samples: Annotated[
         str | None,
         typer.Option(
-            help="Score samples FIRST:LAST (LAST not included). [default: the window, or all]",
+            help="Score samples FIRST:LAST (LAST not included). \\[default: the window, or all]",
             show_default=False,
         ),
     ] = None,
@@ -243,31 +243,32 @@ def rank(
     fisher: Annotated[
         str | None,
         typer.Option(
-            help="Labels of the curvature: sampled (from the model) or empirical (the data's). [default: sampled]",
+            help="Labels of the curvature: sampled (from the model) or empirical (the data's). \\[default: sampled]",
             show_default=False,
         ),
     ] = None,
     factor_samples: Annotated[
         int | None,
         typer.Option(
-            help="Fit the curvature on at most so many samples. [default: 100000]", show_default=False
+            help="Fit the curvature on at most so many samples. \\[default: 100000]", show_default=False
         ),
     ] = None,
     factor_seed: Annotated[
-        int | None, typer.Option(help="Of their draw and of sampled labels. [default: 0]", show_default=False)
+        int | None,
+        typer.Option(help="Of their draw and of sampled labels. \\[default: 0]", show_default=False),
     ] = None,
     damping: Annotated[
         str | None,
         typer.Option(
-            help="mean: λ + α·mean λ; max: λ + α·max λ; absolute: λ + α; identity: no curvature. [default: mean]",
+            help="mean: λ + α·mean λ; max: λ + α·max λ; absolute: λ + α; identity: no curvature. \\[default: mean]",
             show_default=False,
         ),
     ] = None,
     alpha: Annotated[
-        float | None, typer.Option(help="Damping strength α. [default: 0.1]", show_default=False)
+        float | None, typer.Option(help="Damping strength α. \\[default: 0.1]", show_default=False)
     ] = None,
     floor: Annotated[
-        float | None, typer.Option(help="Smallest damped eigenvalue. [default: 1e-5]", show_default=False)
+        float | None, typer.Option(help="Smallest damped eigenvalue. \\[default: 1e-5]", show_default=False)
     ] = None,
     probe_tokens: Annotated[
         Path | None,
@@ -276,33 +277,49 @@ def rank(
         ),
     ] = None,
     probe_sequences: Annotated[
-        int | None, typer.Option(help="How many probe sequences to draw. [default: 100]", show_default=False)
+        int | None,
+        typer.Option(help="How many probe sequences to draw. \\[default: 100]", show_default=False),
     ] = None,
     probe_lengths: Annotated[
         str | None,
         typer.Option(
-            help="Their length L, MIN:MAX; repeated sequences have 2 L. [default: 8:20]", show_default=False
+            help="Their length L, MIN:MAX; repeated sequences have 2 L. \\[default: 8:20]", show_default=False
         ),
     ] = None,
     probe_seed: Annotated[
-        int | None, typer.Option(help="Of that draw. [default: 0]", show_default=False)
+        int | None, typer.Option(help="Of that draw. \\[default: 0]", show_default=False)
     ] = None,
     dtype: Annotated[
         str | None,
         typer.Option(
-            help="float32, bfloat16 or float64 (reference mode). [default: float32]", show_default=False
+            help="float32, bfloat16 or float64 (reference mode). \\[default: float32]", show_default=False
         ),
     ] = None,
     micro_batch: Annotated[
         int | None,
-        typer.Option(help="Samples per pass through the model. [default: what fits]", show_default=False),
+        typer.Option(help="Samples per pass through the model. \\[default: what fits]", show_default=False),
     ] = None,
     shard_size: Annotated[
-        int | None, typer.Option(help="Samples per resumable shard. [default: about 512]", show_default=False)
+        int | None,
+        typer.Option(help="Samples per resumable shard. \\[default: about 512]", show_default=False),
     ] = None,
     worker: Annotated[
         str, typer.Option(help="R/W: share the work among W processes; start one for each R.")
     ] = "0/1",
+    emitted: Annotated[
+        Path | None,
+        typer.Option(
+            help="Score the per-sample gradients that a patched GPT-NeoX trainer emitted there; no pass over the corpus.",
+            show_default=False,
+        ),
+    ] = None,
+    queries_only: Annotated[
+        bool,
+        typer.Option(
+            "--queries-only",
+            help="Stop after the queries, for emit.scores of the trainer; without it, the same command goes on.",
+        ),
+    ] = False,
     unit_module: options.UnitModules = None,
     device: options.Device = None,
 ) -> None:
@@ -342,18 +359,41 @@ def rank(
         "micro_batch": micro_batch,
         "shard_size": shard_size,
         "samples": options.span(samples, "--samples"),
+        "emitted": emitted,
     }
-    run_rank(settings, probe, flags, options.worker(worker))
+    run_rank(settings, probe, flags, options.worker(worker), queries_only)
+
+
+@app.command(epilog="Example: curator collect runs/14m/emitted --out ranking-online")
+def collect(
+    emission: Annotated[
+        Path, typer.Argument(help="Folder that a patched GPT-NeoX trainer emitted to.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the ranking.", show_default=False)],
+    samples: Annotated[
+        str | None,
+        typer.Option(
+            help="Only samples FIRST:LAST (LAST not included). \\[default: all emitted]", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Merge the influence scores that a trainer emitted on its ranks into a ranking.
+
+    Every sample was scored at the weights it was trained at, against the queries given to the trainer.
+    """
+    from curator.commands import run_collect
+
+    run_collect(emission, out, options.span(samples, "--samples"))
 
 
 @app.command(epilog="Example: curator show ranking --top 5")
 def show(
     ranking: Annotated[Path, typer.Argument(help="Folder of a ranking.", show_default=False)],
     unit: Annotated[
-        str | None, typer.Option(help="Unit of the ranking. [default: its only one]", show_default=False)
+        str | None, typer.Option(help="Unit of the ranking. \\[default: its only one]", show_default=False)
     ] = None,
     top: Annotated[
-        int | None, typer.Option(help="Show the N highest scores. [default: 5]", show_default=False)
+        int | None, typer.Option(help="Show the N highest scores. \\[default: 5]", show_default=False)
     ] = None,
     bottom: Annotated[int | None, typer.Option(help="Show the N lowest scores.", show_default=False)] = None,
     random: Annotated[
@@ -392,7 +432,7 @@ def mask(
     select: Annotated[
         str | None,
         typer.Option(
-            help="top, bottom, or a control: random, loss-matched, random-in-category. [default: top]",
+            help="top, bottom, or a control: random, loss-matched, random-in-category. \\[default: top]",
             show_default=False,
         ),
     ] = None,
@@ -404,16 +444,16 @@ def mask(
         str | None, typer.Option(help="Only samples of training steps FIRST:LAST.", show_default=False)
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of random choices. [default: 0]", show_default=False)
+        int | None, typer.Option(help="Of random choices. \\[default: 0]", show_default=False)
     ] = None,
     loss_bins: Annotated[
         int | None,
-        typer.Option(help="Loss quantile bins of loss-matched. [default: 100]", show_default=False),
+        typer.Option(help="Loss quantile bins of loss-matched. \\[default: 100]", show_default=False),
     ] = None,
     divisor: Annotated[
         str | None,
         typer.Option(
-            help="kept: a batch's loss is divided by all its samples; renormalised: by those left. [default: kept]",
+            help="kept: a batch's loss is divided by all its samples; renormalised: by those left. \\[default: kept]",
             show_default=False,
         ),
     ] = None,
@@ -457,7 +497,7 @@ def inject(
     select: Annotated[
         str | None,
         typer.Option(
-            help="top, bottom, or a control: random, loss-matched, random-in-category. [default: top]",
+            help="top, bottom, or a control: random, loss-matched, random-in-category. \\[default: top]",
             show_default=False,
         ),
     ] = None,
@@ -475,11 +515,11 @@ def inject(
         typer.Option(help="Choose only samples of training steps FIRST:LAST.", show_default=False),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of random choices. [default: 0]", show_default=False)
+        int | None, typer.Option(help="Of random choices. \\[default: 0]", show_default=False)
     ] = None,
     loss_bins: Annotated[
         int | None,
-        typer.Option(help="Loss quantile bins of loss-matched. [default: 100]", show_default=False),
+        typer.Option(help="Loss quantile bins of loss-matched. \\[default: 100]", show_default=False),
     ] = None,
     rows: Annotated[
         Path | None,
@@ -491,11 +531,11 @@ def inject(
     shuffle_seed: Annotated[
         int | None,
         typer.Option(
-            help="Put them in in an order drawn with this seed. [default: as they lie]", show_default=False
+            help="Put them in in an order drawn with this seed. \\[default: as they lie]", show_default=False
         ),
     ] = None,
     repeat: Annotated[
-        int | None, typer.Option(help="Put all of them in K times. [default: 1]", show_default=False)
+        int | None, typer.Option(help="Put all of them in K times. \\[default: 1]", show_default=False)
     ] = None,
     after: Annotated[
         int | None,
@@ -521,12 +561,13 @@ def inject(
     plan: Annotated[
         Path | None,
         typer.Option(
-            help="Edit this plan; steps are counted in it. [default: the corpus as it is]", show_default=False
+            help="Edit this plan; steps are counted in it. \\[default: the corpus as it is]",
+            show_default=False,
         ),
     ] = None,
     divisor: Annotated[
         str | None,
-        typer.Option(help="As for mask. [default: the plan's, or kept]", show_default=False),
+        typer.Option(help="As for mask. \\[default: the plan's, or kept]", show_default=False),
     ] = None,
     batch_size: options.BatchSize = None,
     corpus: options.Corpus = None,
@@ -569,7 +610,7 @@ def schedule(
     window: Annotated[
         str | None,
         typer.Option(
-            help="Steps FIRST:LAST to save densely, both included. [default: the experiment's window]",
+            help="Steps FIRST:LAST to save densely, both included. \\[default: the experiment's window]",
             show_default=False,
         ),
     ] = None,
@@ -579,7 +620,7 @@ def schedule(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="YAML file to write. [default: print it]", show_default=False),
+        typer.Option(help="YAML file to write. \\[default: print it]", show_default=False),
     ] = None,
 ) -> None:
     """Write a dense checkpoint schedule for GPT-NeoX (its extra-save-iters), given to it as one more config file.
@@ -644,7 +685,7 @@ def export(
     tokenizer: Annotated[
         Path | None,
         typer.Option(
-            help="tokenizer.json to put beside them. [default: the one that the model was trained with]",
+            help="tokenizer.json to put beside them. \\[default: the one that the model was trained with]",
             show_default=False,
         ),
     ] = None,
@@ -667,7 +708,7 @@ def demo(
         typer.Option(
             min=0,
             max=1,
-            help="Share of drill rows in the embedded corpus. [default: 0.5, quick: 0.7]",
+            help="Share of drill rows in the embedded corpus. \\[default: 0.5, quick: 0.7]",
             show_default=False,
         ),
     ] = None,

@@ -49,6 +49,22 @@ def worker(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
+def weighted(texts: list[str], flag: str) -> list[tuple[Path, float]]:
+    """``PATH=WEIGHT`` each, as (path, weight); the last ``=`` counts."""
+    pairs = []
+    for text in texts:
+        path, equals, weight = text.rpartition("=")
+        try:
+            pairs.append((Path(path), float(weight)))
+        except ValueError:
+            equals = ""
+        if not (path and equals):
+            raise UsageError(
+                f"{flag} takes PATH=WEIGHT, for example data/wiki_..._shuffle_idx.npy=0.7, not '{text}'"
+            )
+    return pairs
+
+
 Experiment = Annotated[
     Path | None,
     typer.Option("--experiment", "-e", help="Experiment file (YAML); flags override it.", show_default=False),
@@ -63,8 +79,8 @@ Model = Annotated[
 Corpus = Annotated[
     Path | None,
     typer.Option(
-        help="Training tokens in training order: Megatron .bin/.idx (also its released shards), [N, T] .npy, "
-        "an mmap-ninja folder, or an embedded corpus.",
+        help="Training tokens in training order: Megatron .bin/.idx (also its released shards), GPT-NeoX's index "
+        "maps (..._shuffle_idx.npy) or a blend of them, [N, T] .npy, an mmap-ninja folder, or an embedded corpus.",
         show_default=False,
     ),
 ]
@@ -85,7 +101,7 @@ UnitModules = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Folder for the result.", show_default=False)]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. [default: cpu]", show_default=False)]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. \\[default: cpu]", show_default=False)]
 Tokenizer = Annotated[
     Path | None,
     typer.Option(help="tokenizer.json; found beside the corpus or the model by default.", show_default=False),

@@ -53,12 +53,18 @@ def run_scan(experiment: Experiment, flags: dict[str, Any], seed: int | None) ->
 
 
 def run_rank(
-    experiment: Experiment, probe_flags: dict[str, Any], flags: dict[str, Any], worker: tuple[int, int]
+    experiment: Experiment,
+    probe_flags: dict[str, Any],
+    flags: dict[str, Any],
+    worker: tuple[int, int],
+    queries_only: bool = False,
 ) -> None:
     """`curator rank`."""
+    from curator.emission import Emission
     from curator.influence.curvature import Damping
+    from curator.influence.from_emission import rank_emission
     from curator.influence.request import RankRequest
-    from curator.influence.run import rank
+    from curator.influence.run import prepare_queries, rank
 
     probe = _merge_probe(experiment.probe, probe_flags)
     settings = merge(experiment.rank, **flags)
@@ -67,9 +73,10 @@ def run_rank(
         samples = experiment.window_samples()
     out = require(settings, "out")
     _check_device(experiment.device)
+    emission = None if settings.emitted is None else Emission.open(settings.emitted)
     request = RankRequest(
         model=require(experiment, "model"),
-        corpus=require(experiment, "corpus"),
+        corpus=emission.path if emission else require(experiment, "corpus"),
         units=require(experiment, "units"),
         samples=samples,
         probe=probe.settings(),
@@ -83,7 +90,28 @@ def run_rank(
         shard_size=settings.shard_size,
         unit_modules=experiment.unit_modules,
     )
-    ranking = rank(request, out, experiment.device, worker)
+    if emission is not None:
+        ranking = rank_emission(request, emission, out, experiment.device)
+    elif queries_only:
+        prepare_queries(request, out, experiment.device)
+        print(
+            f"Written to {out}/: queries and factors. Next: emit: {{scores: [{out}]}} in a patch file (docs/neox.md)"
+        )
+        return
+    else:
+        ranking = rank(request, out, experiment.device, worker)
+    _print_ranking(ranking, out)
+
+
+def run_collect(path: Path, out: Path, samples: tuple[int, int] | None) -> None:
+    """`curator collect`."""
+    from curator.emission import Emission
+    from curator.influence.from_emission import collect_scores
+
+    _print_ranking(collect_scores(Emission.open(path), out, samples), out)
+
+
+def _print_ranking(ranking: Ranking, out: Path) -> None:
     last = ranking.first_sample + len(ranking) - 1
     rows = []
     for unit in ranking.units[:24]:

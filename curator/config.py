@@ -88,6 +88,8 @@ class Rank:
     """Samples per resumable shard; null chooses."""
     samples: Span | None = None
     """Score samples [first, last) instead of the window's."""
+    emitted: Path | None = None
+    """Score the per-sample gradients that a patched GPT-NeoX trainer emitted, instead of passing over the corpus."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,9 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +21,26 @@ from typing import Literal
 import psutil
 from packaging.requirements import Requirement
 
+from curator.errors import CuratorError, UsageError
+from curator.neox_checkout import CLONE, candidates, choose_checkout, inspect_checkout, is_checkout
+
 DISTRIBUTION = "mda-curator"
 GIB = 2**30
+
+TRAINING_USE = "training with the official trainer"
+NEOX_PACKAGES = {
+    "deepspeed": TRAINING_USE,
+    "pybind11": "GPT-NeoX compiles its index helper with it",
+    "requests": "every GPT-NeoX imports it",
+    "sentencepiece": "every GPT-NeoX imports it",
+    "regex": "GPT-NeoX v1.0 imports it",
+    "shortuuid": "GPT-NeoX v1.0 imports it",
+    "tiktoken": "GPT-NeoX v1.0 imports it",
+    "lm-dataformat": "GPT-NeoX's preprocess_data.py",
+    "ftfy": "GPT-NeoX's preprocess_data.py",
+}
+"""What the extra ``neox`` of pyproject.toml installs, and why."""
+INSTALL_NEOX = "make neox, or as the head of constraints.txt says"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +77,8 @@ def report(folder: Path | None = None, environ: Mapping[str, str] | None = None)
         _memory(),
         _disk(folder or Path.cwd()),
         *_gpt_neox(environ),
-        _optional("deepspeed", "training with the official trainer (not built yet)"),
+        *_neox_packages(),
+        *_compiler(environ),
         _optional("openai", "distilling patterns with a language model (not built yet)"),
     ]
 
@@ -93,13 +114,21 @@ def _packages() -> Iterator[Check]:
             yield check_package(requirement, tested)
 
 
-def check_package(requirement: Requirement, tested: Mapping[str, str]) -> Check:
-    """The installed version of ``requirement`` against its range; ``tested``: pinned version by name."""
+def check_package(
+    requirement: Requirement, tested: Mapping[str, str], needed_for: str = "curator", how_to_get: str = ""
+) -> Check:
+    """The installed version of ``requirement`` against its range.
+
+    Args:
+        tested: pinned version by name.
+        needed_for: what does not work without it.
+        how_to_get: how to install it; by default with pip, alone.
+    """
     name = requirement.name
     wanted = f"wants {requirement.specifier}" if requirement.specifier else "any version"
     pinned = tested.get(_canonical(name))
     wanted += f", tested with {pinned}" if pinned else ""
-    mend = f"pip install -c constraints.txt '{name}{requirement.specifier}'"
+    mend = how_to_get or f"pip install -c constraints.txt '{name}{requirement.specifier}'"
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -107,7 +136,7 @@ def check_package(requirement: Requirement, tested: Mapping[str, str]) -> Check:
             name=name,
             status="missing",
             detail=f"not installed ({wanted})",
-            needed_for="curator",
+            needed_for=needed_for,
             how_to_get=mend,
         )
     fits = requirement.specifier.contains(version, prereleases=True)
@@ -115,7 +144,7 @@ def check_package(requirement: Requirement, tested: Mapping[str, str]) -> Check:
         name=name,
         status="ok" if fits else "warning",
         detail=f"{version} ({wanted})",
-        needed_for="curator",
+        needed_for=needed_for,
         how_to_get="" if fits else mend,
     )
 
@@ -201,29 +230,92 @@ def _disk(folder: Path) -> Check:
 
 
 def _gpt_neox(environ: Mapping[str, str]) -> Iterator[Check]:
-    use = "training with the official trainer (not built yet)"
-    clone = "git clone https://github.com/EleutherAI/gpt-neox, then set NEOX_HOME to that folder"
-    home = environ.get("NEOX_HOME")
-    cache = Path(environ.get("HOME") or Path.home()) / ".cache" / "mda-curator" / "gpt-neox"
-    if home:
-        folder = Path(home).expanduser()
-        if _is_checkout(folder):
-            yield Check(name="GPT-NeoX", status="ok", detail=f"{folder} (NEOX_HOME)", needed_for=use)
-            return
-        wrong = "no GPT-NeoX checkout (no megatron/training.py)" if folder.is_dir() else "not there"
-        detail = f"NEOX_HOME is {folder}, which is {wrong}"
-        yield Check(name="GPT-NeoX", status="missing", detail=detail, needed_for=use, how_to_get=clone)
+    folders = candidates(environ)
+    if is_checkout(Path.cwd()) and not environ.get("NEOX_HOME"):
+        folders = [Path.cwd(), *(folder for folder in folders if folder != Path.cwd())]
+    if not any(map(is_checkout, folders)):
+        try:
+            choose_checkout(environ=environ)
+        except UsageError as error:
+            detail = str(error).removesuffix(f"; {CLONE}")
+            yield Check(
+                name="GPT-NeoX", status="missing", detail=detail, needed_for=TRAINING_USE, how_to_get=CLONE
+            )
         return
-    found = [path for path in sorted(cache.glob("*")) if _is_checkout(path)]
-    for path in found:
-        yield Check(name="GPT-NeoX", status="ok", detail=str(path), needed_for=use)
-    if not found:
-        detail = f"NEOX_HOME is not set, and no checkout in {cache}"
-        yield Check(name="GPT-NeoX", status="missing", detail=detail, needed_for=use, how_to_get=clone)
+    for folder in folders:
+        try:
+            checkout = inspect_checkout(folder)
+        except CuratorError as error:
+            yield Check(
+                name="GPT-NeoX",
+                status="warning",
+                detail=str(error),
+                needed_for=TRAINING_USE,
+                how_to_get="in that folder: git checkout main (or v1.0)",
+            )
+        else:
+            detail = f"{folder}: generation {checkout.generation}, hook points found"
+            yield Check(name="GPT-NeoX", status="ok", detail=detail, needed_for=TRAINING_USE)
 
 
-def _is_checkout(folder: Path) -> bool:
-    return (folder / "megatron" / "training.py").is_file()
+def _neox_packages() -> Iterator[Check]:
+    """What a checkout imports, each against the range of the extra that installs it."""
+    try:
+        requires = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        requires = []
+    ranges = {
+        _canonical(requirement.name): requirement
+        for requirement in map(Requirement, requires)
+        if requirement.marker is not None and requirement.marker.evaluate({"extra": "neox"})
+    }
+    tested = _tested_versions()
+    for name, use in NEOX_PACKAGES.items():
+        yield check_package(ranges.get(name, Requirement(name)), tested, use, INSTALL_NEOX)
+
+
+def _compiler(environ: Mapping[str, str]) -> Iterator[Check]:
+    """GPT-NeoX runs make in its megatron/data with this Python's name for compiled modules."""
+    use = "GPT-NeoX compiles its index helper when it first reads data"
+    path = environ.get("PATH")
+    compiler = environ.get("CXX") or ("c++" if sys.platform == "darwin" else "g++")
+    for name, program, package in (("make", "make", "make"), ("C++ compiler", compiler, "g++")):
+        found = shutil.which(program, path=path)
+        yield Check(
+            name=name,
+            status="ok" if found else "missing",
+            detail=found or f"no {program} on the PATH",
+            needed_for=use,
+            how_to_get="" if found else f"your system's package {package}, as in: apt install {package}",
+        )
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    config = shutil.which("python3-config", path=path)
+    said = _output([config, "--extension-suffix"]) if config else ""
+    wrong, mend = "", f"apt install python{version}-dev, or your system's package of that kind"
+    if not header.is_file():
+        wrong = f"no {header}"
+    elif config is None:
+        wrong = "no python3-config on the PATH"
+    elif said != suffix:
+        wrong = f"{config} is of another Python: it says {said or 'nothing'}, not {suffix}"
+        mend = f"put Python {version}'s python3-config first on the PATH, or make -C megatron/data LIBEXT={suffix}"
+    yield Check(
+        name="Python headers",
+        status="missing" if wrong else "ok",
+        detail=wrong or f"{header}; {config} agrees",
+        needed_for=use,
+        how_to_get=mend if wrong else "",
+    )
+
+
+def _output(command: list[str]) -> str:
+    """What a quick command prints; nothing where it fails."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
 
 
 def _optional(module: str, needed_for: str) -> Check:

@@ -118,7 +118,9 @@ class Emission:
     @cached_property
     def samples(self) -> np.ndarray:
         """[n] int64, rising: corpus samples with usable rows on at least one rank that has all it needs."""
-        found = [part.array("samples")[part.usable & (part.array("sources") == CORPUS)] for part in self.ranks]
+        found = [
+            part.array("samples")[part.usable & (part.array("sources") == CORPUS)] for part in self.ranks
+        ]
         return np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
 
     def contiguous(self, samples: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -134,9 +136,9 @@ class Emission:
         if len(there) != last - first:
             gap = np.setdiff1d(np.arange(first, min(last, first + len(there) + 1)), there)
             raise CuratorError(
-                f"{self.path}: of samples {first} to {last - 1}, {last - first - len(there)} were not emitted, the first "
-                f"being {int(gap[0])} (steps that were not chosen, were skipped for an fp16 overflow, or were not "
-                "reached; or samples that the plan masks); a ranking holds consecutive samples: choose a range "
+                f"{self.path}: of samples {first} to {last - 1}, {last - first - len(there)} were not emitted, the "
+                f"first being {int(gap[0])} (steps that were not chosen, were skipped for an fp16 overflow, or were "
+                "not reached; or samples that the plan masks); a ranking holds consecutive samples: choose a range "
                 "without gaps with --samples FIRST:LAST"
             )
         return first, last
@@ -147,7 +149,11 @@ class Emission:
 
     def scores_of(self, name: str, first: int, last: int) -> np.ndarray:
         """[samples] float64 score of the block ``unit/block``."""
-        rows = ((part, part.array("scores")[part.scored.index(name)]) for part in self.ranks if name in part.scored)
+        rows = (
+            (part, part.array("scores")[part.scored.index(name)])
+            for part in self.ranks
+            if name in part.scored
+        )
         return self.gather(first, last, rows, f"scores of {name}")
 
     @property

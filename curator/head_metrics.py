@@ -1,6 +1,8 @@
 """What one checkpoint gives a scan: the metric of every head, and a fingerprint to know it again by."""
 
 import inspect
+import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ import torch
 from transformers import PreTrainedModel
 
 from curator.errors import UsageError
-from curator.storage import fingerprint, load_json
+from curator.models import checkpoint_files
+from curator.storage import fingerprint
 from curator.units import Sequences, kinds
 from curator.units.attention import HeadUnit, attention_patterns
 
@@ -51,24 +54,27 @@ def even_attention(unit: type[HeadUnit], sequences: Sequences) -> float:
 
 
 def checkpoint_fingerprint(path: Path) -> str:
-    """Content of a checkpoint folder, cheaply: its config, and size, header and blocks of its weights."""
-    index = path / "model.safetensors.index.json"
-    whole = path / "model.safetensors"
-    names = [whole.name] if whole.is_file() else sorted(set(load_json(index)["weight_map"].values()))
-    return fingerprint(
-        {"config": (path / "config.json").read_bytes(), **{name: _sampled(path / name) for name in names}}
-    )
+    """Content of a checkpoint folder, cheaply: its settings, and size, header and blocks of its weights."""
+    return fingerprint([[file.name, *_sampled(file)] for file in checkpoint_files(path)])
 
 
 def _sampled(file: Path) -> list[Any]:
     size = file.stat().st_size
+    if size <= WHOLE_FILE_BYTES or file.suffix not in (".safetensors", ".pt"):
+        return [size, file.read_bytes()]
+    if file.suffix == ".pt":  # a zip archive, whose directory has a checksum of every tensor
+        with zipfile.ZipFile(file) as archive:
+            entries = [[entry.filename, entry.file_size, entry.CRC] for entry in archive.infolist()]
+        header = json.dumps(entries).encode()
+        start_of_weights = 0
+    else:
+        with open(file, "rb") as stream:
+            header = stream.read(8)  # safetensors: the length of the JSON that follows, and then the weights
+            header += stream.read(int.from_bytes(header, "little"))
+        start_of_weights = len(header)
+    blocks = []
     with open(file, "rb") as stream:
-        if size <= WHOLE_FILE_BYTES:
-            return [size, stream.read()]
-        header = stream.read(8)  # safetensors: the length of the JSON that follows, and then the weights
-        header += stream.read(int.from_bytes(header, "little"))
-        blocks = []
-        for start in np.linspace(len(header), size - BLOCK_BYTES, SAMPLED_BLOCKS).astype(int).tolist():
+        for start in np.linspace(start_of_weights, size - BLOCK_BYTES, SAMPLED_BLOCKS).astype(int).tolist():
             stream.seek(start)
             blocks.append(stream.read(BLOCK_BYTES))
     return [size, header, *blocks]

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import GPTNeoXConfig
 
 from curator import __version__
 from curator.errors import CuratorError, UsageError
@@ -25,7 +24,7 @@ from curator.head_metrics import (
     head_kinds,
     head_metrics,
 )
-from curator.models import list_checkpoints, load_model
+from curator.models import list_checkpoints, load_config, load_model
 from curator.plots import plot_scan
 from curator.progress import progress
 from curator.storage import differences, fingerprint, load_array, load_json, save_array, save_json
@@ -172,7 +171,7 @@ def scan_checkpoints(
     if not checkpoints:
         within = f" of steps {steps[0]} to {steps[1]}" if steps else ""
         raise CuratorError(
-            f"{folder}: no checkpoints{within}; expected folders step0, step100 ... with weights"
+            f"{folder}: no checkpoints{within}; expected folders step0, step100 ... or global_step0 ... with weights"
         )
     architecture = _same_architecture([path for _, path in checkpoints])
     sequences = draw_repeated(settings, architecture["vocab_size"], architecture["max_position_embeddings"])
@@ -233,7 +232,7 @@ def _same_architecture(paths: Sequence[Path]) -> dict[str, int]:
     fields = ("vocab_size", "max_position_embeddings", "num_hidden_layers", "num_attention_heads")
     first: dict[str, int] = {}
     for path in paths:
-        config = GPTNeoXConfig.from_dict(load_json(path / "config.json"))
+        config = load_config(path)
         found = {field: int(getattr(config, field)) for field in fields}
         if first and found != first:
             raise CuratorError(

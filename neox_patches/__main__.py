@@ -36,9 +36,13 @@ def main(words: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--patch", type=Path, metavar="FILE", help=f"the patch file (else ${PATCH}; else no patches)")
     parser.add_argument(
-        "--neox", metavar="PLACE", help="the checkout: a folder, or HEAD, v1.0 in the cache folder (else $NEOX_HOME)"
+        "--patch", type=Path, metavar="FILE", help=f"the patch file (else ${PATCH}; else no patches)"
+    )
+    parser.add_argument(
+        "--neox",
+        metavar="PLACE",
+        help="the checkout: a folder, or HEAD, v1.0 in the cache folder (else $NEOX_HOME)",
     )
     words = sys.argv[1:] if words is None else words
     known: list[str] = []

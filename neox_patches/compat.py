@@ -5,6 +5,7 @@ own time stays as it is. docs/neox.md lists them.
 """
 
 import functools
+import importlib
 import importlib.machinery
 import importlib.util
 import inspect
@@ -30,7 +31,7 @@ def apply(home: Path) -> list[str]:
     return [text for text in done if text]
 
 
-def _stub(name: str, **attributes: Any) -> types.ModuleType:
+def _stub(name: str, **attributes: Any) -> Any:
     module = types.ModuleType(name)
     module.__spec__ = importlib.machinery.ModuleSpec(name, None)
     for key, value in attributes.items():
@@ -45,26 +46,22 @@ def _found(name: str) -> bool:
 
 def _pkg_resources() -> str | None:
     """``from pkg_resources import packaging``: setuptools 82 has no pkg_resources, and 70 no packaging in it."""
-    try:
-        from pkg_resources import packaging  # type: ignore[attr-defined]  # noqa: F401
-    except ImportError:
-        import packaging.version
-
-        if _found("pkg_resources"):
-            import pkg_resources
-
-            pkg_resources.packaging = packaging  # type: ignore[attr-defined]
-        else:
-            _stub("pkg_resources", packaging=packaging)
-        return "pkg_resources.packaging stands in for what setuptools no longer has"
-    return None
+    if _found("pkg_resources"):
+        pkg_resources: Any = importlib.import_module("pkg_resources")
+        if hasattr(pkg_resources, "packaging"):
+            return None
+    else:
+        pkg_resources = _stub("pkg_resources")
+    pkg_resources.packaging = importlib.import_module("packaging")
+    importlib.import_module("packaging.version")
+    return "pkg_resources.packaging stands in for what setuptools no longer has"
 
 
 def _deepspeed_distributed(deepspeed: Any) -> str | None:
     """v1.0 imports ``deepspeed.utils.distributed``, which has moved."""
     if _found("deepspeed.utils.distributed"):
         return None
-    import deepspeed.utils
+    importlib.import_module("deepspeed.utils")
     from deepspeed.comm.comm import mpi_discovery
 
     deepspeed.utils.distributed = _stub(
@@ -83,9 +80,7 @@ def _optional_imports(home: Path) -> str | None:
         _stub("eval_tasks", run_eval_harness=None)
         absent.append("eval_tasks")
     if not _importable("wandb") and "wandb" not in sys.modules and "\nfrom eval_tasks import" in training:
-        _stub(
-            "wandb", UsageError=Exception, util=types.SimpleNamespace(generate_id=lambda: "0")
-        )
+        _stub("wandb", UsageError=Exception, util=types.SimpleNamespace(generate_id=lambda: "0"))
         absent.append("wandb")
     return f"{' and '.join(absent)} stubbed: not installed, not needed to train" if absent else None
 
@@ -155,7 +150,7 @@ def _numpy_fromstring() -> str | None:
 
 
 def mend(training: Any) -> str | None:
-    """HEAD's ``evaluate`` unpacks (loss, metrics), but with the pipeline engine ``forward_step`` returns a loss alone."""
+    """HEAD's ``evaluate`` unpacks (loss, metrics); with the pipeline engine ``forward_step`` returns a loss alone."""
     if "metric_dict" not in inspect.getsource(training.evaluate):
         return None
     forward_step = training.forward_step

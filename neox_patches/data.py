@@ -83,7 +83,9 @@ class Placeholder(Dataset):
         return 1
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        raise RuntimeError("the placeholder of the training data was read; the patches should have replaced it")
+        raise RuntimeError(
+            "the placeholder of the training data was read; the patches should have replaced it"
+        )
 
 
 def compared_slots(plan: Plan | None, first: int, n_slots: int) -> np.ndarray:
@@ -111,8 +113,11 @@ def compare(dataset: SlotDataset, corpus: Corpus, first: int) -> int:
     for slot, row in zip(slots.tolist(), expected):
         there = np.asarray(dataset[slot]["text"])
         if there.shape != row.shape or (there != row).any():
-            held = "the corpus's own order" if dataset.plan is None else dataset.plan.lookup(np.array([slot]))
-            where = "" if dataset.plan is None else f", which the plan fills with sample {int(held.sample[0])}"  # type: ignore[union-attr]
+            where = ""
+            if dataset.plan is not None:
+                where = (
+                    f", which the plan fills with sample {dataset.plan.lookup(np.array([slot])).sample[0]}"
+                )
             raise CuratorError(
                 f"slot {slot}{where}: GPT-NeoX's loader delivers {len(there)} tokens {there[:8].tolist()} ..., but "
                 f"{corpus.path} has {len(row)} tokens {row[:8].tolist()} ...; is the corpus made of the data, seed, "

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-
 from torch import Tensor
 
 from curator.corpus import Corpus, open_corpus
@@ -48,7 +47,7 @@ class Patches:
     @property
     def neox_serves(self) -> bool:
         """Whether GPT-NeoX's own dataset delivers the corpus (its shuffled order), rather than we its rows."""
-        return self.corpus is None or getattr(self.corpus, "neox_order", False)
+        return self.corpus is None or self.corpus.neox_order
 
     def install(self) -> None:
         """Wrap the hook points; nothing runs before GPT-NeoX does."""
@@ -122,7 +121,9 @@ class Patches:
         if not self.neox_serves:
             assert self.corpus is not None
             if getattr(neox_args, "weight_by_num_documents", False):
-                raise CuratorError("weight_by_num_documents weighs data sets, but the corpus is served in file order")
+                raise CuratorError(
+                    "weight_by_num_documents weighs data sets, but the corpus is served in file order"
+                )
             reached = n_slots if self.plan is None else needed_samples(self.plan, n_slots)
             if self.plan is None and reached > len(self.corpus):
                 raise CuratorError(
@@ -131,7 +132,9 @@ class Patches:
                     f"to at most {len(self.corpus) // layout.batch_size}"
                 )
         if self.settings.emit is not None:
-            self.emitter = Emitter(self.settings.emit, self.clock, self.adapter, neox_args, self.plan, self.corpus)
+            self.emitter = Emitter(
+                self.settings.emit, self.clock, self.adapter, neox_args, self.plan, self.corpus
+            )
 
     def _check_sources(self, neox_args: Any) -> None:
         """Refuse injected rows with ids that the model has no embedding for."""
@@ -205,7 +208,11 @@ class Patches:
         edits = "no plan" if self.plan is None else f"plan {self.plan.fingerprint()}"
         self._say(
             f"GPT-NeoX {self.adapter.checkout.generation}, from step {self.first_step}, {edits}"
-            + (f"; {self.adapter.schedule_note}" if self.adapter.schedule_note and self.first_step == 0 else "")
+            + (
+                f"; {self.adapter.schedule_note}"
+                if self.adapter.schedule_note and self.first_step == 0
+                else ""
+            )
         )
 
     # -- steps ----------------------------------------------------------------------------------------------
@@ -260,7 +267,9 @@ class Patches:
             if self.clock is None or not self.clock.training:
                 return cross_entropy(output, labels, _fp16=_fp16)
             if self.weights is not None and weighted is None:
-                weighted = weigh_loss(cross_entropy, mpu.vocab_parallel_cross_entropy, self.clock, self.weights)
+                weighted = weigh_loss(
+                    cross_entropy, mpu.vocab_parallel_cross_entropy, self.clock, self.weights
+                )
             loss = (weighted or cross_entropy)(output, labels, _fp16=_fp16)
             if self.emitter is not None and self.emitter.active:
                 weights = None if self.weights is None else self.weights.current()
@@ -310,5 +319,3 @@ def _replaced(module: Any, changes: dict[str, Any]) -> Any:
     finally:
         for name, value in before.items():
             setattr(module, name, value)
-
-

@@ -40,7 +40,9 @@ def run(patch: Path | None, neox: str | None, words: Sequence[str]) -> None:
     if patch is not None:
         os.environ[PATCH] = str(patch.absolute())
     script, *arguments = words or [""]
-    if os.environ.get(SCRIPT) and Path(script).suffix != ".py":  # a rank of DeepSpeed's launcher: options alone
+    if (
+        os.environ.get(SCRIPT) and Path(script).suffix != ".py"
+    ):  # a rank of DeepSpeed's launcher: options alone
         script, arguments = os.environ[SCRIPT], list(words)
     path = _find_script(script, checkout)
     if path.name == "deepy.py":
@@ -56,8 +58,8 @@ def _find_script(script: str, checkout: Checkout) -> Path:
             return path.absolute()
     there = ", ".join(path.name for path in sorted(checkout.home.glob("*.py")))
     raise UsageError(
-        f"no script '{script}', neither here nor in {checkout.home} (it has {there}); give what you give GPT-NeoX today, "
-        "for example: deepy.py train.py -d configs pythia/14M.yml local_setup.yml"
+        f"no script '{script}', neither here nor in {checkout.home} (it has {there}); give what you give GPT-NeoX "
+        "today, for example: deepy.py train.py -d configs pythia/14M.yml local_setup.yml"
     )
 
 
@@ -65,7 +67,9 @@ def _launch(deepy: Path, arguments: list[str], checkout: Checkout) -> None:
     """deepy.py with the user script replaced by our entry; what the ranks need goes with it."""
     scripts = [number for number, word in enumerate(arguments) if word.endswith(".py")]
     if not scripts:
-        raise UsageError("deepy.py needs the script to launch, for example: deepy.py train.py -d configs pythia/14M.yml")
+        raise UsageError(
+            "deepy.py needs the script to launch, for example: deepy.py train.py -d configs pythia/14M.yml"
+        )
     _prepare(checkout)
     os.environ[SCRIPT] = str(_find_script(arguments[scripts[0]], checkout))
     arguments[scripts[0]] = str(ENTRY)

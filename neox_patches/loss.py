@@ -8,7 +8,6 @@ masked. The *reported* loss stays the plain one over all rows, so that the logs 
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +38,10 @@ class PlanWeights:
 
 
 def weigh_loss(
-    cross_entropy: Callable[..., Tensor], token_losses: Callable[..., Tensor], clock: Clock, weights: PlanWeights
+    cross_entropy: Callable[..., Tensor],
+    token_losses: Callable[..., Tensor],
+    clock: Clock,
+    weights: PlanWeights,
 ) -> Callable[..., Tensor]:
     """GPT-NeoX's ``cross_entropy`` under a plan; micro-batches with weights of 1 alone go through the original.
 
@@ -77,5 +79,3 @@ def unscale_rows(mask: Tensor, row_weights: np.ndarray | None, factor: Tensor) -
     weights = torch.ones(n_rows) if row_weights is None else torch.from_numpy(row_weights)
     scale = weights.to(mask.device, torch.float32) * factor.detach().float()
     return torch.where(scale != 0, mask.float().sum() / scale, torch.full_like(scale, float("nan")))
-
-

@@ -15,7 +15,9 @@ NAME = "neox_patches.json"
 FORMAT = {"format": "neox-patches-run", "version": 1}
 
 
-def describe_run(plan: Plan | None, corpus_fingerprint: str | None, batch_size: int, seq_length: int) -> dict[str, Any]:
+def describe_run(
+    plan: Plan | None, corpus_fingerprint: str | None, batch_size: int, seq_length: int
+) -> dict[str, Any]:
     """What a run is, as far as its slots go."""
     return {
         **FORMAT,
@@ -36,7 +38,9 @@ def check_resume(load: Path, iteration: int, run: dict[str, Any], plan: Plan | N
     record = load / NAME
     there = load_json(record) if record.is_file() else None
     if there is not None and {key: there.get(key) for key in FORMAT} != FORMAT:
-        raise CuratorError(f"{record}: expected a JSON object with {FORMAT}; was it written by another version?")
+        raise CuratorError(
+            f"{record}: expected a JSON object with {FORMAT}; was it written by another version?"
+        )
     if there is not None:
         for key, name in (("batch_size", "global batch size"), ("seq_length", "seq-length")):
             if there[key] != run[key]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from curator.config import Count, Seed, StepRange
+from curator.config import Seed, StepRange
 from curator.errors import UsageError
 from curator.strict import Rule, load_strict
 
@@ -34,7 +34,9 @@ class Gradients:
         if self.compress == "none" and self.rank is not None:
             raise ValueError("rank is given, but compress is none: say projection or eigenbasis")
         if (self.compress == "eigenbasis") != (self.bases is not None):
-            raise ValueError("bases (a ranking's folder) belongs to compress: eigenbasis, and is needed there")
+            raise ValueError(
+                "bases (a ranking's folder) belongs to compress: eigenbasis, and is needed there"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

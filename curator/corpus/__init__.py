@@ -1,8 +1,9 @@
 """The corpus: training tokens in training order, seen as rows of ``seq_length + 1`` tokens.
 
 ``open_corpus`` looks at what lies on the disk and picks the reader: ``megatron.py`` (GPT-NeoX
-``.bin``/``.idx``, whole or in pieces), ``npy.py``, ``ninja.py`` or ``embedded.py``, the corpus that is built
-from the running Python's own standard library. All of them are a ``Corpus`` (``base.py``); ``checks.py`` asks
+``.bin``/``.idx``, whole or in pieces), ``neox_order.py`` (documents through GPT-NeoX's shuffled index maps),
+``neox_blend.py`` (several such data sets by weight), ``npy.py``, ``ninja.py`` or ``embedded.py``, the corpus that is
+built from the running Python's own standard library. All of them are a ``Corpus`` (``base.py``); ``checks.py`` asks
 whether one fits a model.
 """
 
@@ -13,6 +14,9 @@ from curator.corpus.checks import check_row_width, check_tokens
 from curator.corpus.embedded import EmbeddedCorpus, EmbeddedSettings, build_embedded, is_embedded
 from curator.corpus.files import contents, missing
 from curator.corpus.megatron import SHARD_NAME, MegatronCorpus
+from curator.corpus.neox_blend import NeoxBlendCorpus
+from curator.corpus.neox_maps import names_maps
+from curator.corpus.neox_order import NeoxOrderCorpus
 from curator.corpus.ninja import NinjaCorpus
 from curator.corpus.npy import NpyCorpus
 from curator.errors import CuratorError
@@ -21,6 +25,8 @@ __all__ = [
     "Corpus",
     "EmbeddedCorpus",
     "EmbeddedSettings",
+    "NeoxBlendCorpus",
+    "NeoxOrderCorpus",
     "build_embedded",
     "check_row_width",
     "check_tokens",
@@ -32,9 +38,9 @@ def open_corpus(path: str | Path) -> Corpus:
     """Open the corpus at ``path``, whatever its format.
 
     Args:
-        path: an ``.npy`` file; a Megatron prefix, ``.bin``, piece or ``.idx``; an mmap-ninja folder; the
-            folder of an embedded corpus; or a folder that holds exactly one ``.bin``/``.idx`` data set or one
-            ``.npy``.
+        path: an ``.npy`` file; a Megatron prefix, ``.bin``, piece or ``.idx``; one of GPT-NeoX's index maps
+            (``…_shuffle_idx.npy``) or their common stem; a blend's ``.json``; an mmap-ninja folder; the folder of an
+            embedded corpus; or a folder that holds exactly one ``.bin``/``.idx`` data set or one ``.npy``.
 
     Raises:
         CuratorError: nothing that can be read is there (the message lists what was looked for and what
@@ -43,13 +49,18 @@ def open_corpus(path: str | Path) -> Corpus:
     path = Path(path)
     if path.is_dir():
         return _open_folder(path)
+    if names_maps(path):
+        return NeoxOrderCorpus(path)
+    if path.suffix == ".json":
+        return NeoxBlendCorpus(path)
     if path.suffix == ".npy":
         return NpyCorpus(path)
     if path.suffix in (".bin", ".idx") or _is_prefix(path):
         return MegatronCorpus(path)
     if path.is_file():
         raise CuratorError(
-            f"{path}: not a corpus this tool reads: expected .npy, .bin or .idx; {contents(path.parent)}"
+            f"{path}: not a corpus this tool reads: expected .npy, .bin, .idx or a blend's .json; "
+            f"{contents(path.parent)}"
         )
     raise missing(
         path,
@@ -64,7 +75,7 @@ def _open_folder(folder: Path) -> Corpus:
     if (folder / "type.ninja").is_file():
         return NinjaCorpus(folder)
     if any(folder.glob("*.idx")) or any(folder.glob("*.bin")):
-        return MegatronCorpus(folder)  # .npy beside them are NeoX's own shuffle maps
+        return MegatronCorpus(folder)  # .npy beside them are NeoX's own maps
     arrays = sorted(folder.glob("*.npy"))
     if len(arrays) == 1:
         return NpyCorpus(arrays[0])

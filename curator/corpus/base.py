@@ -30,6 +30,7 @@ class Corpus(ABC):
         dtype: token type on disk.
         vocab_size: number of token ids, where the corpus knows it.
         tokenizer_file: the ``tokenizer.json`` that lies with the corpus, if there is one.
+        neox_order: whether GPT-NeoX itself delivers these rows in this order, out of its own index maps.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class Corpus(ABC):
     dtype: np.dtype
     vocab_size: int | None = None
     tokenizer_file: Path | None = None
+    neox_order: bool = False
     _fingerprint: str | None = None
 
     @abstractmethod

@@ -65,12 +65,12 @@ def first_difference(values: np.ndarray, start: int, step: int) -> int | None:
     return None
 
 
-def check_equal_widths(path: Path, sizes: np.ndarray) -> None:
-    """Refuse rows of different widths, naming the first that differs from row 0."""
+def check_equal_widths(path: Path, sizes: np.ndarray, mend: str = "") -> None:
+    """Refuse rows of different widths, naming the first that differs from row 0, and ``mend`` as another way."""
     row = first_difference(sizes, int(sizes[0]), 0)
     if row is not None:
         raise CuratorError(
             f"{path}: rows differ in width: row 0 has {int(sizes[0])} tokens, row {row} has "
             f"{int(sizes[row])}; training rows are all seq_length + 1 tokens wide. "
-            "Pack the documents into rows first (Pythia's preshuffled data is packed)"
+            f"Pack the documents into rows first (Pythia's preshuffled data is packed){mend}"
         )

@@ -25,6 +25,7 @@ from curator.corpus.files import (
     missing,
     sidecar_tokenizer,
 )
+from curator.corpus.neox_maps import training_maps
 from curator.corpus.pointed import PointedRows
 from curator.errors import CuratorError
 
@@ -60,7 +61,7 @@ class MegatronCorpus(Corpus):
         index = read_index(index_file)
         check_not_empty(index_file, len(index.sizes), int(index.sizes[0]) if len(index.sizes) else 0)
         check_token_dtype(index_file, index.dtype)
-        check_equal_widths(index_file, index.sizes)
+        check_equal_widths(index_file, index.sizes, _maps_beside(index_file))
         self.dtype, self.row_width = index.dtype, int(index.sizes[0])
         self._length = len(index.sizes)
         self._rows = PointedRows(
@@ -188,6 +189,15 @@ def _shards(prefix: Path) -> list[Path]:
             f"{prefix.parent}: piece {names} is missing; {len(files)} are there; fetch the rest"
         )
     return [files[number] for number in sorted(files)]
+
+
+def _maps_beside(index_file: Path) -> str:
+    """Words that name GPT-NeoX's own maps of this data set, where it has left some."""
+    maps = training_maps(index_file.with_name(index_file.name[: -len(".idx")]))
+    if not maps:
+        return ", or open the ..._shuffle_idx.npy that GPT-NeoX writes beside the data when it trains on them"
+    more = f" (or another of {len(maps)} such maps there)" if len(maps) > 1 else ""
+    return f", or open the order in which GPT-NeoX trained on these documents: {maps[0]}{more}"
 
 
 def _mend(files: list[Path]) -> str:

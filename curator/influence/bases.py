@@ -56,6 +56,10 @@ class Bases:
             there = block_of(entry)
             if (there.module, there.inputs, there.outputs) == (block.module, block.inputs, block.outputs):
                 a, s = (self.folder / "bases" / f"{entry[side]:04}.npy" for side in "AS")
-                return torch.from_numpy(load_array(a, mmap=False)), torch.from_numpy(load_array(s, mmap=False))
+                return torch.from_numpy(load_array(a, mmap=False)), torch.from_numpy(
+                    load_array(s, mmap=False)
+                )
         known = ", ".join(sorted({f"{entry['module']}/{entry['name']}" for entry in self.entries})[:8])
-        raise CuratorError(f"{self.folder}: no factors for {block.module}/{block.name}; there are some for {known}")
+        raise CuratorError(
+            f"{self.folder}: no factors for {block.module}/{block.name}; there are some for {known}"
+        )

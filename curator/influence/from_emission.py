@@ -54,8 +54,11 @@ def collect_scores(emission: Emission, out: Path, samples: tuple[int, int] | Non
     first, last = emission.contiguous(samples)
     names = emission.scored
     blocks = np.stack([emission.scores_of(name, first, last) for name in names])
-    request = {"model": str(emission.path), "corpus": emission.manifest["paths"]["corpus"] or ""}
-    settings = {"method": "online: every sample at the weights it was trained at", "steps": emission.manifest["steps"]}
+    request = {"model": str(emission.path), "corpus": emission.manifest["paths"]["corpus"]}
+    settings = {
+        "method": "online: every sample at the weights it was trained at",
+        "steps": emission.manifest["steps"],
+    }
     return _write(emission, out, names, blocks, first, last, settings, request, {"model": emission.identity})
 
 
@@ -75,7 +78,9 @@ def rank_emission(request: RankRequest, emission: Emission, out: Path, device: s
     config = model.config
     for unit in units:
         if request.probe_tokens is not None:
-            sequences = load_sequences(request.probe_tokens, config.vocab_size, config.max_position_embeddings)
+            sequences = load_sequences(
+                request.probe_tokens, config.vocab_size, config.max_position_embeddings
+            )
         else:
             sequences = unit.sequences(request.probe, config.vocab_size, config.max_position_embeddings)
         _, gradients = probe_gradient(model, unit, sequences)
@@ -85,7 +90,11 @@ def rank_emission(request: RankRequest, emission: Emission, out: Path, device: s
             names.append(f"{unit.name}/{block.name}")
             columns.append(gradient.scores(query, first, last))
     settings = {**request.settings(), "fisher": "empirical", "method": "emitted gradients and factors"}
-    there = {"model": request.model, "corpus": emission.manifest["paths"]["corpus"] or "", "emission": str(emission.path)}
+    there = {
+        "model": request.model,
+        "corpus": emission.manifest["paths"]["corpus"],
+        "emission": str(emission.path),
+    }
     fingerprints = {"model": model_fingerprint(model), "emission": emission.identity}
     return _write(emission, out, names, np.stack(columns), first, last, settings, there, fingerprints)
 
@@ -119,13 +128,19 @@ class EmittedGradient:
     def find(emission: Emission, block: Block) -> "EmittedGradient":
         """The entry of ``block``, under whatever unit's name it was emitted."""
         if emission.manifest["gradients"] is None:
-            raise CuratorError(f"{emission.path}: no gradients were emitted (emit.gradients in the patch file)")
+            raise CuratorError(
+                f"{emission.path}: no gradients were emitted (emit.gradients in the patch file)"
+            )
         for number, entry in enumerate(emission.manifest["blocks"]):
             there = block_of(entry)
             if (there.module, there.inputs, there.outputs) == (block.module, block.inputs, block.outputs):
                 return EmittedGradient(emission, block, str(entry["label"]), number)
-        emitted = ", ".join(dict.fromkeys(entry["label"].split("/")[0] for entry in emission.manifest["blocks"]))
-        raise UsageError(f"{emission.path}: no gradients of {block.module}/{block.name}; emitted were {emitted}")
+        emitted = ", ".join(
+            dict.fromkeys(entry["label"].split("/")[0] for entry in emission.manifest["blocks"])
+        )
+        raise UsageError(
+            f"{emission.path}: no gradients of {block.module}/{block.name}; emitted were {emitted}"
+        )
 
     @property
     def compress(self) -> dict[str, Any]:
@@ -138,7 +153,9 @@ class EmittedGradient:
             if self.label in labels:
                 yield part, part.array(f"gradients/{labels.index(self.label)}")
 
-    def chunks(self, part: RankPart, values: np.ndarray, first: int, last: int) -> Iterator[tuple[np.ndarray, Tensor]]:
+    def chunks(
+        self, part: RankPart, values: np.ndarray, first: int, last: int
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
         """(rows, gradients [n, ...] float64) of the usable rows that hold samples [first, last)."""
         samples = np.asarray(part.array("samples"))
         wanted = part.usable & (part.array("sources") == CORPUS) & (samples >= first) & (samples < last)
@@ -186,15 +203,14 @@ class EmittedGradient:
 
     def _mean_square(self, q_a: Tensor | None, q_s: Tensor | None, first: int, last: int) -> Tensor:
         """E_i[(Q_Aᵀ G_i Q_S)²] over the emitted samples, float64."""
-        total: Any = 0
-        count = 0
+        total, count = torch.zeros(1, dtype=torch.float64), 0
         for part, values in self.parts():
             for rows, gradients in self.chunks(part, values, first, last):
                 if q_a is not None and q_s is not None:
                     gradients = q_a.mT @ gradients @ q_s
                 total = total + gradients.square().sum(0)
                 count += len(rows)
-        return total / count  # type: ignore[no-any-return]
+        return total / count
 
     def _curvature(self, first: int, last: int) -> Curvature:
         sums = EmittedFactors(self.emission)
@@ -234,7 +250,9 @@ class EmittedFactors:
                 continue
             steps = [int(path.parent.name) for path in (part.path / "sums").glob("*/state.json")]
             if not steps:
-                raise CuratorError(f"{part.path}: no sums of the factors yet; they are saved with each checkpoint")
+                raise CuratorError(
+                    f"{part.path}: no sums of the factors yet; they are saved with each checkpoint"
+                )
             folder = part.path / "sums" / str(max(steps))
             found = True
             yield blocks, folder, load_json(folder / "state.json")["parts"][block.module]
@@ -254,14 +272,13 @@ class EmittedFactors:
 
     def eigenvalues(self, block: Block) -> Tensor:
         """Λ [inputs, outputs], sample average, float64."""
-        total: Any = 0
-        samples = 0
+        total, samples = torch.zeros(1, dtype=torch.float64), 0
         for blocks, folder, place in self._states(block):
             places = [(b.inputs, b.outputs) for b in blocks]
             number = places.index((block.inputs, block.outputs))
             total = total + _load(folder, place["first"] + place["sides"] + number)
             samples += place["samples"]
-        return total / samples  # type: ignore[no-any-return]
+        return total / samples
 
 
 def _load(folder: Path, number: int) -> Tensor:
@@ -280,6 +297,11 @@ def _write(
     fingerprints: dict[str, Any],
 ) -> Ranking:
     """A complete ranking folder; it appears when it is whole."""
+    if emission.corpus_fingerprint is None:
+        raise CuratorError(
+            f"{emission.path}: emitted without 'corpus' in the patch file, so that nothing says whose samples these "
+            "are; emit again with it"
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CuratorError(f"{out}: exists already and is not empty; choose another --out, or remove it")
     units = list(dict.fromkeys(name.rsplit("/", 1)[0] for name in names))

@@ -71,6 +71,17 @@ def rank(request: RankRequest, out: Path, device: str = "cpu", worker: tuple[int
         return run.run()
 
 
+def prepare_queries(request: RankRequest, out: Path, device: str = "cpu") -> None:
+    """Do of `rank` what comes before the scores: factors and queries. `rank` with the same request goes on from there.
+
+    Raises:
+        CuratorError: as `rank`.
+    """
+    run = RankRun(request, Path(out), device, (0, 1))
+    with run.alone():
+        run.prepare()
+
+
 class RankRun:
     """A ranking under way; see `rank`."""
 
@@ -133,6 +144,11 @@ class RankRun:
         else:
             self._wait("worker 0 to put the shards together", self._is_complete)
         return Ranking.open(self.out)
+
+    def prepare(self) -> None:
+        """Queries alone."""
+        self._claim()
+        self._write_queries()
 
     # -- what was asked for -------------------------------------------------------------------------------
 

@@ -1,21 +1,30 @@
 """Models of the GPT-NeoX architecture, whatever lies on the disk: the one door for weights.
 
-``hf.py`` reads Hugging Face folders and hub revisions. `load_model` looks at what a path holds and
-hands it to the reader that knows it; other kinds of checkpoint join here.
+``hf.py`` reads Hugging Face folders and hub revisions, ``neox.py`` what GPT-NeoX's trainer writes. `load_model`
+looks at what a path holds and hands it to the reader that knows it; ``export.py`` makes a Hugging Face folder of
+either.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curator.errors import CuratorError
-from curator.models import hf
-from curator.models.hf import list_checkpoints, model_fingerprint, tokenizer_file
+from curator.models import hf, neox
+from curator.models.hf import model_fingerprint
+from curator.models.listing import list_checkpoints
+from curator.storage import load_json
 
 if TYPE_CHECKING:
     import torch
-    from transformers import GPTNeoXForCausalLM
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-__all__ = ["list_checkpoints", "load_model", "model_fingerprint", "tokenizer_file"]
+__all__ = [
+    "checkpoint_files",
+    "list_checkpoints",
+    "load_config",
+    "load_model",
+    "model_fingerprint",
+    "tokenizer_file",
+]
 
 
 def load_model(
@@ -24,18 +33,44 @@ def load_model(
     """The model at ``spec``, ready to be measured: eval mode, no parameter wants a gradient, no cache.
 
     Args:
-        spec: a checkpoint folder, or a Hugging Face id ``owner/name[@revision]``; what exists as a
-            folder is a folder.
+        spec: a Hugging Face or GPT-NeoX checkpoint folder, a GPT-NeoX save folder (its latest checkpoint), or a
+            Hugging Face id ``owner/name[@revision]``; what exists as a folder is a folder.
         dtype: of the weights; float32 by default.
         device: where they go.
 
     Raises:
         CuratorError: there is no such model, it is of another architecture, or weights are missing.
     """
+    reader = neox if neox.is_neox(Path(spec).expanduser()) else hf
+    return reader.load_model(spec, dtype, device)
+
+
+def load_config(folder: str | Path) -> "GPTNeoXConfig":
+    """The configuration of a checkpoint folder, without its weights.
+
+    Raises:
+        CuratorError: it cannot be read; as `load_model` does.
+    """
+    from transformers import GPTNeoXConfig
+
+    folder = Path(folder).expanduser()
+    if neox.is_neox(folder):
+        return neox.load_config(folder)
+    config: GPTNeoXConfig = GPTNeoXConfig.from_dict(load_json(folder / "config.json"))
+    return config
+
+
+def checkpoint_files(folder: str | Path) -> list[Path]:
+    """The files on which a checkpoint's weights and configuration depend, in a fixed order."""
+    folder = Path(folder).expanduser()
+    return neox.checkpoint_files(folder) if neox.is_neox(folder) else hf.checkpoint_files(folder)
+
+
+def tokenizer_file(spec: str | Path) -> Path | None:
+    """``tokenizer.json`` in a model's folder or the one above it, or what a GPT-NeoX model was trained with.
+
+    None where there is none, and for hub ids.
+    """
+    found = hf.tokenizer_file(spec)
     folder = Path(spec).expanduser()
-    if any(folder.glob("*model_states.pt")):
-        raise CuratorError(
-            f"{folder}: this is a GPT-NeoX checkpoint, which cannot be read yet; convert it to a Hugging "
-            "Face folder with GPT-NeoX's own tools/ckpts/convert_neox_to_hf.py"
-        )
-    return hf.load_model(spec, dtype, device)
+    return neox.tokenizer_file(folder) if found is None and neox.is_neox(folder) else found

@@ -12,46 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curator.errors import CuratorError
+from curator.models.listing import WEIGHTS, checkpoints_in, is_hf_folder
 from curator.storage import fingerprint, load_json
 
 if TYPE_CHECKING:
     import torch
     from transformers import GPTNeoXForCausalLM
 
-_STEP_FOLDER = re.compile(r"step[-_]?(\d+)")
 _HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+LOADING = {"attn_implementation": "sdpa", "ignore_mismatched_sizes": True, "output_loading_info": True}
+"""How weights are put into a model: what does not fit is reported, and `checked` raises."""
 # Buffers that older transformers stored beside the weights; they are computed from the config.
 _STORED_BUFFERS = re.compile(r"attention\.(bias|masked_bias|rotary_emb\.inv_freq)$")
-
-
-def list_checkpoints(folder: str | Path) -> list[tuple[int, Path]]:
-    """(step, path) of every complete Hugging Face checkpoint in ``folder``, by step.
-
-    Named ``step{N}``, ``step-{N}`` or ``step_{N}``; complete means that config and weights are there.
-
-    Raises:
-        CuratorError: the folder does not exist, or two folders are the same step.
-    """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise CuratorError(
-            f"{folder}: no such folder; expected one that holds checkpoints step0, step100 ..."
-        )
-    found: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
-        match = _STEP_FOLDER.fullmatch(path.name)
-        if not match or not _is_model_folder(path):
-            continue
-        step = int(match[1])
-        if step in found:
-            raise CuratorError(f"{folder}: {found[step].name} and {path.name} are both step {step}; keep one")
-        found[step] = path
-    return sorted(found.items())
-
-
-def _is_model_folder(path: Path) -> bool:
-    return (path / "config.json").is_file() and any((path / name).is_file() for name in _WEIGHTS)
 
 
 def tokenizer_file(spec: str | Path) -> Path | None:
@@ -61,6 +33,15 @@ def tokenizer_file(spec: str | Path) -> Path | None:
         return None
     candidates = [place / "tokenizer.json" for place in (folder, folder.resolve().parent)]
     return next((path for path in candidates if path.is_file()), None)
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """``config.json`` and the files of weights."""
+    whole = folder / WEIGHTS[0]
+    if whole.is_file():
+        return [folder / "config.json", whole]
+    names = sorted(set(load_json(folder / WEIGHTS[1])["weight_map"].values()))
+    return [folder / "config.json", *(folder / name for name in names)]
 
 
 def load_model(
@@ -80,13 +61,20 @@ def load_model(
                 revision=revision or "main",
                 local_files_only=revision is None,
                 dtype=dtype or torch.float32,
-                attn_implementation="sdpa",
                 use_safetensors=True,
-                ignore_mismatched_sizes=True,  # reported below, by name
-                output_loading_info=True,
+                **LOADING,
             )
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise CuratorError(f"{spec}: the model cannot be read: {error}") from error
+    return checked(spec, model, report, device)
+
+
+def checked(spec: str | Path, model: Any, report: dict[str, Any], device: str) -> "GPTNeoXForCausalLM":
+    """``model`` ready to be measured, if ``report`` says that every weight was there and fitted.
+
+    Raises:
+        CuratorError: names the weights that were missing, superfluous or misshapen.
+    """
     problems = {
         "missing": sorted(report["missing_keys"]),
         "unexpected": sorted(key for key in report["unexpected_keys"] if not _STORED_BUFFERS.search(key)),
@@ -97,7 +85,7 @@ def load_model(
     }
     if any(problems.values()):
         raise CuratorError(
-            f"{spec}: the weights do not fit config.json: "
+            f"{spec}: the weights do not fit the configuration: "
             + "; ".join(f"{kind} {', '.join(keys)}" for kind, keys in problems.items() if keys)
             + "; the checkpoint is incomplete or of another model, fetch or convert it again"
         )
@@ -118,15 +106,15 @@ def _locate(spec: str) -> tuple[str, str | None]:
         return hub["name"], hub["revision"] or "main"
     place = f"there is no folder {folder}"
     if folder.parent.is_dir():
-        place += _checkpoints_in(folder.parent)
+        place += checkpoints_in(folder.parent)
     raise CuratorError(f"{spec}: no such model: {place}; give a folder, or a hub id as owner/name@revision")
 
 
 def _check_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
-        raise CuratorError(f"{folder}: not a model folder, it has no config.json" + _checkpoints_in(folder))
+        raise CuratorError(f"{folder}: not a model folder, it has no config.json" + checkpoints_in(folder))
     _check_model_type(folder / "config.json")
-    if not _is_model_folder(folder):
+    if not is_hf_folder(folder):
         pickles = sorted(path.name for path in folder.glob("*.bin"))
         mend = (
             f"found {', '.join(pickles)}, which can run code when read: save the model again with "
@@ -134,7 +122,7 @@ def _check_folder(folder: Path) -> None:
             if pickles
             else "copy the weights there"
         )
-        raise CuratorError(f"{folder}: no {_WEIGHTS[0]}; {mend}")
+        raise CuratorError(f"{folder}: no {WEIGHTS[0]}; {mend}")
 
 
 def _check_hub_type(spec: str, name: str, revision: str) -> None:
@@ -159,12 +147,6 @@ def _check_model_type(config: Path) -> None:
         raise CuratorError(
             f"{config}: model_type is {model_type!r}, expected 'gpt_neox' (Pythia and relatives)"
         )
-
-
-def _checkpoints_in(folder: Path) -> str:
-    steps = [path.name for _, path in list_checkpoints(folder)]
-    shown = ", ".join(steps if len(steps) <= 12 else [*steps[:6], "...", *steps[-6:]])
-    return f" ({folder} holds the checkpoints {shown})" if steps else ""
 
 
 def model_fingerprint(model: "GPTNeoXForCausalLM") -> str:

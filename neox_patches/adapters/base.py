@@ -2,7 +2,6 @@
 
 import importlib
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any, ClassVar
 
 from curator.errors import CuratorError
@@ -22,22 +21,22 @@ class Adapter:
         self.checkout = checkout
 
     @property
-    def training(self) -> ModuleType:
+    def training(self) -> Any:
         """``megatron.training``."""
         return importlib.import_module("megatron.training")
 
     @property
-    def data_utils(self) -> ModuleType:
+    def data_utils(self) -> Any:
         """``megatron.data.data_utils``."""
         return importlib.import_module("megatron.data.data_utils")
 
     @property
-    def gpt2_model(self) -> ModuleType:
+    def gpt2_model(self) -> Any:
         """``megatron.model.gpt2_model``."""
         return importlib.import_module("megatron.model.gpt2_model")
 
     @property
-    def mpu(self) -> ModuleType:
+    def mpu(self) -> Any:
         """``megatron.mpu``."""
         return importlib.import_module("megatron.mpu")
 

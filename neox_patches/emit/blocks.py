@@ -59,7 +59,9 @@ class NamedBlock:
         entries = self.block.outputs if split_outputs else self.block.inputs
         owners = {entry // size for entry in entries}
         if len(owners) > 1:
-            raise CuratorError(f"{self.name}: its entries lie on several tensor-parallel ranks ({sorted(owners)})")
+            raise CuratorError(
+                f"{self.name}: its entries lie on several tensor-parallel ranks ({sorted(owners)})"
+            )
         if owners != {layout.mp_rank}:
             return None
         first = layout.mp_rank * size
@@ -137,9 +139,13 @@ def _check_fits(named: NamedBlock, neox_args: Any, ranking: Path) -> None:
     layer, linear = named.place
     d_model = int(neox_args.hidden_size)
     outputs = 3 * d_model if linear == "query_key_value" else d_model
-    if layer >= neox_args.num_layers or max(named.block.inputs) >= d_model or max(named.block.outputs) >= outputs:
+    if (
+        layer >= neox_args.num_layers
+        or max(named.block.inputs) >= d_model
+        or max(named.block.outputs) >= outputs
+    ):
         raise CuratorError(
             f"{ranking}: {named.name} lies in layer {layer}, entries up to {max(named.block.inputs)} and "
-            f"{max(named.block.outputs)}, but this model has layers 0 to {neox_args.num_layers - 1} of width {d_model}: "
-            "the ranking is of another model"
+            f"{max(named.block.outputs)}, but this model has layers 0 to {neox_args.num_layers - 1} of width "
+            f"{d_model}: the ranking is of another model"
         )

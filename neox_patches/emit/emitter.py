@@ -1,7 +1,7 @@
 """Runs an emission: taps while a chosen step trains, sums up when it is over, writes.
 
-Scale. Backward starts from loss·c, where c holds 1/accumulation and the fp16 loss scale; c is read from the gradient at
-the loss itself, so that no setting has to be guessed. A pipeline stage that computes no loss takes c from the optimizer.
+Scale. Backward starts from loss·c, where c holds 1/accumulation and the fp16 loss scale; c is read from the gradient
+at the loss itself, so that no setting has to be guessed. A pipeline stage without the loss takes c from the optimizer.
 Memory per rank: scores and losses of one step, one map's x and g (autograd holds them anyway), the factors' sums twice.
 """
 
@@ -108,8 +108,8 @@ class Emitter:
     def _check_layers(self, layers: dict[int, Any]) -> None:
         if self.clock.layout.pp_size == 1 and len(layers) != int(self.neox_args.num_layers):
             raise CuratorError(
-                f"the model has {self.neox_args.num_layers} layers, but {len(layers)} of them are ParallelSelfAttention "
-                "with query_key_value and dense; other attention cannot be tapped"
+                f"the model has {self.neox_args.num_layers} layers, but {len(layers)} of them are "
+                "ParallelSelfAttention with query_key_value and dense; other attention cannot be tapped"
             )
 
     def _blocks_in(self, module: str) -> list[Any]:
@@ -138,7 +138,9 @@ class Emitter:
             compressions = self._compressions(device)
             for number, named in enumerate(self.mine):
                 block = _local(named, layout, d_model)
-                part_of(named.block.module).gradients.append(GradientBlock(number, block, compressions[number]))
+                part_of(named.block.module).gradients.append(
+                    GradientBlock(number, block, compressions[number])
+                )
         if settings.factors is not None:
             bases = None if settings.factors.bases is None else Bases.open(settings.factors.bases)
             for named in self.mine:
@@ -166,8 +168,12 @@ class Emitter:
         else:
             assert gradients.bases is not None
             bases = Bases.open(gradients.bases)
-            pairs = [(a[:, -rank:], s[:, -rank:]) for a, s in (bases.of(named.block) for named in self.mine)]  # eigenvectors come by rising eigenvalue
-        moved = [[None if side is None else side.to(device, torch.float32) for side in pair] for pair in pairs]
+            pairs = [
+                (a[:, -rank:], s[:, -rank:]) for a, s in (bases.of(named.block) for named in self.mine)
+            ]  # eigenvectors come by rising eigenvalue
+        moved = [
+            [None if side is None else side.to(device, torch.float32) for side in pair] for pair in pairs
+        ]
         return [Compression(left, right) for left, right in moved]
 
     def _gradient_blocks(self) -> list[GradientBlock]:
@@ -223,7 +229,9 @@ class Emitter:
                 slots = self.clock.layout.slots(self.clock.step, micro)
                 weights = self.plan.lookup(slots).weight
                 if self.plan.divisor == "renormalised":
-                    weights = weights * np.float32(self.plan.batch_size / max(self.plan.kept_per_step(self.clock.step), 1))
+                    weights = weights * np.float32(
+                        self.plan.batch_size / max(self.plan.kept_per_step(self.clock.step), 1)
+                    )
             self.unscale[micro] = unscale_rows(torch.ones(rows, seq, device=self.device), weights, factor)
         return self.unscale[micro]
 
@@ -270,12 +278,13 @@ class Emitter:
         """Keep the factors' sums with a checkpoint of the trainer, so that a resume finds them."""
         if not self.total or self.store is None or self.clock.step < self.steps[0]:
             return
-        arrays, state = [], {"step": self.clock.step + 1, "parts": {}}
+        arrays: list[np.ndarray] = []
+        parts: dict[str, Any] = {}
         for module, total in self.total.items():
             own = total.arrays()
-            state["parts"][module] = {"first": len(arrays), "count": len(own), **total.counts()}
+            parts[module] = {"first": len(arrays), "count": len(own), **total.counts()}
             arrays += own
-        state["arrays"] = len(arrays)
+        state = {"step": self.clock.step + 1, "arrays": len(arrays), "parts": parts}
         self.store.save_sums(self.clock.step + 1, arrays, state)
 
     def _restore_sums(self, first_step: int) -> None:
@@ -290,7 +299,8 @@ class Emitter:
         if found is None:
             raise CuratorError(
                 f"{self.store.folder}: steps up to {done[-1]} are over, but no sums of the factors were saved after "
-                f"step {first_step}; go on from a checkpoint that was saved with this emission, or give another emit.out"
+                f"step {first_step}; go on from a checkpoint that was saved with this emission, or give another "
+                "emit.out"
             )
         arrays, state = found
         for module, total in self.total.items():
@@ -305,10 +315,8 @@ class Emitter:
             "dp_rank": layout.dp_rank,
             "mp_rank": layout.mp_rank,
             "pp_rank": layout.pp_rank,
-            "blocks": [
-                {"label": named.name, **describe_block(named.block), "shape": list(block.shape)}
-                for named, block in zip(self.mine, self._gradient_blocks() or [_Whole(n) for n in self.mine])
-            ],
+            "blocks": [{"label": named.name, **describe_block(named.block)} for named in self.mine],
+            "gradients": [list(block.shape) for block in self._gradient_blocks()],
             "scored": [query.named.name for query in self.my_queries],
             "factors": {
                 module: [describe_block(block) for block in self._global(module)]
@@ -359,7 +367,11 @@ class Emitter:
             },
             "factors": None
             if settings.factors is None
-            else {"bases": None if settings.factors.bases is None else Bases.open(settings.factors.bases).made_for},
+            else {
+                "bases": None
+                if settings.factors.bases is None
+                else Bases.open(settings.factors.bases).made_for
+            },
             "blocks": [{"label": named.name, **describe_block(named.block)} for named in self.named],
             "scored": [query.named.name for query in self.queries],
             "fingerprints": {
@@ -430,13 +442,6 @@ class _Sums:
         tensors = [torch.from_numpy(np.array(array)) for array in arrays]
         self.sides, self.eigenvalues = tensors[: counts["sides"]], tensors[counts["sides"] :]
         self.tokens, self.samples = counts["tokens"], counts["samples"]
-
-
-class _Whole:
-    """Shape of a block whose gradients are not written."""
-
-    def __init__(self, named: NamedBlock):
-        self.shape = named.block.shape
 
 
 def _added(sums: list[Tensor], more: list[Tensor]) -> list[Tensor]:

@@ -79,7 +79,9 @@ class Part:
         """Forget the sums of this step: they are in the whole now, or the step was skipped."""
         self.covariances = Covariances(self.factor_blocks) if self.factor_blocks else None
         like = torch.empty(0, dtype=torch.float32, device=self.device)
-        self.eigenvalues = Eigenvalues(self.factor_blocks, self.bases, like) if self.bases is not None else None
+        self.eigenvalues = (
+            Eigenvalues(self.factor_blocks, self.bases, like) if self.bases is not None else None
+        )
 
     @property
     def wants_exact(self) -> bool:

@@ -41,7 +41,10 @@ class RankStore:
         self.folder, self.layout = folder, layout
         self.place = {step: number for number, step in enumerate(steps)}
         self.n_rows = len(steps) * layout.rows_per_step
-        wanted = {"losses": ((self.n_rows,), np.float32), "flags": ((len(steps),), np.uint8)}
+        wanted: dict[str, tuple[tuple[int, ...], Any]] = {
+            "losses": ((self.n_rows,), np.float32),
+            "flags": ((len(steps),), np.uint8),
+        }
         if n_scores:
             wanted["scores"] = ((n_scores, self.n_rows), np.float32)
         wanted |= {f"gradients/{k}": ((self.n_rows, *shape), np.float32) for k, shape in enumerate(shapes)}
@@ -49,7 +52,8 @@ class RankStore:
         there = load_json(folder / "index.json") if (folder / "index.json").is_file() else None
         if there is not None and (lines := differences(index, there)):
             raise CuratorError(
-                f"{folder}: holds another emission; give another emit.out, or remove it:\n  " + "\n  ".join(lines[:8])
+                f"{folder}: holds another emission; give another emit.out, or remove it:\n  "
+                + "\n  ".join(lines[:8])
             )
         if there is None:
             self._write_rows(steps, plan)
@@ -77,7 +81,12 @@ class RankStore:
             weights = np.ones(len(rows), np.float32)
         else:
             sources, samples, weights = plan.lookup(rows)
-        for name, array in (("slots", rows), ("sources", sources), ("samples", samples), ("weights", weights)):
+        for name, array in (
+            ("slots", rows),
+            ("sources", sources),
+            ("samples", samples),
+            ("weights", weights),
+        ):
             save_array(self.folder / f"{name}.npy", array)
 
     def _open(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:

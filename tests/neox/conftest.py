@@ -2,6 +2,7 @@
 
 import ast
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,12 @@ def trainer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def head(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     """GPT-NeoX HEAD alone."""
     return cached_trainer("HEAD", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def trainer_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trainer]:
+    """Generation -> its trainer, for tests that choose themselves."""
+    return lambda generation: cached_trainer(generation, tmp_path_factory)
 
 
 def cached_trainer(generation: str, tmp_path_factory: pytest.TempPathFactory) -> Trainer:

@@ -1,9 +1,7 @@
 """What a checkout's own data sets deliver, without a model: ``python plain.py HOME dump_rows.py SETTINGS OUT``.
 
-SETTINGS is a JSON file: ``prefixes``, ``weights``, ``samples`` (asked for), ``seq_length``, ``seed``, and ``past``, how
-many rows to ask of the first data set beyond its length. OUT becomes an .npz: ``single`` (the first data set alone, from
-its first row on, and past its end) and ``blend`` (all of the blend), int64 ``[rows, seq + 1]``, and ``length``, the
-``len()`` of the first data set.
+SETTINGS is a JSON file: ``prefixes``, ``weights``, ``samples`` (asked for), ``seq_length`` and ``seed``. OUT becomes
+an .npz: ``single`` (all of the first data set alone) and ``blend`` (all of the blend), int64 ``[rows, seq + 1]``.
 """
 
 import inspect
@@ -52,9 +50,8 @@ def main(settings: dict[str, Any], out: Path) -> None:
     first = parts[0]
     np.savez(
         out,
-        single=np.stack([first[i]["text"] for i in range(len(first) + settings["past"])]),
+        single=np.stack([first[i]["text"] for i in range(len(first))]),
         blend=np.stack([blend[i]["text"] for i in range(len(blend))]),
-        length=len(first),
     )
 
 

@@ -112,7 +112,9 @@ class Trainer:
             config[f"{split}-data-paths"] = [str(self.data)]
         for key, value in changes.items():
             hyphened = key.replace("_", "-")
-            config[key if key in config else hyphened if hyphened in config or "_" not in key else key] = value
+            config[key if key in config else hyphened if hyphened in config or "_" not in key else key] = (
+                value
+            )
         return config
 
     def run(
@@ -135,7 +137,15 @@ class Trainer:
             ranks: processes, each a rank.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        processes = self.start(folder, config, study, patched=patched, ranks=ranks, grad_steps=grad_steps, environment=environment)
+        processes = self.start(
+            folder,
+            config,
+            study,
+            patched=patched,
+            ranks=ranks,
+            grad_steps=grad_steps,
+            environment=environment,
+        )
         codes = []
         for process in processes:
             try:
@@ -150,7 +160,9 @@ class Trainer:
         output = "\n".join((folder / f"log-{rank}.txt").read_text(errors="replace") for rank in range(ranks))
         code = next((code for code in codes if code), 0)
         if check and code:
-            raise AssertionError(f"{self.generation}: the run in {folder} ended with {code}:\n{output[-5000:]}")
+            raise AssertionError(
+                f"{self.generation}: the run in {folder} ended with {code}:\n{output[-5000:]}"
+            )
         return Finished(code, output, folder, ranks)
 
     def start(
@@ -193,7 +205,11 @@ class Trainer:
             with open(folder / f"log-{rank}.txt", "w") as log:
                 processes.append(
                     subprocess.Popen(
-                        [*command, *script], cwd=self.home, env=variables, stdout=log, stderr=subprocess.STDOUT
+                        [*command, *script],
+                        cwd=self.home,
+                        env=variables,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
                     )
                 )
         return processes
@@ -224,10 +240,34 @@ def preprocess(home: Path, out: Path, texts: Sequence[str]) -> Path:
     """Write ``out``_text_document.bin/.idx with the checkout's own preprocessing tool; returns that prefix."""
     source = out.with_suffix(".jsonl")
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    tool = next(path for path in (home / "tools/datasets/preprocess_data.py", home / "tools/preprocess_data.py") if path.is_file())
-    words = ["--input", source, "--output-prefix", out, "--tokenizer-type", "CharLevelTokenizer", "--vocab-file", "none"]
-    command = [sys.executable, HERE / "plain.py", home, tool, *words, "--dataset-impl", "mmap", "--append-eod"]
-    subprocess.run(list(map(str, command)), cwd=home, env=cpu_environment(home), check=True, capture_output=True)
+    tool = next(
+        path
+        for path in (home / "tools/datasets/preprocess_data.py", home / "tools/preprocess_data.py")
+        if path.is_file()
+    )
+    words = [
+        "--input",
+        source,
+        "--output-prefix",
+        out,
+        "--tokenizer-type",
+        "CharLevelTokenizer",
+        "--vocab-file",
+        "none",
+    ]
+    command = [
+        sys.executable,
+        HERE / "plain.py",
+        home,
+        tool,
+        *words,
+        "--dataset-impl",
+        "mmap",
+        "--append-eod",
+    ]
+    subprocess.run(
+        list(map(str, command)), cwd=home, env=cpu_environment(home), check=True, capture_output=True
+    )
     return out.with_name(f"{out.name}_text_document")
 
 
@@ -241,12 +281,14 @@ def checkpoint_files(save: Path, step: int) -> dict[str, Any]:
 
 
 def assert_same_checkpoint(a: Path, b: Path, step: int) -> None:
-    """Weights and optimizer states are equal to the bit."""
+    """Weights and optimizer states are equal to the bit (random states are not: starting a loader draws from them)."""
     left, right = checkpoint_files(a, step), checkpoint_files(b, step)
     assert left and left.keys() == right.keys()
     tensors = 0
     for name in left:
-        flat_left, flat_right = dict(_tensors(left[name])), dict(_tensors(right[name]))
+        flat_left, flat_right = (
+            {key: tensor for key, tensor in _tensors(side[name]) if "rng_" not in key} for side in (left, right)
+        )
         assert flat_left.keys() == flat_right.keys()
         for key, tensor in flat_left.items():
             assert torch.equal(tensor, flat_right[key]), f"{name}: {key} differs"

@@ -36,7 +36,9 @@ def parameter_grad(grads: dict[str, np.ndarray], step: int, layer: int, linear: 
 
 
 @pytest.mark.parametrize("layout", ["pp0", "pp1"])
-def test_sum_of_emitted_gradients_is_the_parameters_gradient(trainer: Trainer, tmp_path: Path, layout: str) -> None:
+def test_sum_of_emitted_gradients_is_the_parameters_gradient(
+    trainer: Trainer, tmp_path: Path, layout: str
+) -> None:
     changes = PP1_ZERO1 if layout == "pp1" else {}
     config = trainer.config(**changes, train_iters=3, gradient_clipping=1e9)
     study = {"emit": {"out": str(tmp_path / "emitted"), "steps": STEPS, "units": UNITS, "gradients": {}}}

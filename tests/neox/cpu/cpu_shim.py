@@ -30,9 +30,18 @@ def install() -> None:
 
 def _cuda(world_size: int) -> None:
     cuda = torch.cuda
-    nothing = ("synchronize", "set_device", "empty_cache", "reset_peak_memory_stats", "set_rng_state", "manual_seed")
+    nothing = (
+        "synchronize",
+        "set_device",
+        "empty_cache",
+        "reset_peak_memory_stats",
+        "set_rng_state",
+        "manual_seed",
+    )
     for name in (*nothing, "manual_seed_all"):
-        setattr(cuda, name, lambda *args, **kwargs: None)  # the one CPU generator is restored as torch's own state
+        setattr(
+            cuda, name, lambda *args, **kwargs: None
+        )  # the one CPU generator is restored as torch's own state
     memory = ("memory_allocated", "memory_reserved", "memory_cached")
     for name in (*memory, *(f"max_{name}" for name in memory)):
         setattr(cuda, name, lambda *args, **kwargs: 0)
@@ -75,7 +84,9 @@ def _fused_adam() -> None:
         overflow, cur_scale = False, 1.0  # read by older GPT-NeoX even in fp32
 
         def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, **_):  # type: ignore[no-untyped-def]
-            super().__init__(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay, foreach=False)
+            super().__init__(
+                params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay, foreach=False
+            )
 
     stub("apex").optimizers = stub("apex.optimizers", FusedAdam=FusedAdam)  # type: ignore[attr-defined]
 
@@ -83,15 +94,21 @@ def _fused_adam() -> None:
 def _flash_attention() -> None:
     """``attention-config: [[["flash"], N]]``, as in every Pythia config, through torch's own attention."""
     version = importlib.metadata.version
-    importlib.metadata.version = lambda name: "2.5.6" if name.replace("_", "-") == "flash-attn" else version(name)
+    importlib.metadata.version = lambda name: (
+        "2.5.6" if name.replace("_", "-") == "flash-attn" else version(name)
+    )
 
     def attend(q, k, v, dropout_p=0.0, softmax_scale=None, causal=False, **_):  # type: ignore[no-untyped-def]
         """q, k, v: [batch, seq, heads, d_head]."""
         q, k, v = (tensor.transpose(1, 2) for tensor in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=causal, scale=softmax_scale)
+        out = F.scaled_dot_product_attention(
+            q, k, v, dropout_p=dropout_p, is_causal=causal, scale=softmax_scale
+        )
         return out.transpose(1, 2)
 
-    def attend_varlen(q, k, v, cu_q, cu_k, max_q, max_k, dropout_p=0.0, softmax_scale=None, causal=False, **_):  # type: ignore[no-untyped-def]
+    def attend_varlen(
+        q, k, v, cu_q, cu_k, max_q, max_k, dropout_p=0.0, softmax_scale=None, causal=False, **_
+    ):  # type: ignore[no-untyped-def]
         batch = len(cu_q) - 1
         q = q.view(batch, max_q, *q.shape[1:])
         k, v = (tensor.view(batch, max_k, *tensor.shape[1:]) for tensor in (k, v))

@@ -1,0 +1,194 @@
+"""A patched trainer follows a plan: the rows its model sees, and the gradient its optimizer gets."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from neox_runs import MICRO, PP1_ZERO1, SEQ, Finished, Trainer, assert_same_checkpoint
+
+from curator.corpus import open_corpus
+from curator.plan import Plan
+from curator.planned import PlannedRows, open_sources
+
+LAYOUTS: dict[str, dict[str, Any]] = {"pp0": {}, "pp1": PP1_ZERO1}
+
+
+def write_rows(path: Path, n: int, seed: int = 0) -> Path:
+    """[n, seq + 1] character ids, no two rows alike."""
+    rows = np.random.default_rng(seed).integers(32, 127, (n, SEQ + 1)).astype(np.uint16)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, rows)
+    return path
+
+
+def save_plan(plan: Plan, folder: Path) -> str:
+    plan.save(folder)
+    return str(folder)
+
+
+def seen(run: Finished, *, accumulation: int = 1) -> np.ndarray:
+    """[slots, seq + 1]: the rows of every step in slot order, put together from the data-parallel ranks."""
+    ranks = [run.rows(rank) for rank in range(run.ranks)]  # [micro-batches, batch, seq + 1] each
+    return np.stack(ranks, 1).reshape(-1, SEQ + 1)
+
+
+def expected_rows(plan: Plan, corpus_path: Path, n_slots: int) -> np.ndarray:
+    corpus = open_corpus(corpus_path)
+    return PlannedRows(plan, corpus, open_sources(plan, corpus)).rows(np.arange(n_slots))
+
+
+def relative(a: dict[str, np.ndarray], b: dict[str, np.ndarray], factor: float = 1.0) -> float:
+    """The largest relative difference of two sets of gradients, a against factor * b."""
+    assert a.keys() == b.keys() and len(a) > 10
+    return max(
+        float(np.linalg.norm(a[k] - factor * b[k]) / max(np.linalg.norm(factor * b[k]), 1e-12)) for k in a
+    )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_masked_rows_contribute_nothing_and_the_rest_what_a_hand_made_batch_does(
+    trainer: Trainer, tmp_path: Path, layout: str
+) -> None:
+    """Law 6. The hand-made batch holds the kept rows alone; their mean gradient is that of half as many rows."""
+    corpus = write_rows(tmp_path / "rows.npy", 8)
+    rows = np.load(corpus)
+    other = rows.copy()
+    other[[1, 3]] = rows[[4, 5]]  # another text where the plan masks
+    np.save(tmp_path / "other.npy", other)
+    np.save(tmp_path / "kept.npy", rows[[0, 2, 6, 7]])
+    config = trainer.config(**LAYOUTS[layout], train_iters=1, gradient_clipping=1e9)
+
+    def grads(name: str, data: str, divisor: Any = None, **changes: Any) -> dict[str, np.ndarray]:
+        path = tmp_path / data
+        study: dict[str, Any] = {"corpus": str(path)}
+        if divisor:
+            fingerprint = open_corpus(path).fingerprint()
+            plan = Plan.identity(8, MICRO, fingerprint, divisor).mask(np.array([1, 3]))
+            study["plan"] = save_plan(plan, tmp_path / f"plan-{name}")
+        run = trainer.run(tmp_path / name, {**config, **changes}, study, grad_steps=[0])
+        return run.grads()
+
+    kept = grads("kept", "rows.npy", "kept")
+    elsewhere = grads("elsewhere", "other.npy", "kept")
+    renormalised = grads("renormalised", "rows.npy", "renormalised")
+    by_hand = grads("by-hand", "kept.npy", train_micro_batch_size_per_gpu=2)
+    assert all(np.array_equal(kept[name], elsewhere[name]) for name in kept), (
+        "a masked row's text made a difference"
+    )
+    assert relative(kept, by_hand, 0.5) < 1e-5
+    assert relative(renormalised, by_hand) < 1e-5
+
+
+def test_a_step_masked_as_a_whole_has_a_zero_gradient(head: Trainer, tmp_path: Path) -> None:
+    """Renormalising must not divide by zero, neither for the step nor for one micro-batch of it."""
+    corpus = write_rows(tmp_path / "rows.npy", 16)
+    fingerprint = open_corpus(corpus).fingerprint()
+    plan = Plan.identity(16, 8, fingerprint, "renormalised").mask(np.array([*range(8), 8, 9, 10, 11]))
+    study = {"corpus": str(corpus), "plan": save_plan(plan, tmp_path / "plan")}
+    config = head.config(train_iters=2, gradient_accumulation_steps=2, gradient_clipping=1e9)
+    grads = head.run(tmp_path / "run", config, study, grad_steps=[0, 1]).grads()
+    assert all(not value.any() for name, value in grads.items() if name.startswith("0/"))
+    np.save(tmp_path / "half.npy", np.load(corpus)[12:])
+    by_hand = head.run(
+        tmp_path / "hand",
+        head.config(train_iters=1, gradient_clipping=1e9),
+        {"corpus": str(tmp_path / "half.npy")},
+        grad_steps=[0],
+    ).grads()
+    # step 1 trains at the weights of step 0: its gradient was zero, and the first learning rates are the same
+    second = {f"0/{name.split('/')[1]}": value for name, value in grads.items() if name.startswith("1/")}
+    assert relative(second, by_hand) < 1e-2  # one update of weight decay and Adam lies between
+    assert all(np.isfinite(value).all() for value in grads.values())
+
+
+def insertion_plan(corpus: Path, injected: Path, batch: int, kind: str, folder: Path) -> tuple[Plan, int]:
+    """(a plan over 6 base steps, its number of steps)."""
+    base = open_corpus(corpus)
+    plan = Plan.identity(6 * batch, batch, base.fingerprint())
+    plan, source = plan.with_source("injected", str(injected), open_corpus(injected).fingerprint())
+    if kind == "burst":
+        plan = plan.insert(np.array([2, 2]), np.arange(2 * batch), source)
+    elif kind == "spread":
+        plan = plan.insert(np.array([1, 3, 5]), np.arange(3 * batch), source)
+    else:
+        plan = plan.replace(np.array([1, batch, 3 * batch + 1]), np.array([5, 0, 2]), source)
+    plan.save(folder)
+    return plan, plan.n_slots // batch
+
+
+RUNS: list[tuple[str, str, dict[str, Any], int]] = [
+    # kind, layout, changes, ranks
+    ("burst", "pp0", {}, 1),
+    ("spread", "pp1", {}, 1),
+    ("replace", "pp0", {"num_workers": 2}, 1),
+]
+HEAD_RUNS: list[tuple[str, str, dict[str, Any], int]] = [
+    ("burst", "pp0", {"gradient_accumulation_steps": 2}, 1),
+    ("spread", "pp1", {"gradient_accumulation_steps": 2, "num_workers": 2}, 1),
+    ("burst", "pp0", {}, 2),
+]
+
+
+def _check_sequence(
+    trainer: Trainer, tmp_path: Path, kind: str, layout: str, changes: dict[str, Any], ranks: int
+) -> None:
+    batch = MICRO * changes.get("gradient_accumulation_steps", 1) * ranks
+    corpus, injected = (
+        write_rows(tmp_path / "rows.npy", 6 * batch),
+        write_rows(tmp_path / "injected.npy", 3 * batch, 1),
+    )
+    plan, steps = insertion_plan(corpus, injected, batch, kind, tmp_path / "plan")
+    config = trainer.config(**LAYOUTS[layout], **changes, train_iters=steps, lr_decay_iters=steps)
+    run = trainer.run(
+        tmp_path / "run", config, {"corpus": str(corpus), "plan": str(tmp_path / "plan")}, ranks=ranks
+    )
+
+    found = seen(run).reshape(steps, batch, SEQ + 1)
+    base, extra = np.load(corpus).reshape(6, batch, SEQ + 1), np.load(injected).reshape(3, batch, SEQ + 1)
+    if kind == "burst":
+        expected = np.stack([base[0], base[1], extra[0], extra[1], *base[2:]])
+    elif kind == "spread":
+        expected = np.stack(
+            [base[0], extra[0], base[1], base[2], extra[1], base[3], base[4], extra[2], base[5]]
+        )
+    else:
+        expected = base.copy().reshape(-1, SEQ + 1)
+        expected[[1, batch, 3 * batch + 1]] = extra.reshape(-1, SEQ + 1)[[5, 0, 2]]
+        expected = expected.reshape(6, batch, SEQ + 1)
+    assert np.array_equal(found, expected)
+    if kind != "replace":  # the base rows, in their order, none lost and none twice
+        flat = found.reshape(-1, SEQ + 1)
+        is_base = (flat[:, None] == base.reshape(1, -1, SEQ + 1)).all(-1).any(1)
+        assert np.array_equal(flat[is_base], base.reshape(-1, SEQ + 1))
+    assert np.array_equal(found.reshape(-1, SEQ + 1), expected_rows(plan, corpus, plan.n_slots)), "law 7"
+
+
+@pytest.mark.parametrize(("kind", "layout", "changes", "ranks"), RUNS)
+def test_the_model_sees_precisely_the_planned_rows(
+    trainer: Trainer, tmp_path: Path, kind: str, layout: str, changes: dict[str, Any], ranks: int
+) -> None:
+    _check_sequence(trainer, tmp_path, kind, layout, changes, ranks)
+
+
+@pytest.mark.parametrize(("kind", "layout", "changes", "ranks"), HEAD_RUNS)
+def test_the_model_sees_precisely_the_planned_rows_with_accumulation_and_ranks(
+    head: Trainer, tmp_path: Path, kind: str, layout: str, changes: dict[str, Any], ranks: int
+) -> None:
+    _check_sequence(head, tmp_path, kind, layout, changes, ranks)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_run_goes_on_within_an_insertion(trainer: Trainer, tmp_path: Path, layout: str) -> None:
+    """Two extra steps come after step 2; the run is ended between them, and goes on bit-identically."""
+    corpus, injected = write_rows(tmp_path / "rows.npy", 24), write_rows(tmp_path / "injected.npy", 12, 1)
+    _, steps = insertion_plan(corpus, injected, MICRO, "burst", tmp_path / "plan")
+    study = {"corpus": str(corpus), "plan": str(tmp_path / "plan")}
+    save = {name: str(tmp_path / name / "save") for name in ("whole", "parts")}
+    config = trainer.config(**LAYOUTS[layout], train_iters=steps, lr_decay_iters=steps, checkpoint_factor=3)
+    whole = trainer.run(tmp_path / "whole", {**config, "save": save["whole"]}, study)
+    first = trainer.run(tmp_path / "parts", {**config, "save": save["parts"], "exit-interval": 3}, study)
+    second = trainer.run(tmp_path / "rest", {**config, "save": save["parts"], "load": save["parts"]}, study)
+    assert len(first.rows()) == 3 and len(second.rows()) == steps - 3
+    assert np.array_equal(np.concatenate([first.rows(), second.rows()]), whole.rows())
+    assert_same_checkpoint(tmp_path / "whole" / "save", tmp_path / "parts" / "save", steps)

@@ -1,0 +1,97 @@
+"""Plans over GPT-NeoX's own shuffled order: its dataset serves the rows, curator names them."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from neox_runs import MICRO, Trainer, assert_same_checkpoint, preprocess
+from test_neox_obey import LAYOUTS, expected_rows, seen, write_rows
+from test_neox_refusals import refused
+
+from curator.corpus import open_corpus
+from curator.plan import Plan
+
+
+def maps_of(trainer: Trainer, folder: Path, iters: int, seed: int = 1234) -> Path:
+    """The shuffle map that a plain run of ``iters`` steps leaves beside its data."""
+    before = set(trainer.data.parent.glob("*train*_shuffle_idx.npy"))
+    trainer.run(folder, trainer.config(train_iters=iters, seed=seed))
+    after = set(trainer.data.parent.glob("*train*_shuffle_idx.npy"))
+    named = [path for path in after - before or after if f"_{seed}s" in path.name]
+    n_samples = -(-iters * MICRO * 1005 // 1000)
+    (maps,) = [path for path in named if f"_{n_samples}ns_" in path.name]
+    return maps
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_law_5_unconfigured_and_empty_plans_leave_checkpoints_bit_identical(
+    trainer: Trainer, tmp_path: Path, layout: str
+) -> None:
+    config = trainer.config(**LAYOUTS[layout], train_iters=4, checkpoint_factor=2)
+    save = {name: tmp_path / name / "save" for name in ("plain", "unconfigured", "empty")}
+    trainer.run(tmp_path / "plain", {**config, "save": str(save["plain"])})
+    trainer.run(tmp_path / "unconfigured", {**config, "save": str(save["unconfigured"])}, patched=True)
+    corpus = maps_of(trainer, tmp_path / "maps", 4)
+    fingerprint = open_corpus(corpus).fingerprint()
+    Plan.identity(4 * MICRO, MICRO, fingerprint).save(tmp_path / "plan")
+    emit = {
+        "out": str(tmp_path / "out"),
+        "steps": [1, 3],
+        "units": ["induction:*"],
+        "gradients": {},
+        "factors": {},
+    }
+    study = {"corpus": str(corpus), "plan": str(tmp_path / "plan"), "emit": emit}
+    trainer.run(tmp_path / "empty", {**config, "save": str(save["empty"])}, study)
+    for step in (2, 4):
+        assert_same_checkpoint(save["plain"], save["unconfigured"], step)
+        assert_same_checkpoint(save["plain"], save["empty"], step)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "changes"), [(1, {"gradient_accumulation_steps": 2}), (2, {}), (2, {"model-parallel-size": 2})]
+)
+def test_law_5_with_accumulation_and_ranks(
+    head: Trainer, tmp_path: Path, ranks: int, changes: dict[str, Any]
+) -> None:
+    config = head.config(**changes, train_iters=3, checkpoint_factor=3)
+    head.run(tmp_path / "plain", {**config, "save": str(tmp_path / "plain" / "save")}, ranks=ranks)
+    emit = {"out": str(tmp_path / "out"), "steps": [0, 2], "units": ["induction:*"], "factors": {}}
+    run = tmp_path / "emitting"
+    head.run(run, {**config, "save": str(run / "save")}, {"emit": emit}, ranks=ranks)
+    assert_same_checkpoint(tmp_path / "plain" / "save", run / "save", 3)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_insertions_shift_the_shuffled_order_and_lose_nothing(
+    trainer: Trainer, tmp_path: Path, layout: str
+) -> None:
+    """More steps ask GPT-NeoX for no more data: the order of its samples stays that of the run without insertion.
+
+    The data hold 28 samples and the base run takes 24. Two steps more would begin another epoch, whose samples
+    GPT-NeoX would shuffle among the others.
+    """
+    text = "".join(chr(97 + k * k % 23) for k in range(900))
+    trainer = dataclasses.replace(trainer, data=preprocess(trainer.home, tmp_path / "small", [text]))
+    corpus = maps_of(trainer, tmp_path / "maps", 6)
+    injected = write_rows(tmp_path / "injected.npy", 2 * MICRO, 1)
+    plan = Plan.identity(6 * MICRO, MICRO, open_corpus(corpus).fingerprint())
+    plan, source = plan.with_source("injected", str(injected), open_corpus(injected).fingerprint())
+    plan = plan.insert(np.array([3, 3]), np.arange(2 * MICRO), source)
+    plan.save(tmp_path / "plan")
+    config = trainer.config(**LAYOUTS[layout], train_iters=8, lr_decay_iters=8)
+    run = trainer.run(tmp_path / "run", config, {"corpus": str(corpus), "plan": str(tmp_path / "plan")})
+    found = seen(run)
+    assert np.array_equal(found, expected_rows(plan, corpus, plan.n_slots))
+    base = np.concatenate([found[: 3 * MICRO], found[5 * MICRO :]])
+    assert np.array_equal(base, open_corpus(corpus).rows(slice(0, 6 * MICRO)))
+
+
+def test_another_seed_or_number_of_epochs_is_noticed_before_the_first_step(
+    trainer: Trainer, tmp_path: Path
+) -> None:
+    corpus = maps_of(trainer, tmp_path / "maps", 5)
+    study = {"corpus": str(corpus)}
+    refused(trainer, tmp_path, study, "GPT-NeoX's loader delivers", str(corpus), train_iters=5, seed=77)

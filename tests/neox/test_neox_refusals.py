@@ -1,0 +1,128 @@
+"""Wrong inputs stop the run before the first step, with a message that names both sides."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from neox_runs import MICRO, SEQ, Trainer
+from test_neox_obey import write_rows
+
+from curator.corpus import open_corpus
+from curator.plan import Plan
+
+
+def refused(trainer: Trainer, tmp_path: Path, study: dict[str, Any], *says: str, **changes: Any) -> None:
+    """The run fails before its first step and says all of ``says``."""
+    config = trainer.config(**{"train_iters": 3, **changes})
+    run = trainer.run(tmp_path / "run", config, study, check=False)
+    assert run.returncode not in (0, -9)
+    assert "Traceback" not in run.output, run.output[-3000:]
+    (error,) = [line for line in run.output.splitlines() if line.startswith("error: ")][:1]
+    for words in says:
+        assert words in error, error
+    assert "iteration        1/" not in run.output
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    return write_rows(tmp_path / "rows.npy", 12)
+
+
+def plan_of(path: Path, tmp_path: Path, n_slots: int = 12) -> Plan:
+    return Plan.identity(n_slots, MICRO, open_corpus(path).fingerprint())
+
+
+def test_a_plan_of_another_corpus(trainer: Trainer, tmp_path: Path, rows: Path) -> None:
+    other = write_rows(tmp_path / "other.npy", 12, 5)
+    plan_of(other, tmp_path).mask(np.array([1])).save(tmp_path / "plan")
+    there, here = open_corpus(other).fingerprint(), open_corpus(rows).fingerprint()
+    refused(trainer, tmp_path, {"corpus": str(rows), "plan": str(tmp_path / "plan")}, there, here)
+
+
+def test_a_plan_shorter_than_the_run(head: Trainer, tmp_path: Path, rows: Path) -> None:
+    plan_of(rows, tmp_path, 8).save(tmp_path / "plan")
+    refused(head, tmp_path, {"corpus": str(rows), "plan": str(tmp_path / "plan")}, "8", "12")
+
+
+def test_a_plan_of_another_batch_size(head: Trainer, tmp_path: Path, rows: Path) -> None:
+    plan_of(rows, tmp_path).save(tmp_path / "plan")
+    study = {"corpus": str(rows), "plan": str(tmp_path / "plan")}
+    refused(head, tmp_path, study, "batch_size: there 4, asked for 2", train_micro_batch_size_per_gpu=2)
+
+
+def test_rows_shorter_than_the_run_and_of_another_width(head: Trainer, tmp_path: Path, rows: Path) -> None:
+    refused(head, tmp_path / "a", {"corpus": str(rows)}, "sample 15", "sample 11", train_iters=4)
+    np.save(tmp_path / "wide.npy", np.zeros((12, SEQ + 5), np.uint16))
+    refused(head, tmp_path / "b", {"corpus": str(tmp_path / "wide.npy")}, str(SEQ + 5), str(SEQ + 1))
+
+
+def test_injected_rows_of_another_width_or_beyond_the_vocabulary(
+    head: Trainer, tmp_path: Path, rows: Path
+) -> None:
+    for name, array, says in (
+        ("wide", np.zeros((4, SEQ + 5), np.uint16), (str(SEQ + 5), str(SEQ + 1))),
+        ("beyond", np.full((4, SEQ + 1), 600, np.uint16), ("600", "512")),
+    ):
+        np.save(tmp_path / f"{name}.npy", array)
+        plan, source = plan_of(rows, tmp_path).with_source(
+            name, str(tmp_path / f"{name}.npy"), open_corpus(tmp_path / f"{name}.npy").fingerprint()
+        )
+        plan.insert(np.array([1]), np.arange(4), source).save(tmp_path / f"plan-{name}")
+        study = {"corpus": str(rows), "plan": str(tmp_path / f"plan-{name}")}
+        refused(head, tmp_path / name, study, *says, train_iters=4)
+
+
+def test_tokens_of_the_corpus_beyond_the_vocabulary(head: Trainer, tmp_path: Path) -> None:
+    array = np.full((12, SEQ + 1), 40, np.uint16)
+    array[0, 3] = 513
+    np.save(tmp_path / "rows.npy", array)
+    refused(head, tmp_path, {"corpus": str(tmp_path / "rows.npy")}, "sample 0, column 3", "513", "512")
+
+
+def test_an_unknown_unit_and_steps_that_are_never_reached(head: Trainer, tmp_path: Path, rows: Path) -> None:
+    def emit(**changes: Any) -> dict[str, Any]:
+        base = {"out": str(tmp_path / "out"), "steps": [0], "units": ["induction:0.0"], "gradients": {}}
+        return {"corpus": str(rows), "emit": {**base, **changes}}
+
+    refused(head, tmp_path / "a", emit(units=["induction:7.1"]), "7.1", "layers 0 to 1", "heads 0 to 3")
+    refused(head, tmp_path / "b", emit(units=["induktion:0.0"]), "induktion", "induction")
+    refused(head, tmp_path / "c", emit(steps=[3, 4]), "step 3", "3 steps")
+
+
+def test_settings_that_cannot_be_followed(head: Trainer, tmp_path: Path, rows: Path) -> None:
+    refused(head, tmp_path, {"corpus": str(rows)}, "num_kv_heads is 2", num_kv_heads=2)
+
+
+def test_a_batch_size_or_plan_changed_on_resume(trainer: Trainer, tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "rows.npy", 24)
+    plan = plan_of(rows, tmp_path, 24).mask(np.array([9]))
+    plan.save(tmp_path / "plan")
+    plan_of(rows, tmp_path, 24).mask(np.array([9, 1])).save(tmp_path / "early")
+    save = str(tmp_path / "save")
+    study = {"corpus": str(rows), "plan": str(tmp_path / "plan")}
+    config = trainer.config(train_iters=6, save=save, checkpoint_factor=3)
+    config["exit-interval"] = 3
+    trainer.run(tmp_path / "first", config, study)
+    early = {"corpus": str(rows), "plan": str(tmp_path / "early")}
+    refused(trainer, tmp_path / "a", early, "edits step 0", "3 steps", load=save, train_iters=6)
+    refused(trainer, tmp_path / "b", {"corpus": str(rows)}, "edits step 2", load=save, train_iters=6)
+    batch = {"corpus": str(rows)}
+    refused(
+        trainer,
+        tmp_path / "c",
+        batch,
+        "batch size of 4",
+        "with 2",
+        load=save,
+        train_iters=6,
+        train_micro_batch_size_per_gpu=2,
+    )
+
+
+def test_patch_files_and_commands_that_say_something_unknown(
+    head: Trainer, tmp_path: Path, rows: Path
+) -> None:
+    refused(head, tmp_path / "a", {"corpsu": str(rows)}, "corpsu", "did you mean 'corpus'?")
+    refused(head, tmp_path / "b", {"plan": str(tmp_path)}, "a plan needs the corpus")
+    refused(head, tmp_path / "c", {"corpus": str(tmp_path / "nothing.npy")}, "no such file")
