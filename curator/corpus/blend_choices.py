@@ -138,10 +138,11 @@ def _side_by_side(weights: np.ndarray, first: int, counts: np.ndarray, lanes: in
 def _guess(weights: np.ndarray, begin: np.ndarray) -> np.ndarray:
     """Counts [parts, lanes] that add up to ``begin`` [lanes] and lie near their shares."""
     shares = weights[:, None] * np.maximum(begin, 0)
-    counts = np.floor(shares)
+    counts: np.ndarray = np.floor(shares)
     lacking = np.maximum(begin, 0) - counts.sum(0)
     rank = np.argsort(np.argsort(counts - shares, axis=0, kind="stable"), axis=0, kind="stable")
-    return counts + (rank < lacking)
+    counts += rank < lacking
+    return counts
 
 
 def _step(weights: np.ndarray, begin: np.ndarray, counts: np.ndarray, steps: int) -> np.ndarray:

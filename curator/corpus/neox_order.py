@@ -135,7 +135,7 @@ class NeoxOrderCorpus(Corpus):
         }
 
     def _row_numbers(self, samples: np.ndarray) -> np.ndarray:
-        rows = self._maps.shuffle_idx[samples].astype(np.int64)
+        rows: np.ndarray = self._maps.shuffle_idx[samples].astype(np.int64)
         wrong = np.flatnonzero((rows < 0) | (rows >= self.listed))
         if wrong.size:
             raise CuratorError(
@@ -173,7 +173,7 @@ class NeoxOrderCorpus(Corpus):
         return Stretches(documents, begin, lengths)
 
     def _documents(self, entry: np.ndarray) -> np.ndarray:
-        documents = self._maps.doc_idx[entry].astype(np.int64)
+        documents: np.ndarray = self._maps.doc_idx[entry].astype(np.int64)
         wrong = np.flatnonzero((documents < 0) | (documents >= len(self._sizes)))
         if wrong.size:
             raise CuratorError(

@@ -41,8 +41,9 @@ def load_model(
     Raises:
         CuratorError: there is no such model, it is of another architecture, or weights are missing.
     """
-    reader = neox if neox.is_neox(Path(spec).expanduser()) else hf
-    return reader.load_model(spec, dtype, device)
+    if neox.is_neox(Path(spec).expanduser()):
+        return neox.load_model(spec, dtype, device)
+    return hf.load_model(spec, dtype, device)
 
 
 def load_config(folder: str | Path) -> "GPTNeoXConfig":

@@ -1,0 +1,204 @@
+"""The patches reach every rank through GPT-NeoX's own way of starting: deepy.py and DeepSpeed's launcher."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from neox_runs import HERE, MICRO, SEQ, Trainer, assert_same_checkpoint, cpu_environment, free_port
+from test_neox_obey import write_rows
+
+from curator.corpus import open_corpus
+from curator.emission import Emission
+from curator.plan import Plan
+
+LIGHT = """
+import importlib.abc, importlib.util, sys
+ALLOWED = {"torch", "numpy", "yaml", "curator", "neox_patches", "deepspeed", "megatron"}
+
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        frame = sys._getframe(1)
+        while frame and frame.f_globals.get("__name__", "").startswith(("importlib", "_frozen_importlib")):
+            frame = frame.f_back
+        asker = frame.f_globals.get("__name__", "") if frame else ""
+        ours = asker.partition(".")[0] in ("curator", "neox_patches") and asker != "neox_patches.compat"
+        if ours and top not in ALLOWED and top not in sys.stdlib_module_names:
+            raise ImportError(f"{asker} imports {name}, which a GPT-NeoX environment may not have")
+        return None
+
+sys.meta_path.insert(0, Refuse())
+import runpy
+sys.argv = sys.argv[1:]
+runpy.run_module("neox_patches", run_name="__main__")
+"""
+
+
+def plan_study(
+    tmp_path: Path, batch: int, steps: int, extra_steps: int = 1
+) -> tuple[dict[str, Any], Path, np.ndarray]:
+    """(patch file's content, corpus, rows that the model must see): extra rows in the middle, one row masked."""
+    corpus, injected = (
+        write_rows(tmp_path / "rows.npy", steps * batch),
+        write_rows(tmp_path / "extra.npy", batch, 1),
+    )
+    plan = Plan.identity(steps * batch, batch, open_corpus(corpus).fingerprint()).mask(np.array([1]))
+    plan, source = plan.with_source("extra", str(injected), open_corpus(injected).fingerprint())
+    plan.insert(np.full(extra_steps, 2), np.arange(extra_steps * batch), source).save(tmp_path / "plan")
+    rows, extra = np.load(corpus), np.load(injected)
+    expected = np.concatenate([rows[: 2 * batch], extra, rows[2 * batch :]])
+    return {"corpus": str(corpus), "plan": str(tmp_path / "plan")}, corpus, expected
+
+
+@pytest.mark.parametrize("how", ["--patch", ".deepspeed_env"])
+def test_deepy_and_deepspeeds_launcher_hand_the_patches_to_every_rank(
+    trainer: Trainer, tmp_path: Path, how: str
+) -> None:
+    """Two ranks started by the real launcher; the script is train.py with the witness in front."""
+    study, _, expected = plan_study(tmp_path, 2 * MICRO, 4)
+    study["emit"] = {"out": str(tmp_path / "out"), "steps": [2], "units": ["induction:0.0"], "factors": {}}
+    (tmp_path / "study.yml").write_text(yaml.safe_dump(study))
+    config = trainer.config(train_iters=5, lr_decay_iters=5)
+    config |= {"global_num_gpus": 2, "num_gpus": 2, "master_port": free_port(), "hostfile": "/nonexistent"}
+    (tmp_path / "config.yml").write_text(yaml.safe_dump(config))
+    script = tmp_path / "train.py"
+    script.write_text(
+        f"import sys; sys.path.insert(1, {str(HERE)!r})\nimport megatron.training, witness, runpy\n"
+        f"witness.install(megatron.training)\nrunpy.run_path({str(trainer.home / 'train.py')!r}, run_name='__main__')\n"
+    )
+    environment = cpu_environment(trainer.home) | {"NEOX_WITNESS": str(tmp_path), "HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "neox_patches", "deepy.py", str(script), str(tmp_path / "config.yml")]
+    if how == "--patch":
+        command[3:3] = ["--patch", str(tmp_path / "study.yml")]
+    else:
+        environment["NEOX_PATCHES_FILE"] = str(tmp_path / "study.yml")
+    run = subprocess.run(
+        command, cwd=trainer.home, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, (run.stdout + run.stderr)[-4000:]
+    ranks = [np.load(tmp_path / f"rows-{rank}.npy") for rank in range(2)]
+    assert np.array_equal(np.stack(ranks, 1).reshape(-1, SEQ + 1), expected)
+    assert [len(part.scored) for part in Emission.open(tmp_path / "out").ranks] == [0, 0]
+    assert f"GPT-NeoX {trainer.generation}, from step 0, plan" in run.stdout + run.stderr
+
+
+def test_the_environment_file_of_deepspeed_names_our_variables(head: Trainer, tmp_path: Path) -> None:
+    """What the launcher exports to other nodes includes ours, whether set by --patch or by the user."""
+    code = (
+        "import sys, deepspeed.launcher.runner as runner\n"
+        "runner.main = lambda args: print('EXPORTS', [n for n in runner.EXPORT_ENVS if 'NEOX' in n], 'SCRIPT', "
+        "[a for a in args if a.endswith('.py')])\n"
+        "import deepspeed.launcher; deepspeed.launcher.runner.main = runner.main\n"
+        "from neox_patches.__main__ import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    (tmp_path / "config.yml").write_text(yaml.safe_dump(head.config()))
+    (tmp_path / "study.yml").write_text("{}\n")
+    words = ["--patch", str(tmp_path / "study.yml"), "deepy.py", "train.py", str(tmp_path / "config.yml")]
+    run = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=head.home,
+        env=cpu_environment(head.home),
+        capture_output=True,
+        text=True,
+    )
+    assert "['NEOX_PATCHES_FILE', 'NEOX_PATCHES_SCRIPT', 'NEOX_HOME']" in run.stdout, (
+        run.stdout + run.stderr[-2000:]
+    )
+    assert "neox_patches/__main__.py" in run.stdout
+
+
+def test_the_patches_need_only_what_a_neox_environment_has(head: Trainer, tmp_path: Path) -> None:
+    """A whole run, with every import that curator or neox_patches makes checked."""
+    study, _, expected = plan_study(tmp_path, MICRO, 3)
+    study["emit"] = {
+        "out": str(tmp_path / "out"),
+        "steps": [1],
+        "units": ["induction:0.0"],
+        "factors": {},
+        "gradients": {},
+    }
+    (tmp_path / "study.yml").write_text(yaml.safe_dump(study))
+    (tmp_path / "config.yml").write_text(yaml.safe_dump(head.config(train_iters=4)))
+    environment = cpu_environment(head.home) | {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "NEOX_WITNESS": str(tmp_path),
+    }
+    words = [
+        "--patch",
+        str(tmp_path / "study.yml"),
+        str(HERE / "train_direct.py"),
+        str(tmp_path / "config.yml"),
+    ]
+    run = subprocess.run(
+        [sys.executable, "-c", LIGHT, "neox_patches", *words],
+        cwd=head.home,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert run.returncode == 0, (run.stdout + run.stderr)[-4000:]
+    assert np.array_equal(np.load(tmp_path / "rows-0.npy").reshape(-1, SEQ + 1), expected)
+
+
+def test_help_and_wrong_commands(head: Trainer, tmp_path: Path) -> None:
+    def ask(*words: str, **environment: str) -> subprocess.CompletedProcess:
+        variables = {**os.environ, "HOME": str(tmp_path), **environment}
+        variables.pop("NEOX_HOME", None) if "NEOX_HOME" not in environment else None
+        command = [sys.executable, "-m", "neox_patches", *words]
+        return subprocess.run(command, env=variables, capture_output=True, text=True, cwd=tmp_path)
+
+    shown = ask("--help")
+    assert shown.returncode == 0 and "deepy.py train.py" in shown.stdout and "emit:" in shown.stdout
+    assert ask().returncode == 2
+    nowhere = ask("train.py")
+    assert (
+        nowhere.returncode == 2 and "no GPT-NeoX checkout" in nowhere.stderr and "git clone" in nowhere.stderr
+    )
+    wrong = ask("tarin.py", NEOX_HOME=str(head.home))
+    assert wrong.returncode == 2 and "no script 'tarin.py'" in wrong.stderr and "train.py" in wrong.stderr
+    missing = ask("--patch", "none.yml", "train.py", NEOX_HOME=str(head.home))
+    assert missing.returncode == 2 and "none.yml: no such file" in missing.stderr
+
+
+def test_a_run_killed_within_an_insertion_goes_on(trainer: Trainer, tmp_path: Path) -> None:
+    """SIGKILL in the midst of four extra steps; the run goes on from GPT-NeoX's last checkpoint, bit-identically."""
+    study, _, expected = plan_study(tmp_path, MICRO, 60, extra_steps=4)  # steps 2 to 5
+    config = trainer.config(train_iters=9, lr_decay_iters=9, checkpoint_factor=3)
+    emit = {
+        "out": str(tmp_path / "out"),
+        "steps": [1, 2, 3, 4],
+        "units": ["induction:1.0"],
+        "factors": {},
+        "gradients": {},
+    }
+    save = {"save": str(tmp_path / "killed" / "save")}
+    (process,) = trainer.start(tmp_path / "killed", {**config, **save}, {**study, "emit": emit})
+    log, deadline = tmp_path / "killed" / "log-0.txt", time.monotonic() + 120
+    while not re.search(r"iteration +4/", log.read_text(errors="replace")) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert (tmp_path / "killed" / "save" / "latest").read_text() == "global_step3"
+    rest = trainer.run(tmp_path / "rest", {**config, **save, "load": save["save"]}, {**study, "emit": emit})
+    assert np.array_equal(rest.rows().reshape(-1, SEQ + 1), expected[3 * MICRO : 9 * MICRO])
+    whole = {"save": str(tmp_path / "whole" / "save")}
+    emit_whole = {**emit, "out": str(tmp_path / "out-whole")}
+    trainer.run(tmp_path / "whole", {**config, **whole}, {**study, "emit": emit_whole})
+    assert_same_checkpoint(tmp_path / "killed" / "save", tmp_path / "whole" / "save", 9)
+    left, right = (Emission.open(tmp_path / name).ranks[0] for name in ("out", "out-whole"))
+    for name in ("flags", "losses", "gradients/0"):
+        assert np.array_equal(left.array(name), right.array(name)), name
