@@ -5,19 +5,23 @@ PYTEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+NEOX_STAMP := $(VENV)/.installed-neox
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint bench clean
+.PHONY: help venv neox demo test lint bench clean
 
 help:
 	@echo "make venv    create $(VENV) and install the pinned versions of constraints.txt (PYTHON=$(PYTHON))"
+	@echo "make neox    add DeepSpeed and what a GPT-NeoX checkout imports; Linux only, needed to train with it"
 	@echo "make demo    train, scan, rank, mask and retrain a small model on this machine; results in demo/"
 	@echo "make test    run the tests (PYTEST_ARGS='-k plan' picks some)"
 	@echo "make lint    ruff, ruff format and mypy"
 	@echo "make bench   measure speed against plain passes"
 	@echo "make clean   remove $(VENV), caches and demo/"
 	@echo
-	@echo "demo, test, lint and bench make $(VENV) first where it is missing or out of date."
+	@echo "demo, test, lint and bench make $(VENV) first where it is missing or out of date; test, lint and bench"
+	@echo "then do what 'make neox' does, and go on without it where it cannot be done."
 	@echo "After that: $(BIN)/curator --help, and $(BIN)/curator doctor for what this machine has."
 
 venv: $(STAMP)
@@ -28,21 +32,34 @@ $(STAMP): pyproject.toml constraints.txt
 	    "$$("$(PYTHON)" --version 2>&1 || true). Say which to use: make venv PYTHON=python3.11" >&2; exit 1; }
 	@echo "Creating $(VENV) and installing; a few minutes the first time."
 	"$(PYTHON)" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) -e '.[dev]'
 	@touch $(STAMP)
+
+neox: $(NEOX_STAMP)
+
+# DeepSpeed is built against the torch that is there, so without isolation, and compiles nothing now.
+$(NEOX_STAMP): $(STAMP)
+	@if [ "$$(uname -s)" != Linux ]; then \
+	  echo "DeepSpeed needs Linux: not installed. The tests that train with GPT-NeoX will skip." >&2; \
+	elif $(PIP) setuptools && \
+	  DS_BUILD_OPS=0 DS_ACCELERATOR=cpu $(PIP) --no-build-isolation -e '.[dev,neox]'; then \
+	  touch $(NEOX_STAMP); \
+	else \
+	  echo "DeepSpeed could not be installed (see above). The tests that train with GPT-NeoX will skip." >&2; \
+	fi
 
 demo: $(STAMP)
 	$(BIN)/curator demo --out demo
 
-test: $(STAMP)
+test: $(NEOX_STAMP)
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-lint: $(STAMP)
+lint: $(NEOX_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP)
+bench: $(NEOX_STAMP)
 	$(BIN)/python benchmarks/run.py
 
 clean:

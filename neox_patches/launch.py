@@ -5,6 +5,7 @@ its place: each rank then finds in its environment which script it stands for an
 patches, and runs the script. DeepSpeed hands the two variables to other nodes (EXPORT_ENVS, or ``.deepspeed_env``).
 """
 
+import importlib
 import os
 import runpy
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from curator.errors import UsageError
 from curator.neox_checkout import Checkout, choose_checkout
+from neox_patches import compat
 from neox_patches.settings import PatchFile, load_patch_file
 
 PATCH, SCRIPT = "NEOX_PATCHES_FILE", "NEOX_PATCHES_SCRIPT"
@@ -81,16 +83,11 @@ def _launch(deepy: Path, arguments: list[str], checkout: Checkout) -> None:
 
 def _train(script: Path, arguments: list[str], checkout: Checkout, settings: PatchFile) -> None:
     """A rank's own script."""
-    import importlib
-
-    from neox_patches import compat
-
-    _prepare(checkout)
-    done = compat.apply(checkout.home)
-    mended = compat.mend(importlib.import_module("megatron.training"))
+    done = _prepare(checkout)
+    done.append(compat.mend(importlib.import_module("megatron.training")))
     if os.environ.get("RANK", "0") == "0":
         print(f"neox_patches: GPT-NeoX {checkout.generation} in {checkout.home}", file=sys.stderr)
-        for text in [*done, *([mended] if mended else [])]:
+        for text in filter(None, done):
             print(f"neox_patches: compatibility: {text}", file=sys.stderr)
     if not settings.is_empty:
         from neox_patches.adapters import adapter_for
@@ -100,10 +97,11 @@ def _train(script: Path, arguments: list[str], checkout: Checkout, settings: Pat
     _run_script(script, arguments)
 
 
-def _prepare(checkout: Checkout) -> None:
-    """Imports begin in the checkout, as they do for a script that lies there."""
+def _prepare(checkout: Checkout) -> list[str | None]:
+    """Imports begin in the checkout, as they do for a script that lies there; says what `compat` did."""
     if str(checkout.home) not in sys.path:
         sys.path.insert(0, str(checkout.home))
+    return list(compat.apply(checkout.home))
 
 
 def _run_script(script: Path, arguments: Sequence[str]) -> None:

@@ -287,7 +287,8 @@ def assert_same_checkpoint(a: Path, b: Path, step: int) -> None:
     tensors = 0
     for name in left:
         flat_left, flat_right = (
-            {key: tensor for key, tensor in _tensors(side[name]) if "rng_" not in key} for side in (left, right)
+            {key: tensor for key, tensor in _tensors(side[name]) if "rng_" not in key}
+            for side in (left, right)
         )
         assert flat_left.keys() == flat_right.keys()
         for key, tensor in flat_left.items():

@@ -48,7 +48,7 @@ def plan_study(
     """(patch file's content, corpus, rows that the model must see): extra rows in the middle, one row masked."""
     corpus, injected = (
         write_rows(tmp_path / "rows.npy", steps * batch),
-        write_rows(tmp_path / "extra.npy", batch, 1),
+        write_rows(tmp_path / "extra.npy", extra_steps * batch, 1),
     )
     plan = Plan.identity(steps * batch, batch, open_corpus(corpus).fingerprint()).mask(np.array([1]))
     plan, source = plan.with_source("extra", str(injected), open_corpus(injected).fingerprint())
