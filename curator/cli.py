@@ -309,7 +309,7 @@ def rank(
     emitted: Annotated[
         Path | None,
         typer.Option(
-            help="Score the per-sample gradients that a patched GPT-NeoX trainer emitted there; no pass over the corpus.",
+            help="Score per-sample gradients that a patched GPT-NeoX trainer emitted; no pass over the corpus.",
             show_default=False,
         ),
     ] = None,

@@ -97,7 +97,9 @@ def choose_checkout(asked: str | Path | None = None, environ: Mapping[str, str] 
         for place in places:
             if is_checkout(place):
                 return inspect_checkout(place)
-        looked = " and ".join(map(str, places if str(asked) in GENERATIONS or "/" not in str(asked) else places[:1]))
+        looked = " and ".join(
+            map(str, places if str(asked) in GENERATIONS or "/" not in str(asked) else places[:1])
+        )
         raise UsageError(f"no GPT-NeoX checkout (no {TRAINING}) in {looked}; {CLONE}")
     if environ.get("NEOX_HOME"):
         folder = Path(environ["NEOX_HOME"]).expanduser()
@@ -142,13 +144,17 @@ def inspect_checkout(home: Path) -> Checkout:
         }
         generation = next((name for name, found in marks.items() if found), "")
         if not generation:
-            problems.append(f"{ARGUMENTS}: is_pipe_parallel set from pipe_parallel_size >= 1 (v1.0) or >= 2 (2.x)")
+            problems.append(
+                f"{ARGUMENTS}: is_pipe_parallel set from pipe_parallel_size >= 1 (v1.0) or >= 2 (2.x)"
+            )
     if builder not in defined:
         problems.append(f"{DATA}: function {builder}, or shift_and_wrap_data_loaders (HEAD)")
     if problems:
         raise CuratorError(
             f"{home}: this GPT-NeoX is of no generation that the patches know ({', '.join(GENERATIONS)}). Looked "
-            "for, and not found:\n  " + "\n  ".join(problems) + "\nCheck out the main branch, tag v1.0, or a commit "
+            "for, and not found:\n  "
+            + "\n  ".join(problems)
+            + "\nCheck out the main branch, tag v1.0, or a commit "
             "from 6534f19e on, or report the commit that you use"
         )
     return Checkout(home, generation, builder)

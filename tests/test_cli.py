@@ -28,7 +28,18 @@ from curator.cli import main
 from curator.plan import Plan
 from curator.ranking import Ranking
 
-COMMANDS = ["corpus info", "corpus build", "corpus blend", "scan", "rank", "show", "mask", "train", "demo", "doctor"]
+COMMANDS = [
+    "corpus info",
+    "corpus build",
+    "corpus blend",
+    "scan",
+    "rank",
+    "show",
+    "mask",
+    "train",
+    "demo",
+    "doctor",
+]
 STUDY = """
 corpus: corpus
 checkpoints: runs/baseline

@@ -2,7 +2,8 @@
 
 float64 compares to 1e-9 of the largest value and must run transformers' *eager* attention: its softmax is taken
 in float32 whatever the model's dtype, and so the golden numbers have it; SDPA in float64 is more exact and
-differs from them by 1e-8. float32 (SDPA, what users run) compares to 1e-5.
+differs from them by 1e-8. float32 (SDPA, what users run) compares to 1e-5, the query to 3e-5: the inverse
+amplifies the rounding of the factors, which differs between processors (6e-6 and 1.4e-5 were seen).
 """
 
 from functools import cache
@@ -21,6 +22,7 @@ CASES = {
     "previous-token:0.0": ("previous_token_L0H0.npz", ("qk",)),
 }
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
+FLOAT32_QUERY = 3e-5
 ATTENTION = {torch.float64: "eager", torch.float32: "sdpa"}
 
 both_dtypes = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -69,7 +71,9 @@ def test_law_1_golden_numbers(unit: str, dtype: torch.dtype, quantity: str) -> N
             "score": ours.scores[number],
         }[quantity]
         error = relative_error(value, numbers[f"{quantity}_{block}"])
-        assert error < TOLERANCE[dtype], f"{unit}/{block} {quantity}: {error:.1e}"
+        inverted = quantity == "query" and dtype == torch.float32
+        limit = FLOAT32_QUERY if inverted else TOLERANCE[dtype]
+        assert error < limit, f"{unit}/{block} {quantity}: {error:.1e}"
 
 
 @both_dtypes
