@@ -9,7 +9,7 @@ NEOX_STAMP := $(VENV)/.installed-neox
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv neox demo test lint bench clean
+.PHONY: help venv neox demo test lint bench bench-neox clean
 
 help:
 	@echo "make venv    create $(VENV) and install the pinned versions of constraints.txt (PYTHON=$(PYTHON))"
@@ -17,10 +17,10 @@ help:
 	@echo "make demo    train, scan, rank, mask and retrain a small model on this machine; results in demo/"
 	@echo "make test    run the tests (PYTEST_ARGS='-k plan' picks some)"
 	@echo "make lint    ruff, ruff format and mypy"
-	@echo "make bench   measure speed against plain passes"
+	@echo "make bench   measure speed against plain passes (bench-neox: in the official trainer, against plain training)"
 	@echo "make clean   remove $(VENV), caches and demo/"
 	@echo
-	@echo "demo, test, lint and bench make $(VENV) first where it is missing or out of date; test, lint and bench"
+	@echo "demo, test, lint and bench make $(VENV) first where it is missing or out of date; test, lint, bench-neox"
 	@echo "then do what 'make neox' does, and go on without it where it cannot be done."
 	@echo "After that: $(BIN)/curator --help, and $(BIN)/curator doctor for what this machine has."
 
@@ -51,16 +51,20 @@ $(NEOX_STAMP): $(STAMP)
 demo: $(STAMP)
 	$(BIN)/curator demo --out demo
 
+# Two processes: the tests that train with GPT-NeoX are many short runs of one thread each.
 test: $(NEOX_STAMP)
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 lint: $(NEOX_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(NEOX_STAMP)
+bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
+
+bench-neox: $(NEOX_STAMP)
+	$(BIN)/python benchmarks/neox.py
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -38,8 +38,8 @@ def dense_steps(window: tuple[int, int], every: int, also: Iterable[int] = ()) -
 def as_yaml(steps: list[int]) -> str:
     """GPT-NeoX's setting, with what to know about it as comments."""
     return (
-        "# One more config file for GPT-NeoX, after the others. It refuses a key that two files hold: where another\n"
-        "# one sets extra-save-iters too, take it out there and give its steps with --also. keep-last-n-checkpoints,\n"
+        "# One more config file for GPT-NeoX. It takes the place of any other that sets extra-save-iters, such as\n"
+        "# configs/neox/schedule.yml: give the other's steps with --also. keep-last-n-checkpoints,\n"
         f"# where it is set, would remove the older of these {len(steps)} checkpoints again.\n"
         f"extra-save-iters: [{', '.join(map(str, steps))}]\n"
     )

@@ -164,3 +164,26 @@ def mend(training: Any) -> str | None:
 
     training.forward_step = with_metrics
     return "forward_step returns (loss, {}) with the pipeline engine"
+
+
+def unscaled_loss(engine: Any) -> str | None:
+    """A warning where fp16 training goes wrong without any of our doing, in words.
+
+    DeepSpeed 0.19.8 scales the loss for its ZeRO optimizers alone, but its plain fp16 optimizer divides every gradient
+    by the scale all the same: nothing is clipped, nothing overflows, and the scale grows until Adam's eps swallows the
+    updates.
+    """
+    from deepspeed.runtime.base_optimizer import ZeROOptimizer
+    from deepspeed.runtime.fp16.fused_optimizer import FP16_Optimizer
+
+    if not isinstance(engine.optimizer, FP16_Optimizer) or isinstance(engine.optimizer, ZeROOptimizer):
+        return None
+    source = inspect.getsource(importlib.import_module("deepspeed.runtime.engine"))
+    if not re.search(
+        r"isinstance\(self\.optimizer, ZeROOptimizer\):\s+loss = self\.optimizer\.scale_if_loss", source
+    ):
+        return None
+    return (
+        "WARNING: this DeepSpeed does not scale the loss of fp16 training without ZeRO, but divides gradients by the "
+        "scale; training goes wrong. Set zero_optimization.stage to 1"
+    )

@@ -20,6 +20,7 @@ from curator.corpus import Corpus, open_corpus
 from curator.errors import CuratorError
 from curator.plan import Plan
 from curator.planned import open_sources
+from neox_patches import compat
 from neox_patches.adapters import Adapter
 from neox_patches.clock import Clock, Layout, follow_pipeline
 from neox_patches.data import Placeholder, SlotDataset, check_slots, compare, needed_samples, sized_for
@@ -197,6 +198,8 @@ class Patches:
         if neox_args.save and _rank() == 0:
             write_record(Path(neox_args.save), run)
         self.engine, self.first_step = engine, iteration
+        if warning := compat.unscaled_loss(engine):
+            self._say(warning)
 
     def _begin_training(self) -> None:
         """At the first training step: model, optimizer and data are there in every generation."""

@@ -131,7 +131,7 @@ class Emitter:
         like = torch.empty(0, dtype=torch.float32, device=device)
         for module, numbers in queries.items():
             part = part_of(module)
-            part.scored = numbers
+            part.score_rows = torch.tensor(numbers, device=device)
             blocks = [_local(self.my_queries[k].named, layout, d_model) for k in numbers]
             part.scorer = Scorer(blocks, [self.my_queries[k].matrix for k in numbers], like)
         if settings.gradients is not None:
@@ -240,7 +240,7 @@ class Emitter:
         part, unscale = self.parts[module], self._unscale(micro, x.shape[1])
         with torch.no_grad():
             if part.scorer is not None:
-                self.scores[part.scored, self._rows(micro)] = part.scores(x, g, unscale)
+                self.scores[part.score_rows, self._rows(micro)] = part.scores(x, g, unscale)
             if not part.wants_exact:
                 return
             exact = g.float() * unscale[:, None, None]
@@ -276,7 +276,7 @@ class Emitter:
 
     def save_sums(self) -> None:
         """Keep the factors' sums with a checkpoint of the trainer, so that a resume finds them."""
-        if not self.total or self.store is None or self.clock.step < self.steps[0]:
+        if not self.total or self.store is None or not self.steps[0] <= self.clock.step <= self.steps[-1]:
             return
         arrays: list[np.ndarray] = []
         parts: dict[str, Any] = {}
@@ -293,9 +293,9 @@ class Emitter:
             return
         self.store.drop_sums_after(first_step)
         done = [step for step in self.steps if step < first_step]
-        found = self.store.load_sums(first_step) if done else None
-        if not done:
+        if not done or done == self.steps:
             return
+        found = self.store.load_sums(first_step)
         if found is None:
             raise CuratorError(
                 f"{self.store.folder}: steps up to {done[-1]} are over, but no sums of the factors were saved after "

@@ -60,12 +60,13 @@ class Part:
     """Everything asked of one linear map on this rank.
 
     Attributes:
-        module: its name; scorer: contracts with the queries of ``scored`` rows; gradients: what is written whole.
+        module: its name; scorer: contracts with the queries that are rows ``score_rows`` of the rank's scores;
+        gradients: what is written whole.
         factor_blocks: blocks whose A, S and Λ are summed; bases: their eigenvectors, or None for A and S alone.
     """
 
     module: str
-    scored: list[int] = field(default_factory=list)
+    score_rows: Tensor | None = None
     scorer: Scorer | None = None
     gradients: list[GradientBlock] = field(default_factory=list)
     factor_blocks: list[Block] = field(default_factory=list)

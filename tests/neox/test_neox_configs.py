@@ -11,11 +11,13 @@ import pytest
 import yaml
 from neox_runs import HERE, ROOT, Trainer, cpu_environment
 
+from curator.schedule import as_yaml, dense_steps
+
 CONFIGS = ROOT / "configs" / "neox"
 PYTHIA = {
     # layers, width, heads, learning rate, pipeline engine, ZeRO stage
-    "pythia-14m": (6, 128, 4, 1e-3, False, 0),
-    "pythia-31m": (6, 256, 8, 1e-3, False, 0),
+    "pythia-14m": (6, 128, 4, 1e-3, False, 1),
+    "pythia-31m": (6, 256, 8, 1e-3, False, 1),
     "pythia-70m": (6, 512, 8, 1e-3, True, 1),
     "pythia-160m": (12, 768, 12, 6e-4, True, 1),
 }
@@ -29,12 +31,14 @@ def read(name: str) -> dict[str, Any]:
 
 
 def derive(
-    trainer: Trainer, folder: Path, jobs: dict[str, tuple[list[str], int]]
+    trainer: Trainer, folder: Path, jobs: dict[str, tuple[list[str | Path], int]]
 ) -> dict[str, dict[str, Any]]:
     """Name of a job -> what the checkout makes of its files and data.yml on so many GPUs; one process for all."""
     described = [
         {
-            "files": [str(CONFIGS / f"{name}.yml") for name in (*files, "data")],
+            "files": [
+                str(CONFIGS / f"{file}.yml" if isinstance(file, str) else file) for file in (*files, "data")
+            ],
             "overwrite": {"global_num_gpus": gpus},
         }
         for files, gpus in jobs.values()
@@ -56,7 +60,7 @@ def derive(
 
 
 def test_every_config_is_accepted_and_gives_pythias_settings(trainer: Trainer, tmp_path: Path) -> None:
-    jobs = {f"{name} {gpus}": ([name], gpus) for name in PYTHIA for gpus in (1, 8, 32)}
+    jobs = {f"{name} {gpus}": ([name, "schedule"], gpus) for name in PYTHIA for gpus in (1, 8, 32)}
     jobs |= {f"{name} {gpus}": ([name], gpus) for name in ("tiny", "smoke") for gpus in (1, 8)}
     derived = derive(trainer, tmp_path, jobs)
     for name, (layers, width, heads, lr, pipeline, stage) in PYTHIA.items():
@@ -87,6 +91,13 @@ def test_every_config_is_accepted_and_gives_pythias_settings(trainer: Trainer, t
         assert derived[f"tiny {gpus}"]["precision"] == "fp32"
         assert derived[f"smoke {gpus}"]["train_batch_size"] == 16 * gpus
         assert derived[f"smoke {gpus}"]["precision"] == "fp16"
+
+
+def test_a_dense_schedule_takes_the_place_of_pythias(trainer: Trainer, tmp_path: Path) -> None:
+    """What `curator schedule` writes is GPT-NeoX's own key, and the trainer takes it."""
+    (tmp_path / "dense.yml").write_text(as_yaml(dense_steps((700, 800), 40, (0, 1))))
+    made = derive(trainer, tmp_path, {"dense": (["pythia-14m", tmp_path / "dense.yml"], 1)})["dense"]
+    assert made["extra_save_iters"] == [0, 1, 700, 740, 780, 800] and made["checkpoint_factor"] == 1000
 
 
 def test_the_sizes_differ_in_nothing_but_their_size_and_engine() -> None:
@@ -134,7 +145,7 @@ def test_no_key_stands_in_a_config_and_in_data_yml_and_none_has_a_hyphen() -> No
 
 def test_no_config_holds_a_path_of_a_machine() -> None:
     files = sorted(CONFIGS.glob("*.yml"))
-    assert len(files) == 7
+    assert len(files) == 8
     for path in files:
         text = path.read_text()
         assert not re.search(r"""(?:^|[\s"'\[(=:])(?:/|~|[A-Za-z]:\\)\w""", text, re.MULTILINE), path.name

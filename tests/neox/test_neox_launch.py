@@ -90,30 +90,41 @@ def test_deepy_and_deepspeeds_launcher_hand_the_patches_to_every_rank(
     assert f"GPT-NeoX {trainer.generation}, from step 0, plan" in run.stdout + run.stderr
 
 
-def test_the_environment_file_of_deepspeed_names_our_variables(head: Trainer, tmp_path: Path) -> None:
-    """What the launcher exports to other nodes includes ours, whether set by --patch or by the user."""
-    code = (
-        "import sys, deepspeed.launcher.runner as runner\n"
-        "runner.main = lambda args: print('EXPORTS', [n for n in runner.EXPORT_ENVS if 'NEOX' in n], 'SCRIPT', "
-        "[a for a in args if a.endswith('.py')])\n"
-        "import deepspeed.launcher; deepspeed.launcher.runner.main = runner.main\n"
-        "from neox_patches.__main__ import main\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
-    (tmp_path / "config.yml").write_text(yaml.safe_dump(head.config()))
+@pytest.mark.parametrize("how", ["--patch", ".deepspeed_env"])
+def test_the_launcher_hands_our_variables_to_other_nodes(trainer: Trainer, tmp_path: Path, how: str) -> None:
+    """Two nodes in a host file, DeepSpeed's own runner; pdsh and ssh are stand-ins that note their words."""
+    (tmp_path / "bin").mkdir()
+    for name in ("pdsh", "ssh"):
+        script = tmp_path / "bin" / name
+        script.write_text(f'#!/bin/sh\necho "{name} $@" >> {tmp_path}/called\n')
+        script.chmod(0o755)
+    (tmp_path / "hosts").write_text("worker-0 slots=2\nworker-1 slots=2\n")
     (tmp_path / "study.yml").write_text("{}\n")
-    words = ["--patch", str(tmp_path / "study.yml"), "deepy.py", "train.py", str(tmp_path / "config.yml")]
+    config = trainer.config() | {
+        "hostfile": str(tmp_path / "hosts"),
+        "launcher": "pdsh",
+        "master_addr": "worker-0",
+    }
+    (tmp_path / "config.yml").write_text(yaml.safe_dump(config))
+    environment = cpu_environment(trainer.home) | {"HOME": str(tmp_path), "WORLD_SIZE": "4"}
+    environment["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{environment['PATH']}"
+    command = [sys.executable, "-m", "neox_patches", "deepy.py", "train.py", str(tmp_path / "config.yml")]
+    if how == "--patch":
+        command[3:3] = ["--patch", str(tmp_path / "study.yml")]
+    else:
+        (tmp_path / ".deepspeed_env").write_text(f"NEOX_PATCHES_FILE={tmp_path / 'study.yml'}\n")
     run = subprocess.run(
-        [sys.executable, "-c", code, *words],
-        cwd=head.home,
-        env=cpu_environment(head.home),
-        capture_output=True,
-        text=True,
+        command, cwd=trainer.home, env=environment, capture_output=True, text=True, timeout=120
     )
-    assert "['NEOX_PATCHES_FILE', 'NEOX_PATCHES_SCRIPT', 'NEOX_HOME']" in run.stdout, (
-        run.stdout + run.stderr[-2000:]
-    )
-    assert "neox_patches/__main__.py" in run.stdout
+    assert run.returncode == 0, run.stdout + run.stderr[-2000:]
+    (words,) = [line for line in (tmp_path / "called").read_text().splitlines() if line.startswith("pdsh")]
+    assert "worker-0,worker-1" in words and "neox_patches/__main__.py" in words
+    for variable, value in {
+        "NEOX_PATCHES_FILE": tmp_path / "study.yml",
+        "NEOX_PATCHES_SCRIPT": trainer.home / "train.py",
+        "NEOX_HOME": trainer.home,
+    }.items():
+        assert re.search(rf"export {variable}=['\"]?{re.escape(str(value))}", words), words
 
 
 def test_the_patches_need_only_what_a_neox_environment_has(head: Trainer, tmp_path: Path) -> None:

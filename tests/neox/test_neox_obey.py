@@ -1,5 +1,6 @@
 """A patched trainer follows a plan: the rows its model sees, and the gradient its optimizer gets."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from neox_runs import MICRO, PP1_ZERO1, SEQ, Finished, Trainer, assert_same_checkpoint
 
 from curator.corpus import open_corpus
+from curator.emission import Emission
 from curator.plan import Plan
 from curator.planned import PlannedRows, open_sources
 
@@ -192,3 +194,63 @@ def test_a_run_goes_on_within_an_insertion(trainer: Trainer, tmp_path: Path, lay
     assert len(first.rows()) == 3 and len(second.rows()) == steps - 3
     assert np.array_equal(np.concatenate([first.rows(), second.rows()]), whole.rows())
     assert_same_checkpoint(tmp_path / "whole" / "save", tmp_path / "parts" / "save", steps)
+
+
+def test_law_7_the_embedded_trainer_and_gpt_neox_see_the_same_rows(
+    head: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One plan with a mask, a burst and a replacement; the embedded trainer never reads the masked slot."""
+    from curator.training import TrainingConfig, train
+
+    corpus, injected = write_rows(tmp_path / "rows.npy", 24), write_rows(tmp_path / "injected.npy", 12, 1)
+    plan, steps = insertion_plan(corpus, injected, MICRO, "burst", tmp_path / "first")
+    plan = plan.mask(np.array([1])).replace(np.array([9, 21]), np.array([3, 7]), 1)
+    plan.save(tmp_path / "plan")
+    config = head.config(train_iters=steps, lr_decay_iters=steps)
+    run = head.run(tmp_path / "run", config, {"corpus": str(corpus), "plan": str(tmp_path / "plan")})
+    kept = np.delete(seen(run), plan.masked_slots(), axis=0)
+
+    read: list[np.ndarray] = []
+    rows = PlannedRows.rows
+    monkeypatch.setattr(PlannedRows, "rows", lambda self, slots: read.append(rows(self, slots)) or read[-1])
+    recipe = TrainingConfig(
+        n_layers=1,
+        d_model=8,
+        n_heads=1,
+        d_mlp=8,
+        vocab_size=512,
+        seq_length=SEQ,
+        rotary_pct=0.5,
+        steps=steps,
+        batch_size=MICRO,
+        warmup_steps=1,
+    )
+    train(recipe, open_corpus(corpus), tmp_path / "embedded", plan=plan, checkpoint_steps=[])
+    assert np.array_equal(np.concatenate(read), kept)
+
+
+def test_generation_2x_obeys_and_emits_too(trainer_for: Callable[[str], Trainer], tmp_path: Path) -> None:
+    """A mask, a burst, an emission and its scale, on a commit a little after tag v2.0."""
+    trainer = trainer_for("2.x")
+    corpus, injected = write_rows(tmp_path / "rows.npy", 24), write_rows(tmp_path / "injected.npy", 12, 1)
+    plan, steps = insertion_plan(corpus, injected, MICRO, "burst", tmp_path / "first")
+    plan = plan.mask(np.array([1, 4]))
+    plan.save(tmp_path / "plan")
+    emit = {"out": str(tmp_path / "out"), "steps": [0, 2], "units": ["induction:1.2"], "gradients": {}}
+    study = {"corpus": str(corpus), "plan": str(tmp_path / "plan"), "emit": emit}
+    config = trainer.config(
+        train_iters=steps, lr_decay_iters=steps, gradient_clipping=1e9, pipe_parallel_size=1
+    )
+    run = trainer.run(tmp_path / "run", config, study, grad_steps=[0, 2])
+    assert np.array_equal(seen(run), expected_rows(plan, corpus, plan.n_slots))
+    part = Emission.open(tmp_path / "out").ranks[0]
+    gradients = np.asarray(part.array("gradients/1"), np.float64)  # the value block
+    assert np.isnan(gradients[1]).all() and np.isfinite(np.delete(gradients, 1, 0)).all()
+    for step, rows in ((0, [0, 2, 3]), (2, [4, 5, 6, 7])):
+        (name,) = [
+            key
+            for key in run.grads()
+            if key.startswith(f"{step}/") and "3.attention.query_key_value.weight" in key
+        ]
+        expected = run.grads()[name][2 * 24 + 16 : 2 * 24 + 24].T
+        assert np.abs(gradients[rows].sum(0) / (MICRO * SEQ) - expected).max() < 1e-5 * np.abs(expected).max()

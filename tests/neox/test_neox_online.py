@@ -249,3 +249,16 @@ def test_fp16_gradients_are_unscaled_and_overflows_flagged(head: Trainer, tmp_pa
     assert np.linalg.norm(found - grads / 2.0**power) < 5e-3 * np.linalg.norm(found), (
         "half precision's rounding alone"
     )
+
+
+def test_fp16_without_zero_is_warned_of(head: Trainer, tmp_path: Path) -> None:
+    """DeepSpeed 0.19.8 trains it wrongly, with or without us (docs/neox.md); if this fails, that may be mended."""
+    config = head.config(train_iters=1)
+    del config["precision"]
+    config["fp16"] = {"enabled": True, "loss_scale": 0, "initial_scale_power": 24}
+    run = head.run(
+        tmp_path / "run", config, {"corpus": str(write_rows(tmp_path / "rows.npy", MICRO))}, grad_steps=[0]
+    )
+    assert "Set zero_optimization.stage to 1" in run.output
+    largest = max(float(np.abs(value).max()) for value in run.grads().values())
+    assert largest < 10, "scaled by 2^24, it would have overflowed"

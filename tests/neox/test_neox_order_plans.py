@@ -1,6 +1,7 @@
 """Plans over GPT-NeoX's own shuffled order: its dataset serves the rows, curator names them."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from test_neox_obey import LAYOUTS, expected_rows, seen, write_rows
 from test_neox_refusals import refused
 
 from curator.corpus import open_corpus
+from curator.corpus.neox_blend import Part, write_blend
 from curator.plan import Plan
 
 
@@ -95,3 +97,49 @@ def test_another_seed_or_number_of_epochs_is_noticed_before_the_first_step(
     corpus = maps_of(trainer, tmp_path / "maps", 5)
     study = {"corpus": str(corpus)}
     refused(trainer, tmp_path, study, "GPT-NeoX's loader delivers", str(corpus), train_iters=5, seed=77)
+
+
+def test_insertions_into_a_blend_of_two_data_sets(trainer: Trainer, tmp_path: Path) -> None:
+    """Weights 0.7 and 0.3; every part is asked for as many samples as without the insertion."""
+    texts = ["".join(chr(97 + k * k * step % 23) for k in range(700)) for step in (1, 5)]
+    parts = [preprocess(trainer.home, tmp_path / name, [text]) for name, text in zip("ab", texts)]
+    paths = {"train-data-paths": [str(part) for part in parts], "train-data-weights": [0.7, 0.3]}
+    paths |= {f"{split}-data-paths": [str(part) for part in parts] for split in ("valid", "test")}
+    paths |= {f"{split}-data-weights": [0.5, 0.5] for split in ("valid", "test")}
+    config = trainer.config(train_iters=5) | paths
+    plain = trainer.run(tmp_path / "plain", config)
+    maps = [next(part.parent.glob(f"{part.name}_train_{k}*_shuffle_idx.npy")) for k, part in enumerate(parts)]
+    write_blend(tmp_path / "blend.json", [Part(maps[0], 0.7), Part(maps[1], 0.3)], 5 * MICRO)
+    corpus = open_corpus(tmp_path / "blend.json")
+    assert np.array_equal(corpus.rows(slice(0, 5 * MICRO)), seen(plain))
+    plan = Plan.identity(5 * MICRO, MICRO, corpus.fingerprint()).insert(np.array([2]), np.arange(4))
+    plan.save(tmp_path / "plan")
+    study = {"corpus": str(tmp_path / "blend.json"), "plan": str(tmp_path / "plan")}
+    run = trainer.run(tmp_path / "run", {**config, "train-iters": 6}, study)
+    assert np.array_equal(seen(run), expected_rows(plan, tmp_path / "blend.json", plan.n_slots))
+
+
+def test_one_data_path_and_a_split(trainer: Trainer, tmp_path: Path) -> None:
+    """The older way to name data: one path, divided into training, validation and test documents."""
+    config = {
+        key: value for key, value in trainer.config(train_iters=4).items() if not key.endswith("data-paths")
+    }
+    data = trainer.data.with_name("split")
+    for suffix in (".bin", ".idx"):
+        shutil.copy(trainer.data.with_suffix(suffix), tmp_path / f"{data.name}{suffix}")
+    config |= {"data-path": str(tmp_path / data.name), "split": "80,10,10"}
+    plain = trainer.run(tmp_path / "plain", config)
+    (maps,) = tmp_path.glob("split_train_indexmap_*_shuffle_idx.npy")
+    corpus = open_corpus(maps)
+    assert np.array_equal(corpus.rows(slice(0, 4 * MICRO)), seen(plain))
+    plan = Plan.identity(4 * MICRO, MICRO, corpus.fingerprint()).insert(np.array([1]), np.arange(8, 12))
+    plan.save(tmp_path / "plan")
+    study = {"corpus": str(maps), "plan": str(tmp_path / "plan")}
+    run = trainer.run(tmp_path / "run", {**config, "train-iters": 5}, study)
+    assert np.array_equal(seen(run), expected_rows(plan, maps, plan.n_slots))
+    rows = trainer.run(
+        tmp_path / "rows", config, {"corpus": str(write_rows(tmp_path / "rows.npy", 4 * MICRO))}
+    )
+    assert np.array_equal(seen(rows), np.load(tmp_path / "rows.npy")), (
+        "rows in file order, whatever the data say"
+    )
