@@ -74,11 +74,13 @@ class NamedBlock:
 
 
 def blocks_of_units(units: Sequence[str], neox_args: Any) -> list[NamedBlock]:
-    """The blocks of ``kind:layer.head`` units.
+    """The blocks of ``kind:layer.head`` units; none for none.
 
     Raises:
         UsageError: there is no such unit; says which layers and heads there are.
     """
+    if not units:
+        return []
     model: Any = _architecture(neox_args)
     return [
         NamedBlock(f"{unit.name}/{block.name}", block)

@@ -145,6 +145,9 @@ def test_compressed_gradients_rank_alike(head: Trainer, tmp_path: Path) -> None:
             request, Emission.open(tmp_path / f"emitted-{name}"), tmp_path / f"ranked-{name}"
         )
 
+    scores_alone = {"out": str(tmp_path / "scored"), "steps": [STEP], "scores": [str(tmp_path / "ranking")]}
+    head.run(tmp_path / "run-scores", config, {"corpus": str(corpus), "emit": scores_alone})
+    close(collect_scores(Emission.open(tmp_path / "scored"), tmp_path / "online").scores, ranking.scores)
     bases = {"compress": "eigenbasis", "bases": str(tmp_path / "ranking")}
     close(emitted("plain", {}).scores, ranking.scores)
     close(emitted("whole-basis", {**bases, "rank": 32}).scores, ranking.scores)
