@@ -125,11 +125,10 @@ class Patches:
                 raise CuratorError(
                     "weight_by_num_documents weighs data sets, but the corpus is served in file order"
                 )
-            reached = n_slots if self.plan is None else needed_samples(self.plan, n_slots)
-            if self.plan is None and reached > len(self.corpus):
+            if self.plan is None and n_slots > len(self.corpus):
                 raise CuratorError(
                     f"{self.corpus.path}: train-iters {neox_args.train_iters} of {layout.batch_size} samples reach "
-                    f"sample {reached - 1}, but the corpus ends with sample {len(self.corpus) - 1}; set train-iters "
+                    f"sample {n_slots - 1}, but the corpus ends with sample {len(self.corpus) - 1}; set train-iters "
                     f"to at most {len(self.corpus) // layout.batch_size}"
                 )
         if self.settings.emit is not None:
