@@ -6,10 +6,11 @@ Exit codes: 0 done, 1 failed, 2 usage.
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from curator import cli_corpus, cli_plans
 from curator import cli_options as options
 from curator.errors import CuratorError, UsageError
 from curator.progress import console
@@ -25,8 +26,7 @@ app = typer.Typer(
     "samples by influence, [bold]show[/] them, [bold]mask[/] or [bold]inject[/] some, [bold]train[/] again. "
     "[bold]curator demo[/] does all of it on this machine.",
 )
-corpus_app = typer.Typer(no_args_is_help=True, help="Look at training data, or build the embedded corpus.")
-app.add_typer(corpus_app, name="corpus")
+app.add_typer(cli_corpus.app, name="corpus")
 
 
 def main() -> None:
@@ -76,92 +76,6 @@ def _root(
     pass
 
 
-def _experiment(path: Path | None, **flags: Any) -> Any:
-    from curator.config import Experiment, load_experiment, merge
-
-    return merge(load_experiment(path) if path else Experiment(), **flags)
-
-
-@corpus_app.command("info", epilog="Example: curator corpus info data/pythia/document")
-def corpus_info(
-    path: Annotated[Path, typer.Argument(help="A corpus in any known format.", show_default=False)],
-    vocab_size: Annotated[
-        int | None, typer.Option(min=1, help="Also read every token and check it against this vocabulary.")
-    ] = None,
-    seq_length: Annotated[
-        int | None, typer.Option(min=1, help="Also check that rows hold seq_length + 1 tokens.")
-    ] = None,
-) -> None:
-    """Say what a corpus is: format, samples, row width, fingerprint; check it."""
-    from curator.corpus import check_row_width, check_tokens, open_corpus
-    from curator.tables import print_fields
-
-    corpus = open_corpus(path)
-    if seq_length is not None:
-        check_row_width(corpus, seq_length)
-    if vocab_size is not None:
-        check_tokens(corpus, vocab_size, 0, len(corpus))
-    print_fields(corpus.describe())
-
-
-@corpus_app.command(
-    "build", epilog="Example: curator corpus build --out corpus --samples 32000 --drill-fraction 0.5"
-)
-def corpus_build(
-    out: Annotated[Path, typer.Option(help="Folder for the corpus.", show_default=False)],
-    samples: Annotated[int, typer.Option(min=1, help="Rows.")] = 32000,
-    seq_length: Annotated[int, typer.Option(min=1, help="Tokens per row, less the last label.")] = 32,
-    vocab_size: Annotated[int, typer.Option(help="Of the byte-level BPE trained on the spot.")] = 512,
-    drill_fraction: Annotated[
-        float,
-        typer.Option(
-            min=0, max=1, help="Share of rows that repeat a few of their own tokens; 0 is natural text only."
-        ),
-    ] = 0.5,
-    seed: Annotated[int, typer.Option(min=0, help="Of the order and the drill rows.")] = 0,
-) -> None:
-    """Build the embedded corpus from this Python's standard library."""
-    from curator.corpus import EmbeddedSettings, build_embedded
-    from curator.tables import print_fields
-
-    settings = EmbeddedSettings(
-        n_samples=samples,
-        seq_length=seq_length,
-        vocab_size=vocab_size,
-        drill_fraction=drill_fraction,
-        seed=seed,
-    )
-    print_fields(build_embedded(out, settings).describe())
-
-
-@corpus_app.command(
-    "blend",
-    epilog="Example: curator corpus blend --part data/wiki_train_0_indexmap_721ns_32sl_1234s_shuffle_idx.npy=0.7 "
-    "--part data/code_train_1_indexmap_309ns_32sl_1234s_shuffle_idx.npy=0.3 --samples 1024 --out blend.json",
-)
-def corpus_blend(
-    part: Annotated[
-        list[str],
-        typer.Option(
-            help="MAPS=WEIGHT: the ..._shuffle_idx.npy of a data set, and its weight; repeat in the "
-            "configuration's order.",
-            show_default=False,
-        ),
-    ],
-    samples: Annotated[
-        int,
-        typer.Option(min=1, help="Train-iters times the global batch size of the run.", show_default=False),
-    ],
-    out: Annotated[Path, typer.Option(help="JSON file for the blend.", show_default=False)],
-) -> None:
-    """Blend several data sets by weight, as GPT-NeoX does, into one corpus in its training order."""
-    from curator.corpus.neox_blend import Part, write_blend
-    from curator.tables import print_fields
-
-    parts = [Part(maps, weight) for maps, weight in options.weighted(part, "--part")]
-    print_fields(write_blend(out, parts, samples).describe())
-
-
 @app.command(epilog="Example: curator scan --checkpoints runs/baseline --out scan")
 def scan(
     experiment: options.Experiment = None,
@@ -205,7 +119,7 @@ def scan(
     """Measure every head at every checkpoint; find the best units and when they form."""
     from curator.commands import run_scan
 
-    settings = _experiment(experiment, checkpoints=checkpoints, device=device)
+    settings = options.merged(experiment, checkpoints=checkpoints, device=device)
     flags = {
         "out": out,
         "kinds": kind,
@@ -329,7 +243,7 @@ def rank(
     """
     from curator.commands import run_rank
 
-    settings = _experiment(
+    settings = options.merged(
         experiment,
         model=model,
         corpus=corpus,
@@ -417,220 +331,8 @@ def show(
     run_show(ranking, unit, counts, seed, corpus, tokenizer, batch_size, markdown, json)
 
 
-@app.command(
-    epilog="Example: curator mask --ranking ranking --select top --percent 10 --batch-size 32 --out plan-top"
-)
-def mask(
-    experiment: options.Experiment = None,
-    ranking: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Ranking to choose from; repeatable, their ranks are averaged.", show_default=False
-        ),
-    ] = None,
-    unit: options.Units = None,
-    select: Annotated[
-        str | None,
-        typer.Option(
-            help="top, bottom, or a control: random, loss-matched, random-in-category. \\[default: top]",
-            show_default=False,
-        ),
-    ] = None,
-    count: Annotated[int | None, typer.Option(help="How many samples.", show_default=False)] = None,
-    percent: Annotated[
-        float | None, typer.Option(help="Or which share of the ranked samples.", show_default=False)
-    ] = None,
-    steps: Annotated[
-        str | None, typer.Option(help="Only samples of training steps FIRST:LAST.", show_default=False)
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of random choices. \\[default: 0]", show_default=False)
-    ] = None,
-    loss_bins: Annotated[
-        int | None,
-        typer.Option(help="Loss quantile bins of loss-matched. \\[default: 100]", show_default=False),
-    ] = None,
-    divisor: Annotated[
-        str | None,
-        typer.Option(
-            help="kept: a batch's loss is divided by all its samples; renormalised: by those left. \\[default: kept]",
-            show_default=False,
-        ),
-    ] = None,
-    batch_size: options.BatchSize = None,
-    corpus: options.Corpus = None,
-    out: options.Out = None,
-) -> None:
-    """Choose samples from rankings and write the plan that masks them in training."""
-    from curator.commands import run_mask
-
-    settings = _experiment(experiment, batch_size=batch_size, corpus=corpus)
-    flags = {
-        "out": out,
-        "ranking": ranking,
-        "units": unit,
-        "select": select,
-        "count": count,
-        "percent": percent,
-        "steps": options.span(steps, "--steps"),
-        "seed": seed,
-        "loss_bins": loss_bins,
-        "divisor": divisor,
-    }
-    run_mask(settings, flags)
-
-
-@app.command(
-    epilog="Example: curator inject --ranking ranking --select top --count 320 --batch-size 32 --after 150 "
-    "--out plan-inject"
-)
-def inject(
-    experiment: options.Experiment = None,
-    ranking: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="What: samples of the corpus, chosen from this ranking; repeatable, their ranks are averaged.",
-            show_default=False,
-        ),
-    ] = None,
-    unit: options.Units = None,
-    select: Annotated[
-        str | None,
-        typer.Option(
-            help="top, bottom, or a control: random, loss-matched, random-in-category. \\[default: top]",
-            show_default=False,
-        ),
-    ] = None,
-    count: Annotated[
-        int | None,
-        typer.Option(
-            help="How many samples of the ranking, or only the first so many rows.", show_default=False
-        ),
-    ] = None,
-    percent: Annotated[
-        float | None, typer.Option(help="Or which share of the ranked samples.", show_default=False)
-    ] = None,
-    from_steps: Annotated[
-        str | None,
-        typer.Option(help="Choose only samples of training steps FIRST:LAST.", show_default=False),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of random choices. \\[default: 0]", show_default=False)
-    ] = None,
-    loss_bins: Annotated[
-        int | None,
-        typer.Option(help="Loss quantile bins of loss-matched. \\[default: 100]", show_default=False),
-    ] = None,
-    rows: Annotated[
-        Path | None,
-        typer.Option(
-            help="Or what: the rows of another corpus, in any known format, as wide as the corpus's own.",
-            show_default=False,
-        ),
-    ] = None,
-    shuffle_seed: Annotated[
-        int | None,
-        typer.Option(
-            help="Put them in in an order drawn with this seed. \\[default: as they lie]", show_default=False
-        ),
-    ] = None,
-    repeat: Annotated[
-        int | None, typer.Option(help="Put all of them in K times. \\[default: 1]", show_default=False)
-    ] = None,
-    after: Annotated[
-        int | None,
-        typer.Option(
-            help="Where: a burst of extra steps right after so many steps. Fills whole steps.",
-            show_default=False,
-        ),
-    ] = None,
-    spread: Annotated[
-        str | None,
-        typer.Option(
-            help="Or where: extra steps, spread evenly over steps FIRST:LAST. Fills whole steps.",
-            show_default=False,
-        ),
-    ] = None,
-    replace: Annotated[
-        str | None,
-        typer.Option(
-            help="Or where: in place of as many samples of steps FIRST:LAST, evenly spread; no extra steps.",
-            show_default=False,
-        ),
-    ] = None,
-    plan: Annotated[
-        Path | None,
-        typer.Option(
-            help="Edit this plan; steps are counted in it. \\[default: the corpus as it is]",
-            show_default=False,
-        ),
-    ] = None,
-    divisor: Annotated[
-        str | None,
-        typer.Option(help="As for mask. \\[default: the plan's, or kept]", show_default=False),
-    ] = None,
-    batch_size: options.BatchSize = None,
-    corpus: options.Corpus = None,
-    out: options.Out = None,
-) -> None:
-    """Write the plan that puts samples into training: extra steps, or in place of others.
-
-    Extra steps make training longer, and the learning rate follows the trainer's own count of iterations: an extra
-    step uses the rate of its iteration. The command says what to set so that the curve stays as it was.
-    """
-    from curator.commands_inject import run_inject
-
-    settings = _experiment(experiment, batch_size=batch_size, corpus=corpus)
-    flags = {
-        "out": out,
-        "plan": plan,
-        "ranking": ranking,
-        "units": unit,
-        "select": select,
-        "count": count,
-        "percent": percent,
-        "from_steps": options.span(from_steps, "--from-steps"),
-        "seed": seed,
-        "loss_bins": loss_bins,
-        "rows": rows,
-        "shuffle_seed": shuffle_seed,
-        "repeat": repeat,
-        "after": after,
-        "spread": options.span(spread, "--spread"),
-        "replace": options.span(replace, "--replace"),
-        "divisor": divisor,
-    }
-    run_inject(settings, flags)
-
-
-@app.command(epilog="Example: curator schedule --window 700:2000 --every 20 --also 0,1,2,4,8 --out save.yml")
-def schedule(
-    every: Annotated[int, typer.Option(min=1, help="Steps between two checkpoints.", show_default=False)],
-    experiment: options.Experiment = None,
-    window: Annotated[
-        str | None,
-        typer.Option(
-            help="Steps FIRST:LAST to save densely, both included. \\[default: the experiment's window]",
-            show_default=False,
-        ),
-    ] = None,
-    also: Annotated[
-        str | None,
-        typer.Option(help="Further steps, for example 0,1,2,4,3000:9000:1000.", show_default=False),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="YAML file to write. \\[default: print it]", show_default=False),
-    ] = None,
-) -> None:
-    """Write a dense checkpoint schedule for GPT-NeoX (its extra-save-iters), given to it as one more config file.
-
-    Checkpoints of a window that lie close together show when a unit forms.
-    """
-    from curator.schedule import run_schedule
-
-    span = options.span(window, "--window")
-    run_schedule(_experiment(experiment), span, every, options.step_list(also, "--also") or (), out)
+for _command, _example in cli_plans.EXAMPLES.items():
+    app.command(epilog=f"Example: {_example}")(_command)
 
 
 @app.command(
@@ -660,7 +362,7 @@ def train(
     """Train a small GPT-NeoX model on one machine, following a plan. A killed run resumes bit-identically."""
     from curator.commands import run_train
 
-    settings = _experiment(experiment, corpus=corpus, device=device)
+    settings = options.merged(experiment, corpus=corpus, device=device)
     flags = {
         "plan": plan,
         "start_from": start_from,

@@ -1,7 +1,7 @@
 """Options that several commands share, and how their text becomes values."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -63,6 +63,13 @@ def weighted(texts: list[str], flag: str) -> list[tuple[Path, float]]:
                 f"{flag} takes PATH=WEIGHT, for example data/wiki_..._shuffle_idx.npy=0.7, not '{text}'"
             )
     return pairs
+
+
+def merged(path: Path | None, **flags: Any) -> Any:
+    """The experiment file, or an empty one, under the flags that are not None."""
+    from curator.config import Experiment, load_experiment, merge
+
+    return merge(load_experiment(path) if path else Experiment(), **flags)
 
 
 Experiment = Annotated[
