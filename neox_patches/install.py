@@ -133,7 +133,7 @@ class Patches:
                 )
         if self.settings.emit is not None:
             self.emitter = Emitter(
-                self.settings.emit, self.clock, self.adapter, neox_args, self.plan, self.corpus
+                self.settings.emit, self.clock, self.adapter, neox_args, self.weights, self.corpus
             )
 
     def _check_sources(self, neox_args: Any) -> None:

@@ -31,10 +31,14 @@ class PlanWeights:
             kept = self.plan.kept_per_step(self.clock.step)
             self.scale = self.plan.batch_size / kept if kept else 0.0
 
+    def of(self, slots: np.ndarray) -> np.ndarray | None:
+        """[n] float32 of these slots of the step; None where every row counts once."""
+        weights = self.plan.lookup(slots).weight * np.float32(self.scale)
+        return None if (weights == 1).all() else weights
+
     def current(self) -> np.ndarray | None:
         """[micro_batch_size] float32 of the current micro-batch; None where every row counts once."""
-        weights = self.plan.lookup(self.clock.slots).weight * np.float32(self.scale)
-        return None if (weights == 1).all() else weights
+        return self.of(self.clock.slots)
 
 
 def weigh_loss(

@@ -1,7 +1,8 @@
 """What comes out of the trainer's own backward pass.
 
-``taps`` hooks the attention's two linear maps, ``parts`` turns their inputs and output gradients into scores, gradients
-and factors with curator's own engine, ``store`` writes them, ``emitter`` runs the three.
+``emitter`` runs it: ``blocks`` says what a rank owns, ``taps`` hooks the attention's two linear maps, ``parts`` (made
+by ``build``) turn their inputs and output gradients into scores, gradients and factors with curator's own engine,
+``sums`` adds the factors up, ``store`` writes, and ``description`` says what was written.
 """
 
 from neox_patches.emit.emitter import Emitter

@@ -5,31 +5,25 @@ at the loss itself, so that no setting has to be guessed. A pipeline stage witho
 Memory per rank: scores and losses of one step, one map's x and g (autograd holds them anyway), the factors' sums twice.
 """
 
-import datetime
-import platform
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-import curator
 from curator.corpus import Corpus
-from curator.emission import FORMAT, OVERFLOWED, WRITTEN
+from curator.emission import OVERFLOWED, WRITTEN
 from curator.errors import CuratorError
-from curator.influence.bases import Bases
-from curator.influence.factors import Side
-from curator.influence.projection import projections
-from curator.influence.scorer import Scorer
-from curator.plan import Plan
-from curator.storage import differences, fingerprint, load_json, save_json
-from curator.units.block_json import describe_block
+from neox_patches import compat
 from neox_patches.clock import Clock
 from neox_patches.emit.blocks import NamedBlock, blocks_of_units, load_queries
-from neox_patches.emit.parts import Compression, GradientBlock, Part
+from neox_patches.emit.build import Builder
+from neox_patches.emit.description import identity_of, index_of, write_manifest
+from neox_patches.emit.parts import Part
 from neox_patches.emit.store import RankStore
+from neox_patches.emit.sums import Sums
 from neox_patches.emit.taps import tap
-from neox_patches.loss import unscale_rows
+from neox_patches.loss import PlanWeights, unscale_rows
 from neox_patches.settings import Emit
 
 
@@ -46,11 +40,12 @@ class Emitter:
         clock: Clock,
         adapter: Any,
         neox_args: Any,
-        plan: Plan | None,
+        weights: PlanWeights | None,
         corpus: Corpus | None,
     ):
         self.settings, self.clock, self.adapter, self.neox_args = settings, clock, adapter, neox_args
-        self.plan, self.corpus = plan, corpus
+        self.weights, self.corpus = weights, corpus
+        self.plan = None if weights is None else weights.plan
         self.steps = [step for step in settings.step_list if step < int(neox_args.train_iters)]
         self._chosen = frozenset(self.steps)
         if not self.steps:
@@ -78,107 +73,60 @@ class Emitter:
         """Tap this rank's layers and open its files; the model is on its device by now."""
         self.engine = engine
         layers = self.adapter.attention_layers(engine.module)
-        self._check_layers(layers)
-        device = next(engine.module.parameters()).device
-        self.device = device
+        self._check_engine(engine, layers)
+        self.device = next(engine.module.parameters()).device
         layout, d_model = self.clock.layout, int(self.neox_args.hidden_size)
 
         def owned(named: NamedBlock) -> bool:
             return named.place[0] in layers and named.on_rank(layout, d_model) is not None
 
-        self.mine = [named for named in self.named if owned(named)]
-        self.my_queries = [query for query in self.queries if owned(query.named)]
-        self._make_parts(device, d_model)
-        for module, part in self.parts.items():
-            layer, linear = NamedBlock(module, next(iter(self._blocks_in(module)))).place
+        mine = [named for named in self.named if owned(named)]
+        queries = [query for query in self.queries if owned(query.named)]
+        self.n_scores = len(queries)
+        self.parts = Builder(self.settings, self.named, mine, queries, layout, d_model, self.device).build()
+        self.total = {module: Sums() for module, part in self.parts.items() if part.factor_blocks}
+        places = {named.block.module: named.place for named in (*mine, *(query.named for query in queries))}
+        for module, (layer, linear) in places.items():
             tap(getattr(layers[layer], linear), module, self._wanted_micro, self._arrived)
-            assert part.module == module
-        self._write_manifest(first_step)
+        identity = identity_of(
+            self.settings,
+            self.steps,
+            layout,
+            self.neox_args,
+            self.named,
+            self.queries,
+            self.plan,
+            self.corpus,
+        )
+        if _rank() == 0:
+            write_manifest(self.settings, identity, self.corpus, self.adapter.checkout.generation, first_step)
+        blocks = sorted(
+            (block for part in self.parts.values() for block in part.gradients),
+            key=lambda block: block.number,
+        )
+        shapes = [block.shape for block in blocks]
         self.store = RankStore(
             self.settings.out / f"rank-{_rank():05}",
             layout,
             self.steps,
             self.plan,
-            [block.shape for block in self._gradient_blocks()],
-            len(self.my_queries),
-            self._index(),
+            shapes,
+            self.n_scores,
+            index_of(layout, mine, queries, self.parts, shapes, identity),
         )
         self._restore_sums(first_step)
 
-    def _check_layers(self, layers: dict[int, Any]) -> None:
+    def _check_engine(self, engine: Any, layers: dict[int, Any]) -> None:
         if self.clock.layout.pp_size == 1 and len(layers) != int(self.neox_args.num_layers):
             raise CuratorError(
                 f"the model has {self.neox_args.num_layers} layers, but {len(layers)} of them are "
                 "ParallelSelfAttention with query_key_value and dense; other attention cannot be tapped"
             )
-
-    def _blocks_in(self, module: str) -> list[Any]:
-        return [named.block for named in self.mine if named.block.module == module] + [
-            query.named.block for query in self.my_queries if query.named.block.module == module
-        ]
-
-    def _make_parts(self, device: torch.device, d_model: int) -> None:
-        layout, settings = self.clock.layout, self.settings
-
-        def part_of(module: str) -> Part:
-            if module not in self.parts:
-                self.parts[module] = Part(module, device=device)
-            return self.parts[module]
-
-        queries: dict[str, list[int]] = {}
-        for number, query in enumerate(self.my_queries):
-            queries.setdefault(query.named.block.module, []).append(number)
-        like = torch.empty(0, dtype=torch.float32, device=device)
-        for module, numbers in queries.items():
-            part = part_of(module)
-            part.score_rows = torch.tensor(numbers, device=device)
-            blocks = [_local(self.my_queries[k].named, layout, d_model) for k in numbers]
-            part.scorer = Scorer(blocks, [self.my_queries[k].matrix for k in numbers], like)
-        if settings.gradients is not None:
-            compressions = self._compressions(device)
-            for number, named in enumerate(self.mine):
-                block = _local(named, layout, d_model)
-                part_of(named.block.module).gradients.append(
-                    GradientBlock(number, block, compressions[number])
-                )
-        if settings.factors is not None:
-            bases = None if settings.factors.bases is None else Bases.open(settings.factors.bases)
-            for named in self.mine:
-                part, block = part_of(named.block.module), _local(named, layout, d_model)
-                known = [(b.inputs, b.outputs) for b in part.factor_blocks]
-                if (block.inputs, block.outputs) in known:
-                    continue  # two units of one head
-                part.factor_blocks.append(block)
-                if bases is not None:
-                    part.bases = part.bases or {}
-                    part.bases |= dict(zip(Side.of(block), bases.of(named.block), strict=True))
-            for part in self.parts.values():
-                part.new_sums()
-        self.total = {module: _Sums() for module, part in self.parts.items() if part.factor_blocks}
-
-    def _compressions(self, device: torch.device) -> list[Compression]:
-        gradients = self.settings.gradients
-        assert gradients is not None
-        if gradients.compress == "none":
-            return [Compression() for _ in self.mine]
-        rank = gradients.rank or 0
-        if gradients.compress == "projection":
-            order = {named.name: number for number, named in enumerate(self.named)}
-            pairs = [projections(named.block, rank, gradients.seed, order[named.name]) for named in self.mine]
-        else:
-            assert gradients.bases is not None
-            bases = Bases.open(gradients.bases)
-            pairs = [
-                (a[:, -rank:], s[:, -rank:]) for a, s in (bases.of(named.block) for named in self.mine)
-            ]  # eigenvectors come by rising eigenvalue
-        moved = [
-            [None if side is None else side.to(device, torch.float32) for side in pair] for pair in pairs
-        ]
-        return [Compression(left, right) for left, right in moved]
-
-    def _gradient_blocks(self) -> list[GradientBlock]:
-        found = [block for part in self.parts.values() for block in part.gradients]
-        return sorted(found, key=lambda block: block.number)
+        if self.clock.layout.pp_size > 1 and compat.unscaled_loss(engine):
+            raise CuratorError(
+                "fp16 without ZeRO: this DeepSpeed does not scale the loss, so that pipeline stages without it cannot "
+                "tell the scale of their gradients; set zero_optimization.stage to 1"
+            )
 
     # -- one step -------------------------------------------------------------------------------------------
 
@@ -191,7 +139,7 @@ class Emitter:
         rows = self.clock.layout.rows_per_step
         self.unscale.clear()
         self.losses = torch.full((rows,), float("nan"), device=self.device)
-        self.scores = torch.full((len(self.my_queries), rows), float("nan"), device=self.device)
+        self.scores = torch.full((self.n_scores, rows), float("nan"), device=self.device)
         self.store.begin(self.clock.step)
 
     def note_token_losses(self, losses: Tensor) -> None:
@@ -225,13 +173,8 @@ class Emitter:
             rows = self.clock.layout.micro_batch_size
             factor = torch.tensor(scale / self.clock.layout.accumulation, device=self.device)
             weights = None
-            if self.plan is not None:
-                slots = self.clock.layout.slots(self.clock.step, micro)
-                weights = self.plan.lookup(slots).weight
-                if self.plan.divisor == "renormalised":
-                    weights = weights * np.float32(
-                        self.plan.batch_size / max(self.plan.kept_per_step(self.clock.step), 1)
-                    )
+            if self.weights is not None:
+                weights = self.weights.of(self.clock.layout.slots(self.clock.step, micro))
             self.unscale[micro] = unscale_rows(torch.ones(rows, seq, device=self.device), weights, factor)
         return self.unscale[micro]
 
@@ -266,7 +209,7 @@ class Emitter:
             if not overflowed:
                 total.add(self.parts[module])
             self.parts[module].new_sums()
-        scores = self.scores.cpu().numpy() if len(self.my_queries) else None
+        scores = self.scores.cpu().numpy() if self.n_scores else None
         flag = OVERFLOWED if overflowed else WRITTEN
         self.store.write_step(self.clock.step, self.losses.cpu().numpy(), scores, flag)
         if self.clock.step == self.steps[-1]:
@@ -306,158 +249,6 @@ class Emitter:
         for module, total in self.total.items():
             place = state["parts"][module]
             total.restore(arrays[place["first"] : place["first"] + place["count"]], place)
-
-    # -- descriptions ---------------------------------------------------------------------------------------
-
-    def _index(self) -> dict[str, Any]:
-        layout = self.clock.layout
-        return {
-            "dp_rank": layout.dp_rank,
-            "mp_rank": layout.mp_rank,
-            "pp_rank": layout.pp_rank,
-            "blocks": [{"label": named.name, **describe_block(named.block)} for named in self.mine],
-            "gradients": [list(block.shape) for block in self._gradient_blocks()],
-            "scored": [query.named.name for query in self.my_queries],
-            "factors": {
-                module: [describe_block(block) for block in self._global(module)]
-                for module, part in self.parts.items()
-                if part.factor_blocks
-            },
-            "identity": fingerprint(self._identity()),
-        }
-
-    def _global(self, module: str) -> list[Any]:
-        """The factor blocks of a map, counted over the whole model, in the order of the part's own."""
-        layout, d_model = self.clock.layout, int(self.neox_args.hidden_size)
-        names = {
-            (block.inputs, block.outputs): named.block
-            for named in self.mine
-            if named.block.module == module and (block := _local(named, layout, d_model))
-        }
-        return [names[block.inputs, block.outputs] for block in self.parts[module].factor_blocks]
-
-    def _identity(self) -> dict[str, Any]:
-        layout, settings = self.clock.layout, self.settings
-        gradients = settings.gradients
-        return {
-            **FORMAT,
-            "steps": self.steps,
-            "batch_size": layout.batch_size,
-            "seq_length": int(self.neox_args.seq_length),
-            "layout": {
-                "micro_batch_size": layout.micro_batch_size,
-                "accumulation": layout.accumulation,
-                "dp_size": layout.dp_size,
-                "mp_size": layout.mp_size,
-                "pp_size": layout.pp_size,
-            },
-            "architecture": {
-                "n_layers": int(self.neox_args.num_layers),
-                "d_model": int(self.neox_args.hidden_size),
-                "n_heads": int(self.neox_args.num_attention_heads),
-            },
-            "units": list(settings.units),
-            "gradients": None
-            if gradients is None
-            else {
-                "compress": gradients.compress,
-                "rank": gradients.rank,
-                "seed": gradients.seed,
-                "bases": None if gradients.bases is None else Bases.open(gradients.bases).made_for,
-            },
-            "factors": None
-            if settings.factors is None
-            else {
-                "bases": None
-                if settings.factors.bases is None
-                else Bases.open(settings.factors.bases).made_for
-            },
-            "blocks": [{"label": named.name, **describe_block(named.block)} for named in self.named],
-            "scored": [query.named.name for query in self.queries],
-            "fingerprints": {
-                "corpus": None if self.corpus is None else self.corpus.fingerprint(),
-                "plan": None if self.plan is None else self.plan.fingerprint(),
-                "queries": sorted({query.made_for for query in self.queries}),
-            },
-        }
-
-    def _write_manifest(self, first_step: int) -> None:
-        """Rank 0 writes it, or compares with what is there."""
-        if _rank() != 0:
-            return
-        path = self.settings.out / "manifest.json"
-        identity = self._identity()
-        if path.is_file():
-            there = load_json(path)
-            lines = differences(identity, {key: there.get(key) for key in identity})
-            if lines:
-                raise CuratorError(
-                    f"{self.settings.out}: holds another emission; give another emit.out, or remove it:\n  "
-                    + "\n  ".join(lines[:8])
-                )
-            return
-        paths = {
-            "corpus": None if self.corpus is None else str(self.corpus.path.absolute()),
-            "queries": [str(path.absolute()) for path in self.settings.scores],
-            "gradient_bases": _path(self.settings.gradients and self.settings.gradients.bases),
-            "factor_bases": _path(self.settings.factors and self.settings.factors.bases),
-        }
-        made = {
-            "neox": self.adapter.checkout.generation,
-            "curator": curator.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "first_step": first_step,
-            "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        }
-        save_json(path, {**identity, "paths": paths, "made_with": made})
-
-
-class _Sums:
-    """Sums of one map over all its steps so far."""
-
-    def __init__(self) -> None:
-        self.sides: list[Tensor] = []
-        self.eigenvalues: list[Tensor] = []
-        self.tokens = self.samples = 0
-
-    def add(self, part: Part) -> None:
-        """Take over a step's sums; a step whose rows were all masked has none."""
-        if part.covariances is not None and part.covariances.tokens:
-            tokens, sides = part.covariances.state()
-            self.tokens += tokens
-            self.sides = _added(self.sides, sides)
-        if part.eigenvalues is not None and part.eigenvalues.samples:
-            samples, values = part.eigenvalues.state()
-            self.samples += samples
-            self.eigenvalues = _added(self.eigenvalues, values)
-
-    def arrays(self) -> list[np.ndarray]:
-        return [tensor.cpu().numpy() for tensor in (*self.sides, *self.eigenvalues)]
-
-    def counts(self) -> dict[str, int]:
-        return {"sides": len(self.sides), "tokens": self.tokens, "samples": self.samples}
-
-    def restore(self, arrays: list[np.ndarray], counts: dict[str, int]) -> None:
-        tensors = [torch.from_numpy(np.array(array)) for array in arrays]
-        self.sides, self.eigenvalues = tensors[: counts["sides"]], tensors[counts["sides"] :]
-        self.tokens, self.samples = counts["tokens"], counts["samples"]
-
-
-def _added(sums: list[Tensor], more: list[Tensor]) -> list[Tensor]:
-    if not sums:
-        return list(more)
-    return [total.to(new.device) + new for total, new in zip(sums, more, strict=True)]
-
-
-def _local(named: NamedBlock, layout: Any, d_model: int) -> Any:
-    block = named.on_rank(layout, d_model)
-    assert block is not None
-    return block
-
-
-def _path(path: Any) -> str | None:
-    return None if path is None else str(path.absolute())
 
 
 def _rank() -> int:

@@ -62,7 +62,8 @@ class Part:
     Attributes:
         module: its name; scorer: contracts with the queries that are rows ``score_rows`` of the rank's scores;
         gradients: what is written whole.
-        factor_blocks: blocks whose A, S and Λ are summed; bases: their eigenvectors, or None for A and S alone.
+        factor_blocks: blocks whose A, S and Λ are summed; factors_of: the same, counted over the whole model;
+        bases: eigenvectors of their sides, or None for A and S alone.
     """
 
     module: str
@@ -70,6 +71,7 @@ class Part:
     scorer: Scorer | None = None
     gradients: list[GradientBlock] = field(default_factory=list)
     factor_blocks: list[Block] = field(default_factory=list)
+    factors_of: list[Block] = field(default_factory=list)
     bases: dict[Side, Tensor] | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 

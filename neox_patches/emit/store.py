@@ -15,8 +15,9 @@ from numpy.lib.format import open_memmap
 from curator.emission import NOT_REACHED
 from curator.errors import CuratorError
 from curator.plan import CORPUS, Plan
-from curator.storage import differences, load_array, load_json, new_folder, save_array, save_json
+from curator.storage import load_array, load_json, new_folder, save_array, save_json
 from neox_patches.clock import Layout
+from neox_patches.emit.description import check_same
 
 
 class RankStore:
@@ -50,11 +51,8 @@ class RankStore:
         wanted |= {f"gradients/{k}": ((self.n_rows, *shape), np.float32) for k, shape in enumerate(shapes)}
         self._check_space(wanted)
         there = load_json(folder / "index.json") if (folder / "index.json").is_file() else None
-        if there is not None and (lines := differences(index, there)):
-            raise CuratorError(
-                f"{folder}: holds another emission; give another emit.out, or remove it:\n  "
-                + "\n  ".join(lines[:8])
-            )
+        if there is not None:
+            check_same(folder, index, there)
         if there is None:
             self._write_rows(steps, plan)
         self.arrays = {name: self._open(name, shape, dtype) for name, (shape, dtype) in wanted.items()}
