@@ -217,7 +217,7 @@ def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
         f"Masked {len(selection)} of {n_slots} slots ({settings.select}), samples {selection.samples[0]} to "
         f"{selection.samples[-1]}, divisor {settings.divisor}.\nWritten to {out}/: plan.json and its arrays, and "
         f"what was masked: samples.npy, selection.json. "
-        f"Next: curator train -e EXPERIMENT.yml --plan {quote(str(out))} --out FOLDER"
+        f"{how_to_follow(out)}"
     )
 
 
@@ -274,6 +274,14 @@ def run_train(experiment: Experiment, flags: dict[str, Any]) -> None:
     print(
         f"Written to {out}/: step folders up to step{stop}, losses.npy. "
         f"Next: curator scan --checkpoints {quote(str(out))} --out FOLDER"
+    )
+
+
+def how_to_follow(plan: Path) -> str:
+    """What to do with a plan, for the end of a command."""
+    return (
+        f"Next: curator train -e EXPERIMENT.yml --plan {quote(str(plan))} --out FOLDER, or with GPT-NeoX: "
+        f"'plan: {plan.absolute()}' in a patch file (docs/neox.md)"
     )
 
 

@@ -2,12 +2,11 @@
 
 import dataclasses
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import numpy as np
 
-from curator.commands import check_new_plan, identity_plan, ranked_corpus
+from curator.commands import check_new_plan, how_to_follow, identity_plan, ranked_corpus
 from curator.config import Experiment, Inject, merge, require
 from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
@@ -88,7 +87,7 @@ def run_inject(experiment: Experiment, flags: dict[str, Any]) -> None:
         f"Injected {len(samples)} {'rows' if selection is None else 'samples'}{times}, {_where(settings)}.\n"
         f"{what_to_set(before, after)}\n"
         f"Written to {out}/: plan.json and its arrays, and what was injected: {listed}. "
-        f"Next: curator train -e EXPERIMENT.yml --plan {quote(str(out))} --out FOLDER"
+        f"{how_to_follow(out)}"
     )
 
 
