@@ -152,8 +152,16 @@ class Patches:
         return int(neox_args.train_iters) * int(neox_args.train_batch_size)
 
     def _slot_dataset(self, dataset: Any, neox_args: Any) -> SlotDataset:
+        n_slots = self._n_slots(neox_args)
+        needed = n_slots if self.plan is None else needed_samples(self.plan, n_slots)
+        if self.neox_serves and len(dataset) < needed:
+            raise CuratorError(
+                f"GPT-NeoX made training data of {len(dataset)} samples, but {neox_args.train_iters} steps need "
+                f"{needed}: its loader would start again, or stop, before the end; lower train-iters by one, or name "
+                "the data in train-data-paths, which leaves some to spare"
+            )
         slots = SlotDataset(
-            self._n_slots(neox_args),
+            n_slots,
             self.plan,
             dataset,
             None if self.neox_serves else self.corpus,

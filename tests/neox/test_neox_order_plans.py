@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from neox_runs import MICRO, Trainer, assert_same_checkpoint, preprocess
+from neox_runs import MICRO, SEQ, Trainer, assert_same_checkpoint, preprocess
 from test_neox_obey import LAYOUTS, expected_rows, seen, write_rows
 from test_neox_refusals import refused
 
@@ -143,3 +143,13 @@ def test_one_data_path_and_a_split(trainer: Trainer, tmp_path: Path) -> None:
     assert np.array_equal(seen(rows), np.load(tmp_path / "rows.npy")), (
         "rows in file order, whatever the data say"
     )
+
+
+def test_data_that_end_with_the_last_step_are_refused(trainer: Trainer, tmp_path: Path) -> None:
+    """GPT-NeoX counts one sample less than its maps list; where that one is needed, it starts again or stops."""
+    texts = ["".join(chr(97 + k * k * step % 23) for k in range(2 * MICRO * SEQ)) for step in (1, 3, 5)]
+    data = preprocess(trainer.home, tmp_path / "exact", texts)
+    changes = {"train_iters": 2, "data-path": str(data), "split": "34,33,33"}
+    none = {f"{split}-data-paths": None for split in ("train", "valid", "test")}
+    emit = {"out": str(tmp_path / "out"), "steps": [0], "units": ["induction:0.0"], "factors": {}}
+    refused(trainer, tmp_path, {"emit": emit}, "7 samples", "2 steps need 8", **changes, **none)
