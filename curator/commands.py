@@ -74,6 +74,15 @@ def run_rank(
     out = require(settings, "out")
     _check_device(experiment.device)
     emission = None if settings.emitted is None else Emission.open(settings.emitted)
+    if emission is not None and (queries_only or worker != (0, 1)):
+        raise UsageError("--emitted needs no pass over the corpus: leave out --queries-only and --worker")
+    if emission is not None and experiment.corpus is not None:
+        fingerprint = open_corpus(experiment.corpus).fingerprint()
+        if fingerprint != emission.corpus_fingerprint:
+            raise CuratorError(
+                f"{emission.path} was emitted from the corpus with fingerprint {emission.corpus_fingerprint}, but "
+                f"{experiment.corpus} has {fingerprint}: give the same corpus, or leave it out"
+            )
     request = RankRequest(
         model=require(experiment, "model"),
         corpus=emission.path if emission else require(experiment, "corpus"),
@@ -108,7 +117,14 @@ def run_collect(path: Path, out: Path, samples: tuple[int, int] | None) -> None:
     from curator.emission import Emission
     from curator.influence.from_emission import collect_scores
 
-    _print_ranking(collect_scores(Emission.open(path), out, samples), out)
+    emission = Emission.open(path)
+    ranking = collect_scores(emission, out, samples)
+    done, chosen = emission.steps_written
+    if done < chosen:
+        print(f"The emission is not finished: {done} of {chosen} chosen steps were written.")
+    if emission.left_out:
+        print(f"{emission.left_out} rows of injected sets, or of samples trained on again, are left out.")
+    _print_ranking(ranking, out)
 
 
 def _print_ranking(ranking: Ranking, out: Path) -> None:

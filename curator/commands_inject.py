@@ -153,15 +153,24 @@ def what_to_set(before: int, after: int) -> str:
         f"The plan has {k} extra steps: {after} instead of {before}. Raise the number of steps by {k}: train-iters "
         f"in GPT-NeoX, train.steps for curator train; otherwise training ends {k} steps before the data do.\n"
         "The learning rate follows the trainer's own count of iterations: an extra step uses the rate of its "
-        f"iteration, and everything behind it comes {k} iterations later. To keep the curve as it was, set "
-        "lr-decay-iters to the number of steps of before (GPT-NeoX; unset, it is train-iters), or train.decay_steps "
-        "(curator train); to stretch it, raise it with the number of steps."
+        f"iteration, and everything behind it comes {k} iterations later. To keep the curve as it was, leave "
+        "lr-decay-iters (GPT-NeoX) or train.decay_steps (curator train) at the number of the run without "
+        "insertions; unset, it is the number of steps, and GPT-NeoX then refuses to go on from a checkpoint of that "
+        "run. To stretch the curve, train from the start with a larger number."
     )
 
 
 def _check_given(settings: Inject) -> None:
     if not settings.ranking and settings.rows is None:
         raise UsageError("say what to inject: --ranking RANKING with --count or --percent, or --rows CORPUS")
+    if settings.rows is not None:
+        given = {"--unit": settings.units, "--percent": settings.percent, "--from-steps": settings.from_steps}
+        named = [flag for flag, value in given.items() if value]
+        if named or settings.select != "top":
+            flags = ", ".join([*named, *(["--select"] if settings.select != "top" else [])])
+            raise UsageError(
+                f"{flags} chooses from a ranking; with --rows give --count, the first so many rows"
+            )
     if settings.after is None and settings.spread is None and settings.replace is None:
         raise UsageError(
             "say where: --after STEP (a burst of extra steps), --spread A:B (extra steps spread evenly), or "

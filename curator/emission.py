@@ -3,7 +3,7 @@
     manifest.json                what was asked, layout, fingerprints; written before the first step
     rank-NNNNN/index.json        which part of the model and of the batch this rank held, and its blocks
     rank-NNNNN/slots.npy         [rows] slot of each row; sources.npy, samples.npy, weights.npy: what the plan put there
-    rank-NNNNN/flags.npy         [steps] 0 not reached, 1 written, 2 overflowed (fp16: the step was skipped)
+    rank-NNNNN/flags.npy         [steps] 0 not reached, 1 written, 2 overflowed (fp16: step skipped), 3 not finite
     rank-NNNNN/losses.npy        [rows] loss summed over the sample's tokens, in nats; NaN on ranks that compute none
     rank-NNNNN/scores.npy        [blocks, rows]; positive = training on the sample raises the probe
     rank-NNNNN/gradients/K.npy   [rows, inputs, outputs] of block K, or compressed
@@ -26,7 +26,22 @@ from curator.plan_rules import CORPUS
 from curator.storage import fingerprint, load_array, load_json
 
 FORMAT = {"format": "curator-emission", "version": 1}
-NOT_REACHED, WRITTEN, OVERFLOWED = 0, 1, 2
+NOT_REACHED, WRITTEN, OVERFLOWED, NOT_FINITE = 0, 1, 2, 3
+RECORD = "neox_patches.json"
+"""The file in which a patched trainer says which run a save folder and a checkpoint are of."""
+
+_MANIFEST = (
+    "steps",
+    "batch_size",
+    "seq_length",
+    "layout",
+    "architecture",
+    "gradients",
+    "factors",
+    "blocks",
+    "scored",
+)
+_INDEX = ("mp_rank", "pp_rank", "blocks", "gradients", "scored", "factors")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +54,7 @@ class RankPart:
 
     @staticmethod
     def open(path: Path, rows_per_step: int) -> "RankPart":
-        return RankPart(path, load_json(path / "index.json"), rows_per_step)
+        return RankPart(path, _with_keys(path / "index.json", _INDEX), rows_per_step)
 
     def array(self, name: str) -> np.ndarray:
         """The array called ``name``."""
@@ -89,6 +104,9 @@ class Emission:
         manifest = load_json(path / "manifest.json")
         if not isinstance(manifest, dict) or {key: manifest.get(key) for key in FORMAT} != FORMAT:
             raise CuratorError(f"{path}/manifest.json: expected a JSON object with {FORMAT}")
+        manifest = _with_keys(
+            path / "manifest.json", (*_MANIFEST, "fingerprints", "paths", "made_with", "run")
+        )
         layout = manifest["layout"]
         world = layout["dp_size"] * layout["mp_size"] * layout["pp_size"]
         rows = layout["micro_batch_size"] * layout["accumulation"]
@@ -103,6 +121,19 @@ class Emission:
                     "train again with a folder that all nodes share"
                 )
         return Emission(path, manifest, ranks)
+
+    @property
+    def steps_written(self) -> tuple[int, int]:
+        """(steps that every rank has written or skipped, steps that were chosen)."""
+        done = [int((np.asarray(part.array("flags")) != NOT_REACHED).sum()) for part in self.ranks]
+        return min(done), len(self.manifest["steps"])
+
+    @property
+    def left_out(self) -> int:
+        """Usable rows that no ranking of the corpus holds: of injected sets, or of samples trained on again."""
+        first = [part for part in self.ranks if part.index["mp_rank"] == part.index["pp_rank"] == 0]
+        usable = sum(int(part.usable.sum()) for part in first)
+        return usable - len(self.samples)
 
     @property
     def corpus_fingerprint(self) -> str | None:
@@ -137,9 +168,9 @@ class Emission:
             gap = np.setdiff1d(np.arange(first, min(last, first + len(there) + 1)), there)
             raise CuratorError(
                 f"{self.path}: of samples {first} to {last - 1}, {last - first - len(there)} were not emitted, the "
-                f"first being {int(gap[0])} (steps that were not chosen, were skipped for an fp16 overflow, or were "
-                "not reached; or samples that the plan masks); a ranking holds consecutive samples: choose a range "
-                "without gaps with --samples FIRST:LAST"
+                f"first being {int(gap[0])} (steps that were not chosen, were skipped for an fp16 overflow, had a "
+                "loss that is not finite, or were not reached; or samples that the plan masks); a ranking holds "
+                "consecutive samples: choose a range without gaps with --samples FIRST:LAST"
             )
         return first, last
 
@@ -191,3 +222,12 @@ class Emission:
             missing = "all" if out is None else int((~np.isfinite(out.reshape(len(out), -1)).all(1)).sum())
             raise CuratorError(f"{self.path}: {missing} of samples {first} to {last - 1} have no {what}")
         return out
+
+
+def _with_keys(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    """The JSON object in ``path``, which must have ``keys``."""
+    there = load_json(path)
+    missing = [key for key in keys if not isinstance(there, dict) or key not in there]
+    if missing:
+        raise CuratorError(f"{path}: lacks {', '.join(missing)}; it was edited or cut short: emit again")
+    return dict(there)

@@ -26,13 +26,13 @@ def dense_steps(window: tuple[int, int], every: int, also: Iterable[int] = ()) -
         raise UsageError(f"--window {first}:{last}: expected FIRST:LAST with 0 <= FIRST < LAST")
     if every < 1:
         raise UsageError(f"--every is {every}, expected a whole number of at least 1")
-    steps = sorted({*range(first, last + 1, every), last, *also})
-    if len(steps) > MOST:
+    count = (last - first) // every + 1
+    if count > MOST:
         raise UsageError(
-            f"--every {every} over steps {first} to {last} makes {len(steps)} checkpoints, more than {MOST}; "
+            f"--every {every} over steps {first} to {last} makes {count} checkpoints, more than {MOST}; "
             "give a larger --every, or a shorter window"
         )
-    return steps
+    return sorted({*range(first, last + 1, every), last, *also})
 
 
 def as_yaml(steps: list[int]) -> str:

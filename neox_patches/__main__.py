@@ -58,7 +58,10 @@ def main(words: list[str] | None = None) -> int:
     try:
         run(options.patch, options.neox, rest)
     except CuratorError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        text = str(error)
+        if text.startswith("Caught "):  # within a DataLoader worker, whose traceback comes as text
+            text = text.rpartition("CuratorError: ")[2].strip()
+        print(f"error: {text}", file=sys.stderr, flush=True)
         return 2 if isinstance(error, UsageError) else 1
     return 0
 

@@ -26,7 +26,7 @@ from neox_patches.clock import Clock, Layout, follow_pipeline
 from neox_patches.data import Placeholder, SlotDataset, check_slots, compare, needed_samples, sized_for
 from neox_patches.emit import Emitter
 from neox_patches.loss import PlanWeights, weigh_loss
-from neox_patches.resume import check_resume, describe_run, write_record
+from neox_patches.resume import check_resume, describe_run, run_of, write_record, write_run
 from neox_patches.settings import PatchFile
 
 
@@ -200,10 +200,13 @@ class Patches:
             int(neox_args.train_batch_size),
             int(neox_args.seq_length),
         )
-        if iteration and neox_args.load:
-            check_resume(Path(neox_args.load), iteration, run, self.plan)
-        if neox_args.save and _rank() == 0:
-            write_record(Path(neox_args.save), run)
+        self.save = Path(neox_args.save) if neox_args.save else None
+        if iteration and neox_args.load and not check_resume(Path(neox_args.load), iteration, run, self.plan):
+            self._say(
+                f"{neox_args.load}: step {iteration} was saved without patches, so that its batch size cannot be "
+                f"compared with this run's {neox_args.train_batch_size}"
+            )
+        self.described, self.run = run, run_of(self.save)
         self.engine, self.first_step = engine, iteration
         if warning := compat.unscaled_loss(engine):
             self._say(warning)
@@ -214,7 +217,9 @@ class Patches:
         if self.neox_args.is_pipe_parallel:
             follow_pipeline(self.engine, self.clock)
         if self.emitter is not None:
-            self.emitter.attach(self.engine, self.first_step)
+            self.emitter.attach(self.engine, self.first_step, self.run)
+        if self.save is not None and _rank() == 0:
+            write_run(self.save, self.run)
         edits = "no plan" if self.plan is None else f"plan {self.plan.fingerprint()}"
         self._say(
             f"GPT-NeoX {self.adapter.checkout.generation}, from step {self.first_step}, {edits}"
@@ -293,6 +298,8 @@ class Patches:
             result = save(*args, **kwargs)
             if self.emitter is not None:
                 self.emitter.save_sums()
+            if self.save is not None and _rank() == 0:
+                write_record(self.save, int(kwargs["iteration"]), self.described, self.run)
             return result
 
         return save_checkpoint

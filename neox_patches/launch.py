@@ -34,8 +34,13 @@ def run(patch: Path | None, neox: str | None, words: Sequence[str]) -> None:
     Raises:
         UsageError: no checkout, no script, or a patch file that cannot be read.
     """
-    if patch is None and os.environ.get(PATCH):
-        patch = Path(os.environ[PATCH])
+    late = next((word for word in words if word.split("=")[0] in ("--patch", "--neox")), None)
+    if late is not None:
+        raise UsageError(
+            f"{late} stands behind the script, where GPT-NeoX would get it; our options come first"
+        )
+    if patch is None and (named := os.environ.get(PATCH) or _in_deepspeed_env()):
+        patch = Path(named)
     settings = PatchFile() if patch is None else load_patch_file(patch)
     checkout = choose_checkout(neox or settings.neox)
     os.environ["NEOX_HOME"] = str(checkout.home)
@@ -51,6 +56,17 @@ def run(patch: Path | None, neox: str | None, words: Sequence[str]) -> None:
         _launch(path, arguments, checkout)
     else:
         _train(path, arguments, checkout, settings)
+
+
+def _in_deepspeed_env() -> str | None:
+    """The patch file that a ``.deepspeed_env`` names, here or at home; DeepSpeed reads it on several nodes alone."""
+    for folder in (Path.cwd(), Path.home()):
+        file = folder / ".deepspeed_env"
+        for line in file.read_text().splitlines() if file.is_file() else []:
+            key, _, value = line.partition("=")
+            if key.strip() == PATCH and value.strip():
+                return value.strip()
+    return None
 
 
 def _find_script(script: str, checkout: Checkout) -> Path:
@@ -89,6 +105,8 @@ def _train(script: Path, arguments: list[str], checkout: Checkout, settings: Pat
         print(f"neox_patches: GPT-NeoX {checkout.generation} in {checkout.home}", file=sys.stderr)
         for text in filter(None, done):
             print(f"neox_patches: compatibility: {text}", file=sys.stderr)
+        if settings.is_empty:
+            print("neox_patches: no patch file, or an empty one: training is not changed", file=sys.stderr)
     if not settings.is_empty:
         from neox_patches.adapters import adapter_for
         from neox_patches.install import Patches

@@ -1,17 +1,19 @@
-"""A record beside the checkpoints: with which plan, corpus and batch size they were trained.
+"""Records in the save folder: which run it is, and with which plan, corpus and batch size each checkpoint was trained.
 
-``SAVE/neox_patches.json`` is written before the first step. A run that goes on from ``LOAD`` is refused where its batch
-size is another, or where its plan changes slots that were trained on already with another plan.
+``SAVE/neox_patches.json`` names the run; it is written at its first step. ``SAVE/global_step{N}/neox_patches.json`` is
+written with each checkpoint. A run that goes on from a checkpoint is refused where its batch size is another, or where
+its plan changes slots that were trained on already with another plan.
 """
 
+import uuid
 from pathlib import Path
 from typing import Any
 
+from curator.emission import RECORD
 from curator.errors import CuratorError
 from curator.plan import Plan
 from curator.storage import load_json, save_json
 
-NAME = "neox_patches.json"
 FORMAT = {"format": "neox-patches-run", "version": 1}
 
 
@@ -29,18 +31,41 @@ def describe_run(
     }
 
 
-def check_resume(load: Path, iteration: int, run: dict[str, Any], plan: Plan | None) -> None:
+def run_of(save: Path | None) -> str:
+    """The run that the save folder belongs to: its own name for it, or a new one."""
+    record = None if save is None else save / RECORD
+    if record is not None and record.is_file():
+        return str(_read(record, ("run",))["run"])
+    return uuid.uuid4().hex[:16]
+
+
+def checkpoint_folder(save: Path, iteration: int) -> Path:
+    """Where GPT-NeoX keeps the checkpoint after ``iteration`` steps."""
+    return save / f"global_step{iteration}"
+
+
+def _read(record: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    there = load_json(record)
+    wrong = not isinstance(there, dict) or {key: there.get(key) for key in FORMAT} != FORMAT
+    if wrong or any(key not in there for key in keys):
+        raise CuratorError(
+            f"{record}: expected a JSON object with {FORMAT} and {', '.join(keys)}; was it edited, or written by "
+            "another version? Remove it to go on unchecked"
+        )
+    return dict(there)
+
+
+def check_resume(load: Path, iteration: int, run: dict[str, Any], plan: Plan | None) -> bool:
     """Refuse to go on from ``load`` at ``iteration`` with a run that does not fit what was done so far.
+
+    Returns:
+        Whether the checkpoint has a record; without one, the batch size cannot be compared.
 
     Raises:
         CuratorError: names both sides.
     """
-    record = load / NAME
-    there = load_json(record) if record.is_file() else None
-    if there is not None and {key: there.get(key) for key in FORMAT} != FORMAT:
-        raise CuratorError(
-            f"{record}: expected a JSON object with {FORMAT}; was it written by another version?"
-        )
+    record = checkpoint_folder(load, iteration) / RECORD
+    there = _read(record, tuple(run)) if record.is_file() else None
     if there is not None:
         for key, name in (("batch_size", "global batch size"), ("seq_length", "seq-length")):
             if there[key] != run[key]:
@@ -58,7 +83,7 @@ def check_resume(load: Path, iteration: int, run: dict[str, Any], plan: Plan | N
             )
     before = None if there is None else there["plan_fingerprint"]
     if before == run["plan_fingerprint"]:
-        return
+        return there is not None
     edited = None if plan is None else plan.first_edited_slot() // plan.batch_size
     if plan is not None and edited is not None and edited < iteration:
         with_what = f"the plan {before}" if before else "no plan"
@@ -74,8 +99,14 @@ def check_resume(load: Path, iteration: int, run: dict[str, Any], plan: Plan | N
             f"but this run's plan is {run['plan_fingerprint'] or 'none'}; give the same plan, or go on from a "
             f"checkpoint of at most step {first_before}"
         )
+    return there is not None
 
 
-def write_record(save: Path, run: dict[str, Any]) -> None:
-    """Write the record of this run into its save folder."""
-    save_json(save / NAME, run)
+def write_run(save: Path, run: str) -> None:
+    """Name the run in its save folder."""
+    save_json(save / RECORD, {**FORMAT, "run": run})
+
+
+def write_record(save: Path, iteration: int, described: dict[str, Any], run: str) -> None:
+    """Write what a checkpoint was trained with."""
+    save_json(checkpoint_folder(save, iteration) / RECORD, {**described, "run": run})

@@ -13,6 +13,9 @@ from curator.strict import Rule, load_strict
 
 Steps = tuple[int | StepRange, ...]
 
+MOST_STEPS = 10_000_000
+"""More chosen steps than this are taken for a mistake."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gradients:
@@ -65,6 +68,14 @@ class Emit:
     def __post_init__(self) -> None:
         if not self.steps:
             raise ValueError("steps is empty: nothing would be emitted")
+        count = sum(
+            1 if isinstance(entry, int) else (entry.to - entry.from_) // entry.every + 1
+            for entry in self.steps
+        )
+        if count > MOST_STEPS:
+            raise ValueError(
+                f"steps names {count} steps, more than {MOST_STEPS}; give a larger 'every', or a nearer 'to'"
+            )
         if self.gradients is None and self.factors is None and not self.scores:
             raise ValueError("nothing to emit: give gradients, factors or scores")
         if (self.gradients is not None or self.factors is not None) and not self.units:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 import curator
-from curator.emission import Emission, RankPart
+from curator.emission import RECORD, Emission, RankPart
 from curator.errors import CuratorError, UsageError
 from curator.influence.bases import Bases
 from curator.influence.curvature import Curvature, Damping
@@ -29,7 +29,7 @@ from curator.influence.projection import projections
 from curator.influence.request import DTYPES, RankRequest
 from curator.models import load_model, model_fingerprint
 from curator.plan_rules import CORPUS
-from curator.progress import progress
+from curator.progress import console, progress
 from curator.ranking import FORMAT, SIGN, Ranking
 from curator.storage import differences, fingerprint, load_array, load_json, new_folder, save_array, save_json
 from curator.units import load_sequences, load_unit_module, parse_units
@@ -72,6 +72,7 @@ def rank_emission(request: RankRequest, emission: Emission, out: Path, device: s
         load_unit_module(path)
     model = load_model(request.model, DTYPES[request.dtype], device)
     _check_architecture(emission, model, request.model)
+    _compare_run(emission, Path(request.model))
     units = parse_units(request.units, model)
     first, last = emission.contiguous(request.samples)
     names, columns = [], []
@@ -111,6 +112,17 @@ def _check_architecture(emission: Emission, model: Any, spec: str) -> None:
         raise CuratorError(
             f"{emission.path} was emitted by a model of another shape than {spec}: {'; '.join(lines)}; give a "
             "checkpoint of the run that emitted it"
+        )
+
+
+def _compare_run(emission: Emission, checkpoint: Path) -> None:
+    """Say so where the checkpoint is of another run: right for a repetition of the same training, else a mistake."""
+    record = checkpoint / RECORD
+    there = load_json(record).get("run") if record.is_file() else None
+    if there is not None and there != emission.manifest["run"]:
+        console.print(
+            f"note: {emission.path} was emitted by run {emission.manifest['run']}, {checkpoint} was saved by run {there}; "
+            "the scores mean something only if both trained alike"
         )
 
 

@@ -19,7 +19,8 @@ from torch import Tensor
 from curator.errors import CuratorError
 from curator.storage import load_array, load_json
 from curator.units import parse_units
-from curator.units.base import Block
+from curator.units.attention import head_blocks
+from curator.units.base import Block, Indices
 from curator.units.block_json import block_of
 from neox_patches.clock import Layout
 
@@ -138,16 +139,19 @@ def load_queries(rankings: Sequence[Path], neox_args: Any) -> list[Query]:
 
 
 def _check_fits(named: NamedBlock, neox_args: Any, ranking: Path) -> None:
-    layer, linear = named.place
-    d_model = int(neox_args.hidden_size)
-    outputs = 3 * d_model if linear == "query_key_value" else d_model
-    if (
-        layer >= neox_args.num_layers
-        or max(named.block.inputs) >= d_model
-        or max(named.block.outputs) >= outputs
-    ):
+    """Refuse a query that is of no head of this model."""
+    layer, _ = named.place
+    heads, layers = int(neox_args.num_attention_heads), int(neox_args.num_layers)
+    model: Any = _architecture(neox_args)
+    found = [block for head in range(heads) for block in head_blocks(model, layer, head).values()]
+    place = (named.block.module, named.block.inputs, named.block.outputs)
+    if layer >= layers or place not in [(block.module, block.inputs, block.outputs) for block in found]:
         raise CuratorError(
-            f"{ranking}: {named.name} lies in layer {layer}, entries up to {max(named.block.inputs)} and "
-            f"{max(named.block.outputs)}, but this model has layers 0 to {neox_args.num_layers - 1} of width "
-            f"{d_model}: the ranking is of another model"
+            f"{ranking}: {named.name} lies in layer {layer}, inputs {_span(named.block.inputs)}, outputs "
+            f"{_span(named.block.outputs)}, which is no block of a head of this model (layers 0 to {layers - 1}, "
+            f"{heads} heads, width {neox_args.hidden_size}): the ranking is of another model"
         )
+
+
+def _span(indices: Indices) -> str:
+    return f"{min(indices)} to {max(indices)}"

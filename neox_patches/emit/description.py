@@ -39,6 +39,7 @@ def identity_of(
         "steps": list(steps),
         "batch_size": layout.batch_size,
         "seq_length": int(neox_args.seq_length),
+        "seed": int(neox_args.seed),
         "layout": {
             "micro_batch_size": layout.micro_batch_size,
             "accumulation": layout.accumulation,
@@ -71,17 +72,28 @@ def identity_of(
 
 
 def write_manifest(
-    settings: Emit, identity: Mapping[str, Any], corpus: Corpus | None, generation: str, first_step: int
+    settings: Emit,
+    identity: Mapping[str, Any],
+    run: str,
+    corpus: Corpus | None,
+    generation: str,
+    first_step: int,
 ) -> None:
     """Write manifest.json, or compare with the one that is there.
 
     Raises:
-        CuratorError: the folder holds another emission; names both sides.
+        CuratorError: the folder holds another emission, or that of another run; names both sides.
     """
     path = settings.out / "manifest.json"
     if path.is_file():
         there = load_json(path)
         check_same(settings.out, identity, {key: there.get(key) for key in identity})
+        if there.get("run") != run:
+            raise CuratorError(
+                f"{settings.out}: holds the emission of another run (there {there.get('run')}, here {run}); a run is "
+                "known by its save folder, so that one which goes on in it may write on. Give another emit.out, or "
+                "remove this one"
+            )
         return
     paths = {
         "corpus": None if corpus is None else str(corpus.path.absolute()),
@@ -97,7 +109,7 @@ def write_manifest(
         "first_step": first_step,
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-    save_json(path, {**identity, "paths": paths, "made_with": made})
+    save_json(path, {**identity, "run": run, "paths": paths, "made_with": made})
 
 
 def check_same(folder: Path, ours: Mapping[str, Any], there: Mapping[str, Any]) -> None:

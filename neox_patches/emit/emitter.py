@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from curator.corpus import Corpus
-from curator.emission import OVERFLOWED, WRITTEN
+from curator.emission import NOT_FINITE, OVERFLOWED, WRITTEN
 from curator.errors import CuratorError
 from neox_patches import compat
 from neox_patches.clock import Clock
@@ -63,13 +63,14 @@ class Emitter:
         for named in self.named:
             _ = named.place
         self.parts: dict[str, Part] = {}
+        self.total: dict[str, Sums] = {}
         self.store: RankStore | None = None
         self.unscale: dict[int, Tensor] = {}
         self.active = False
 
     # -- attaching ------------------------------------------------------------------------------------------
 
-    def attach(self, engine: Any, first_step: int) -> None:
+    def attach(self, engine: Any, first_step: int, run: str) -> None:
         """Tap this rank's layers and open its files; the model is on its device by now."""
         self.engine = engine
         layers = self.adapter.attention_layers(engine.module)
@@ -99,7 +100,9 @@ class Emitter:
             self.corpus,
         )
         if _rank() == 0:
-            write_manifest(self.settings, identity, self.corpus, self.adapter.checkout.generation, first_step)
+            write_manifest(
+                self.settings, identity, run, self.corpus, self.adapter.checkout.generation, first_step
+            )
         blocks = sorted(
             (block for part in self.parts.values() for block in part.gradients),
             key=lambda block: block.number,
@@ -138,6 +141,7 @@ class Emitter:
         assert self.store is not None
         rows = self.clock.layout.rows_per_step
         self.unscale.clear()
+        self._saw_loss = False
         self.losses = torch.full((rows,), float("nan"), device=self.device)
         self.scores = torch.full((self.n_scores, rows), float("nan"), device=self.device)
         self.store.begin(self.clock.step)
@@ -151,6 +155,7 @@ class Emitter:
         micro = self.clock.current
         mask = mask.view(self._token_losses.shape)
         self.losses[self._rows(micro)] = (self._token_losses.float() * mask).sum(1)
+        self._saw_loss = True
         if not loss.requires_grad:
             return
 
@@ -204,16 +209,23 @@ class Emitter:
             return
         self.active = False
         assert self.store is not None
-        overflowed = bool(getattr(self.engine.optimizer, "overflow", False))
+        losses = self.losses.cpu().numpy()
+        flag = self._flag(losses)
         for module, total in self.total.items():
-            if not overflowed:
+            if flag == WRITTEN:
                 total.add(self.parts[module])
             self.parts[module].new_sums()
         scores = self.scores.cpu().numpy() if self.n_scores else None
-        flag = OVERFLOWED if overflowed else WRITTEN
-        self.store.write_step(self.clock.step, self.losses.cpu().numpy(), scores, flag)
+        self.store.write_step(self.clock.step, losses, scores, flag)
         if self.clock.step == self.steps[-1]:
             self.save_sums()
+
+    def _flag(self, losses: np.ndarray) -> int:
+        """Whether this step counts: neither skipped by the optimizer, nor without a finite loss and gradient."""
+        if bool(getattr(self.engine.optimizer, "overflow", False)):
+            return OVERFLOWED
+        finite = not self._saw_loss or bool(np.isfinite(losses).all())
+        return WRITTEN if finite and all(part.sums_finite() for part in self.parts.values()) else NOT_FINITE
 
     # -- sums -----------------------------------------------------------------------------------------------
 

@@ -86,6 +86,11 @@ class Part:
             Eigenvalues(self.factor_blocks, self.bases, like) if self.bases is not None else None
         )
 
+    def sums_finite(self) -> bool:
+        """Whether this step's sums can be added to the whole."""
+        sums = self.covariances.sums.values() if self.covariances is not None else ()
+        return all(bool(torch.isfinite(total).all()) for total in sums)
+
     @property
     def wants_exact(self) -> bool:
         """Whether unscaled gradients are needed, rather than scores that can be unscaled afterwards."""

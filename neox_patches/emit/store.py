@@ -4,6 +4,8 @@ A row has its place by arithmetic, so a run that was killed and goes on writes o
 described in curator/emission.py, which reads it.
 """
 
+import errno
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,14 +62,21 @@ class RankStore:
             save_json(folder / "index.json", index)
 
     def _check_space(self, wanted: dict[str, Any]) -> None:
-        size = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in wanted.values())
+        """Refuse at the start what would not fit: all ranks are taken to write to this disk, as a shared folder is."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise CuratorError(f"{self.folder}: is a file; give another emit.out, or remove it")
         self.folder.mkdir(parents=True, exist_ok=True)
-        missing = [name for name in wanted if not (self.folder / f"{name}.npy").exists()]
-        free = shutil.disk_usage(self.folder).free
-        if missing and size > free:
+        size = sum(
+            int(np.prod(shape)) * np.dtype(dtype).itemsize
+            for name, (shape, dtype) in wanted.items()
+            if not (self.folder / f"{name}.npy").exists()
+        )
+        layout, free = self.layout, shutil.disk_usage(self.folder).free
+        ranks = layout.dp_size * layout.mp_size * layout.pp_size
+        if size * ranks > free:
             raise CuratorError(
-                f"{self.folder}: this rank emits {size / 1e9:.1f} GB ({self.n_rows} samples), but {free / 1e9:.1f} GB "
-                "are free; choose fewer steps or units, or compress the gradients"
+                f"{self.folder}: {ranks} rank(s) emit {size / 1e9:.3g} GB each ({self.n_rows} samples), but "
+                f"{free / 1e9:.3g} GB are free; choose fewer steps or units, or compress the gradients"
             )
 
     def _write_rows(self, steps: Sequence[int], plan: Plan | None) -> None:
@@ -95,6 +104,7 @@ class RankStore:
                 return array
         path.parent.mkdir(parents=True, exist_ok=True)
         array = open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        _reserve(path)
         if dtype == np.float32 and array.ndim <= 2:
             array[:] = np.nan  # gradients, which are large, stay sparse: flags say what was written
         return array
@@ -147,3 +157,19 @@ class RankStore:
         for folder in (self.folder / "sums").glob("[0-9]*"):
             if int(folder.name) > step:
                 shutil.rmtree(folder)
+
+
+def _reserve(path: Path) -> None:
+    """Take the whole file's space now: writing to a memory map on a full disk ends the process without a word."""
+    size = path.stat().st_size
+    with open(path, "r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                return  # a file system that cannot reserve
+            path.unlink()
+            raise CuratorError(
+                f"{path}: {size / 1e9:.3g} GB do not fit on the disk; choose fewer steps or units, or compress the "
+                "gradients"
+            ) from error

@@ -79,7 +79,7 @@ def test_deepy_and_deepspeeds_launcher_hand_the_patches_to_every_rank(
     if how == "--patch":
         command[3:3] = ["--patch", str(tmp_path / "study.yml")]
     else:
-        environment["NEOX_PATCHES_FILE"] = str(tmp_path / "study.yml")
+        (tmp_path / ".deepspeed_env").write_text(f"NEOX_PATCHES_FILE={tmp_path / 'study.yml'}\n")  # at home
     run = subprocess.run(
         command, cwd=trainer.home, env=environment, capture_output=True, text=True, timeout=300
     )
@@ -181,6 +181,8 @@ def test_help_and_wrong_commands(head: Trainer, tmp_path: Path) -> None:
     )
     wrong = ask("tarin.py", NEOX_HOME=str(head.home))
     assert wrong.returncode == 2 and "no script 'tarin.py'" in wrong.stderr and "train.py" in wrong.stderr
+    late = ask("train.py", "--patch", "study.yml", NEOX_HOME=str(head.home))
+    assert late.returncode == 2 and "behind the script" in late.stderr
     missing = ask("--patch", "none.yml", "train.py", NEOX_HOME=str(head.home))
     assert missing.returncode == 2 and "none.yml: no such file" in missing.stderr
 

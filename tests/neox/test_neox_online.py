@@ -4,6 +4,7 @@ Step 2 trains at the weights of ``global_step2``; its samples, scored there by c
 data's own labels and the same samples make whole rankings out of emissions comparable too.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from test_neox_emit import emitted_sum, parameter_grad
 from test_neox_obey import write_rows
 
 from curator.corpus import open_corpus
-from curator.emission import OVERFLOWED, WRITTEN, Emission
+from curator.emission import NOT_FINITE, OVERFLOWED, WRITTEN, Emission
 from curator.errors import CuratorError
 from curator.influence.from_emission import EmittedFactors, collect_scores, rank_emission
 from curator.influence.request import RankRequest
@@ -265,3 +266,52 @@ def test_fp16_without_zero_is_warned_of(head: Trainer, tmp_path: Path) -> None:
     assert "Set zero_optimization.stage to 1" in run.output
     largest = max(float(np.abs(value).max()) for value in run.grads().values())
     assert largest < 10, "scaled by 2^24, it would have overflowed"
+
+
+def test_emissions_and_checkpoints_before_the_first_step_and_after_the_last(
+    trainer: Trainer, tmp_path: Path
+) -> None:
+    """Saving at step 0, a finished run started again, and another run that would write into the same folder."""
+    corpus = write_rows(tmp_path / "rows.npy", 12)
+    save = str(tmp_path / "save")
+    emit = {"out": str(tmp_path / "out"), "steps": [0, 1], "units": ["induction:1.0"], "factors": {}}
+    study = {"corpus": str(corpus), "emit": emit}
+    config = trainer.config(train_iters=2, save=save, load=save, checkpoint_factor=1)
+    config["extra-save-iters"] = [0, 1, 2]
+    trainer.run(tmp_path / "first", config, study)
+    before = Emission.open(tmp_path / "out")
+    assert before.steps_written == (2, 2) and before.left_out == 0
+    trainer.run(tmp_path / "again", config, study)
+    assert Emission.open(tmp_path / "out").manifest == before.manifest
+    for other in ({"save": str(tmp_path / "other")}, {"save": None, "load": None}):
+        run = trainer.run(tmp_path / "other", {**config, "load": None, **other}, study, check=False)
+        assert run.returncode and "the emission of another run" in run.output
+
+
+def test_steps_whose_loss_is_not_finite_are_flagged_and_kept_out(
+    head: Trainer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    corpus = write_rows(tmp_path / "rows.npy", 16)
+    config = head.config(train_iters=4, lr_decay_iters=4, min_lr=1e30, save=str(tmp_path / "save"))
+    config["optimizer"] = {"type": "Adam", "params": {"lr": 1e30, "betas": [0.9, 0.95], "eps": 1e-8}}
+    config["extra-save-iters"] = [0]
+    emit = {
+        "out": str(tmp_path / "out"),
+        "steps": [0, 1, 2, 3],
+        "units": ["induction:1.0"],
+        "gradients": {},
+        "factors": {},
+    }
+    head.run(tmp_path / "run", config, {"corpus": str(corpus), "emit": emit})
+    emission = Emission.open(tmp_path / "out")
+    flags = np.asarray(emission.ranks[0].array("flags"))
+    assert flags[0] == WRITTEN and NOT_FINITE in flags
+    with pytest.raises(CuratorError, match="not finite"):
+        emission.contiguous((0, 16))
+    checkpoint = tmp_path / "save" / "global_step0"
+    request = dataclasses.replace(request_at(checkpoint, corpus, 0, 4), units=("induction:1.0",))
+    assert np.isfinite(rank_emission(request, emission, tmp_path / "ranking").scores).all()
+    assert capfd.readouterr().err.count("note:") == 0
+    (checkpoint / "neox_patches.json").write_text('{"run": "another"}')
+    rank_emission(request, emission, tmp_path / "ranking-2")
+    assert "saved by run another" in " ".join(capfd.readouterr().err.split())

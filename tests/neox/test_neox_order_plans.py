@@ -16,14 +16,15 @@ from curator.corpus.neox_blend import Part, write_blend
 from curator.plan import Plan
 
 
-def maps_of(trainer: Trainer, folder: Path, iters: int, seed: int = 1234) -> Path:
+def maps_of(trainer: Trainer, folder: Path, iters: int) -> Path:
     """The shuffle map that a plain run of ``iters`` steps leaves beside its data."""
-    before = set(trainer.data.parent.glob("*train*_shuffle_idx.npy"))
-    trainer.run(folder, trainer.config(train_iters=iters, seed=seed))
-    after = set(trainer.data.parent.glob("*train*_shuffle_idx.npy"))
-    named = [path for path in after - before or after if f"_{seed}s" in path.name]
-    n_samples = -(-iters * MICRO * 1005 // 1000)
-    (maps,) = [path for path in named if f"_{n_samples}ns_" in path.name]
+    trainer.run(folder, trainer.config(train_iters=iters))
+    return left_maps(trainer, iters * MICRO)
+
+
+def left_maps(trainer: Trainer, samples: int) -> Path:
+    """The shuffle map of a run that asked for so many samples, and half a per cent more."""
+    (maps,) = trainer.data.parent.glob(f"*train*_{-(-samples * 1005 // 1000)}ns_*_1234s*_shuffle_idx.npy")
     return maps
 
 
@@ -59,11 +60,19 @@ def test_law_5_with_accumulation_and_ranks(
     head: Trainer, tmp_path: Path, ranks: int, changes: dict[str, Any]
 ) -> None:
     config = head.config(**changes, train_iters=3, checkpoint_factor=3)
-    head.run(tmp_path / "plain", {**config, "save": str(tmp_path / "plain" / "save")}, ranks=ranks)
+    batch = MICRO * (1 if "model-parallel-size" in changes else 2)
+    save = {name: tmp_path / name / "save" for name in ("plain", "unconfigured", "empty")}
+    head.run(tmp_path / "plain", {**config, "save": str(save["plain"])}, ranks=ranks)
+    head.run(
+        tmp_path / "unconfigured", {**config, "save": str(save["unconfigured"])}, patched=True, ranks=ranks
+    )
+    corpus = left_maps(head, 3 * batch)
+    Plan.identity(3 * batch, batch, open_corpus(corpus).fingerprint()).save(tmp_path / "plan")
     emit = {"out": str(tmp_path / "out"), "steps": [0, 2], "units": ["induction:*"], "factors": {}}
-    run = tmp_path / "emitting"
-    head.run(run, {**config, "save": str(run / "save")}, {"emit": emit}, ranks=ranks)
-    assert_same_checkpoint(tmp_path / "plain" / "save", run / "save", 3)
+    study = {"corpus": str(corpus), "plan": str(tmp_path / "plan"), "emit": emit}
+    head.run(tmp_path / "empty", {**config, "save": str(save["empty"])}, study, ranks=ranks)
+    assert_same_checkpoint(save["plain"], save["unconfigured"], 3)
+    assert_same_checkpoint(save["plain"], save["empty"], 3)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

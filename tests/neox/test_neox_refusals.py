@@ -77,7 +77,18 @@ def test_tokens_of_the_corpus_beyond_the_vocabulary(head: Trainer, tmp_path: Pat
     array = np.full((12, SEQ + 1), 40, np.uint16)
     array[0, 3] = 513
     np.save(tmp_path / "rows.npy", array)
-    refused(head, tmp_path, {"corpus": str(tmp_path / "rows.npy")}, "sample 0, column 3", "513", "512")
+    refused(head, tmp_path / "a", {"corpus": str(tmp_path / "rows.npy")}, "sample 0, column 3", "513", "512")
+
+
+def test_an_error_in_a_loaders_worker_is_one_sentence(head: Trainer, tmp_path: Path) -> None:
+    """The token lies behind the slots that are compared at the start."""
+    array = np.full((4000, SEQ + 1), 40, np.uint16)
+    array[5, 3] = 513
+    np.save(tmp_path / "rows.npy", array)
+    config = head.config(train_iters=1000, num_workers=2)
+    run = head.run(tmp_path / "run", config, {"corpus": str(tmp_path / "rows.npy")}, check=False)
+    (error,) = [line for line in run.output.splitlines() if line.startswith("error: ")]
+    assert "sample 5, column 3: token id 513" in error and "Traceback" not in error
 
 
 def test_an_unknown_unit_and_steps_that_are_never_reached(head: Trainer, tmp_path: Path, rows: Path) -> None:

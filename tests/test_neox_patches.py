@@ -1,0 +1,152 @@
+"""What of the patches can be tried without a GPT-NeoX checkout."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curator.errors import CuratorError, UsageError
+from curator.plan import Plan
+from curator.storage import save_array, save_json
+from curator.units.attention import head_blocks
+from curator.units.block_json import describe_block
+from neox_patches.clock import Clock, Layout
+from neox_patches.data import check_slots, needed_samples, sized_for
+from neox_patches.emit.blocks import load_queries
+from neox_patches.emit.store import RankStore
+from neox_patches.loss import unscale_rows
+from neox_patches.resume import check_resume, describe_run, run_of, write_record, write_run
+from neox_patches.settings import load_patch_file
+
+
+def layout(micro: int = 2, gas: int = 1, dp: int = 1, rank: int = 0) -> Layout:
+    return Layout(micro, gas, dp, rank, 1, 0, 1, 0)
+
+
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 4), st.integers(0, 1000))
+def test_every_slot_of_a_step_is_held_once(micro: int, gas: int, dp: int, step: int) -> None:
+    held = [layout(micro, gas, dp, rank).slots(step, m) for rank in range(dp) for m in range(gas)]
+    batch = micro * gas * dp
+    assert sorted(np.concatenate(held)) == list(range(step * batch, (step + 1) * batch))
+
+
+def test_the_clock_carries_indices_through_a_pipelines_buffers() -> None:
+    """One forward, one backward: with two stages, backward runs while a later micro-batch is loaded."""
+    clock = Clock(layout(gas=3))
+    clock.begin(7)
+    clock.forward(0)
+    clock.forward(1)
+    clock.backward(0)
+    assert clock.current == 0
+    clock.forward(0)
+    clock.backward(1)
+    assert clock.current == 1
+    clock.backward(0)
+    assert clock.current == 2 and clock.slots.tolist() == [46, 47]
+
+
+def test_slots_that_the_loader_did_not_deliver_are_refused() -> None:
+    check_slots(None, np.array([4, 5]), 2)
+    check_slots({"slot": torch.tensor([4, 5])}, np.array([4, 5]), 2)
+    with pytest.raises(
+        CuratorError, match=r"step 2: the loader delivered slots \[5, 4\] .*expected \[4, 5\]"
+    ):
+        check_slots({"slot": torch.tensor([5, 4])}, np.array([4, 5]), 2)
+
+
+def test_only_training_data_are_asked_for_as_many_samples_as_without_insertions() -> None:
+    plan = Plan.identity(12, 4, "corpus").insert(np.array([1]), np.arange(4))
+    assert needed_samples(plan, 16) == 12 and needed_samples(plan, 8) == 4
+    asked = sized_for(12, lambda weights, samples: samples)
+    assert [asked([1.0], n) for n in (16, 3, 2, 16, 3, 2)] == [12, 3, 2, 12, 3, 2]
+
+
+def test_gradients_are_unscaled_by_tokens_weight_and_factor() -> None:
+    mask = torch.ones(3, 5)
+    mask[0, 0] = 0
+    scale = unscale_rows(mask, np.array([1, 0, 2], np.float32), torch.tensor(4.0))
+    assert scale[0] == 14 / 4 and torch.isnan(scale[1]) and scale[2] == 14 / 8
+
+
+def neox_args(heads: int) -> SimpleNamespace:
+    return SimpleNamespace(hidden_size=32, num_attention_heads=heads, num_layers=2)
+
+
+def test_queries_of_a_model_with_other_heads_are_refused(tmp_path: Path) -> None:
+    """Of the same width and depth, so that every entry exists in both."""
+    model = SimpleNamespace(
+        config=SimpleNamespace(hidden_size=32, num_attention_heads=4), base_model_prefix="gpt_neox"
+    )
+    entries = []
+    for number, block in enumerate(head_blocks(model, 1, 0).values()):  # type: ignore[arg-type]
+        save_array(tmp_path / "queries" / f"{number:04}.npy", np.zeros(block.shape))
+        entries.append({"unit": "induction:1.0", **describe_block(block), "file": f"{number:04}.npy"})
+    save_json(tmp_path / "queries" / "index.json", {"made_for": "x", "blocks": entries})
+    assert len(load_queries([tmp_path], neox_args(4))) == 3
+    with pytest.raises(
+        CuratorError, match=r"no block of a head of this model .*2 heads, width 32.*of another model"
+    ):
+        load_queries([tmp_path], neox_args(2))
+
+
+def test_an_emission_that_does_not_fit_the_disk_is_refused_for_all_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def store(dp: int) -> RankStore:
+        return RankStore(tmp_path / f"rank-{dp}", layout(dp=dp), range(100), None, [(16, 16)], 2, {})
+
+    needed = 200 * 16 * 16 * 4
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=int(needed * 1.5)))
+    assert store(1).arrays["gradients/0"].shape == (200, 16, 16)
+    assert (tmp_path / "rank-1" / "gradients" / "0.npy").stat().st_blocks * 512 >= needed, (
+        "space is taken at once"
+    )
+    with pytest.raises(CuratorError, match="2 rank"):
+        store(2)
+
+
+def test_resumes_are_compared_with_the_checkpoints_own_record(tmp_path: Path) -> None:
+    first, late = (Plan.identity(40, 4, "corpus").mask(np.array([slot])) for slot in (2, 30))
+    (tmp_path / "global_step4").mkdir()
+    run = describe_run(late, "corpus", 4, 32)
+    assert not check_resume(tmp_path, 4, run, late), "no record yet"
+    write_record(tmp_path, 4, run, "me")
+    assert check_resume(tmp_path, 4, run, late)
+    with pytest.raises(CuratorError, match="batch size of 4, but this run is configured with 8"):
+        check_resume(tmp_path, 4, {**run, "batch_size": 8}, late)
+    with pytest.raises(CuratorError, match="edits step 0, which is over"):
+        check_resume(tmp_path, 4, describe_run(first, "corpus", 4, 32), first)
+    save_json(tmp_path / "global_step4" / "neox_patches.json", {"format": "neox-patches-run", "version": 1})
+    with pytest.raises(CuratorError, match="was it edited"):
+        check_resume(tmp_path, 4, run, late)
+
+
+def test_a_run_is_known_by_its_save_folder(tmp_path: Path) -> None:
+    assert run_of(None) != run_of(None) and run_of(tmp_path) != run_of(tmp_path)
+    write_run(tmp_path, "abc")
+    assert run_of(tmp_path) == "abc"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("emit: {out: o, steps: [{from: 0, to: 100000000000, every: 1}], scores: [r]}", "100000000001 steps"),
+        ("emit: {out: o, steps: [], scores: [r]}", "steps is empty"),
+        ("emit: {out: o, steps: [1]}", "nothing to emit"),
+        ("emit: {out: o, steps: [1], gradients: {}}", "need units"),
+        ("emit: {out: o, steps: [1], units: [a], scores: [r]}", "units is for gradients and factors"),
+        ("emit: {out: o, steps: [1], units: [a], gradients: {compress: projection}}", "needs a rank"),
+        ("emit: {out: o, steps: [1], units: [a], gradients: {compress: eigenbasis, rank: 4}}", "bases"),
+        ("emit: {out: o, steps: [-1], scores: [r]}", "counted from 0"),
+        ("plan: p", "a plan needs the corpus"),
+    ],
+)
+def test_patch_files_that_make_no_sense(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "patch.yml").write_text(text)
+    with pytest.raises(UsageError, match=says):
+        load_patch_file(tmp_path / "patch.yml")
