@@ -121,8 +121,8 @@ def _compare_run(emission: Emission, checkpoint: Path) -> None:
     there = load_json(record).get("run") if record.is_file() else None
     if there is not None and there != emission.manifest["run"]:
         console.print(
-            f"note: {emission.path} was emitted by run {emission.manifest['run']}, {checkpoint} was saved by run {there}; "
-            "the scores mean something only if both trained alike"
+            f"note: {emission.path} was emitted by run {emission.manifest['run']}, {checkpoint} was saved by run "
+            f"{there}; the scores mean something only if both trained alike"
         )
 
 
