@@ -44,6 +44,9 @@ class Patches:
         self.first_step: int | None = None
         self.neox_args: Any = None
         self.engine: Any = None
+        self.save: Path | None = None
+        self.described: dict[str, Any] = {}
+        self.run = ""
 
     @property
     def neox_serves(self) -> bool:

@@ -73,6 +73,7 @@ def test_deepy_and_deepspeeds_launcher_hand_the_patches_to_every_rank(
     script.write_text(
         f"import sys; sys.path.insert(1, {str(HERE)!r})\nimport megatron.training, witness, runpy\n"
         f"witness.install(megatron.training)\nrunpy.run_path({str(trainer.home / 'train.py')!r}, run_name='__main__')\n"
+        "witness.leave()\n"
     )
     environment = cpu_environment(trainer.home) | {"NEOX_WITNESS": str(tmp_path), "HOME": str(tmp_path)}
     command = [sys.executable, "-m", "neox_patches", "deepy.py", str(script), str(tmp_path / "config.yml")]

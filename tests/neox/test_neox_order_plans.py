@@ -1,13 +1,14 @@
 """Plans over GPT-NeoX's own shuffled order: its dataset serves the rows, curator names them."""
 
 import dataclasses
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from neox_runs import MICRO, SEQ, Trainer, assert_same_checkpoint, preprocess
+from neox_runs import MICRO, SEQ, Finished, Trainer, assert_same_checkpoint, preprocess
 from test_neox_obey import LAYOUTS, expected_rows, seen, write_rows
 from test_neox_refusals import refused
 
@@ -22,6 +23,11 @@ def maps_of(trainer: Trainer, folder: Path, iters: int) -> Path:
     return left_maps(trainer, iters * MICRO)
 
 
+def evaluations(run: Finished) -> list[str]:
+    """What the run logged of its validation and test data."""
+    return re.findall(r"(?:validation|test) results at .*", run.output)
+
+
 def left_maps(trainer: Trainer, samples: int) -> Path:
     """The shuffle map of a run that asked for so many samples, and half a per cent more."""
     (maps,) = trainer.data.parent.glob(f"*train*_{-(-samples * 1005 // 1000)}ns_*_1234s*_shuffle_idx.npy")
@@ -32,9 +38,9 @@ def left_maps(trainer: Trainer, samples: int) -> Path:
 def test_law_5_unconfigured_and_empty_plans_leave_checkpoints_bit_identical(
     trainer: Trainer, tmp_path: Path, layout: str
 ) -> None:
-    config = trainer.config(**LAYOUTS[layout], train_iters=4, checkpoint_factor=2)
+    config = trainer.config(**LAYOUTS[layout], train_iters=4, checkpoint_factor=2, eval_interval=2)
     save = {name: tmp_path / name / "save" for name in ("plain", "unconfigured", "empty")}
-    trainer.run(tmp_path / "plain", {**config, "save": str(save["plain"])})
+    plain = trainer.run(tmp_path / "plain", {**config, "save": str(save["plain"])})
     trainer.run(tmp_path / "unconfigured", {**config, "save": str(save["unconfigured"])}, patched=True)
     corpus = maps_of(trainer, tmp_path / "maps", 4)
     fingerprint = open_corpus(corpus).fingerprint()
@@ -47,7 +53,8 @@ def test_law_5_unconfigured_and_empty_plans_leave_checkpoints_bit_identical(
         "factors": {},
     }
     study = {"corpus": str(corpus), "plan": str(tmp_path / "plan"), "emit": emit}
-    trainer.run(tmp_path / "empty", {**config, "save": str(save["empty"])}, study)
+    empty = trainer.run(tmp_path / "empty", {**config, "save": str(save["empty"])}, study)
+    assert len(evaluations(plain)) == 4 and evaluations(empty) == evaluations(plain)
     for step in (2, 4):
         assert_same_checkpoint(save["plain"], save["unconfigured"], step)
         assert_same_checkpoint(save["plain"], save["empty"], step)

@@ -1,10 +1,5 @@
-"""GPT-NeoX's own train.py for one process without the DeepSpeed launcher: it reads YAML config files itself.
+"""GPT-NeoX's own train.py for one process without the DeepSpeed launcher: it reads YAML config files itself."""
 
-It leaves by ``os._exit``: while Python takes itself apart, a thread of PyTorch's gloo backend now and then aborts the
-process ("terminate called without an active exception"), long after training is over.
-"""
-
-import atexit
 import os
 import sys
 from pathlib import Path
@@ -29,7 +24,4 @@ if __name__ == "__main__":
         megatron.training.pretrain(neox_args=neox_args)
     except SystemExit as error:  # exit-interval
         code = int(error.code or 0)
-    atexit._run_exitfuncs()  # the witness writes its records there
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    witness.leave(code)
