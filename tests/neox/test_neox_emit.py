@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from neox_runs import MICRO, PP1_ZERO1, SEQ, Trainer
-from test_neox_obey import write_rows
+from test_neox_obey import RANKS, write_rows
 
 from curator.corpus import open_corpus
 from curator.emission import Emission
@@ -63,13 +63,6 @@ def test_sum_of_emitted_gradients_is_the_parameters_gradient(
                 found = emitted_sum(emission, f"induction:{layer}.{head}/{block}", step) / (MICRO * SEQ)
                 error = np.linalg.norm(found - value) / np.linalg.norm(value)
                 assert error < 1e-5, (step, layer, head, block, error)
-
-
-RANKS: dict[str, tuple[dict[str, Any], int]] = {
-    "gas2": ({"gradient_accumulation_steps": 2}, 1),
-    "dp2": ({}, 2),
-    "mp2": ({"model-parallel-size": 2}, 2),
-}
 
 
 @pytest.mark.parametrize("layout", RANKS)

@@ -180,20 +180,49 @@ def test_the_model_sees_precisely_the_planned_rows_with_accumulation_and_ranks(
     _check_sequence(head, tmp_path, kind, layout, changes, ranks)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_run_goes_on_within_an_insertion(trainer: Trainer, tmp_path: Path, layout: str) -> None:
+RANKS: dict[str, tuple[dict[str, Any], int]] = {
+    "gas2": ({"gradient_accumulation_steps": 2}, 1),
+    "dp2": ({}, 2),
+    "mp2": ({"model-parallel-size": 2}, 2),
+}
+
+
+def _check_resume(trainer: Trainer, tmp_path: Path, changes: dict[str, Any], ranks: int, batch: int) -> None:
     """Two extra steps come after step 2; the run is ended between them, and goes on bit-identically."""
-    corpus, injected = write_rows(tmp_path / "rows.npy", 24), write_rows(tmp_path / "injected.npy", 12, 1)
-    _, steps = insertion_plan(corpus, injected, MICRO, "burst", tmp_path / "plan")
+    corpus = write_rows(tmp_path / "rows.npy", 6 * batch)
+    injected = write_rows(tmp_path / "injected.npy", 3 * batch, 1)
+    plan, steps = insertion_plan(corpus, injected, batch, "burst", tmp_path / "plan")
     study = {"corpus": str(corpus), "plan": str(tmp_path / "plan")}
     save = {name: str(tmp_path / name / "save") for name in ("whole", "parts")}
-    config = trainer.config(**LAYOUTS[layout], train_iters=steps, lr_decay_iters=steps, checkpoint_factor=3)
-    whole = trainer.run(tmp_path / "whole", {**config, "save": save["whole"]}, study)
-    first = trainer.run(tmp_path / "parts", {**config, "save": save["parts"], "exit-interval": 3}, study)
-    second = trainer.run(tmp_path / "rest", {**config, "save": save["parts"], "load": save["parts"]}, study)
-    assert len(first.rows()) == 3 and len(second.rows()) == steps - 3
-    assert np.array_equal(np.concatenate([first.rows(), second.rows()]), whole.rows())
+    config = trainer.config(**changes, train_iters=steps, lr_decay_iters=steps, checkpoint_factor=3)
+    part = {**config, "save": save["parts"]}
+    whole = trainer.run(tmp_path / "whole", {**config, "save": save["whole"]}, study, ranks=ranks)
+    first = trainer.run(tmp_path / "parts", {**part, "exit-interval": 3}, study, ranks=ranks)
+    second = trainer.run(tmp_path / "rest", {**part, "load": save["parts"]}, study, ranks=ranks)
+    for rank in range(ranks):
+        both = np.concatenate([first.rows(rank), second.rows(rank)])
+        assert len(first.rows(rank)) and np.array_equal(both, whole.rows(rank))
+    if "model-parallel-size" not in changes:  # whose ranks see the same rows
+        assert np.array_equal(seen(whole), expected_rows(plan, corpus, plan.n_slots))
+    else:
+        assert all(
+            np.array_equal(whole.rows(rank).reshape(-1, SEQ + 1), expected_rows(plan, corpus, plan.n_slots))
+            for rank in range(ranks)
+        )
     assert_same_checkpoint(tmp_path / "whole" / "save", tmp_path / "parts" / "save", steps)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_run_goes_on_within_an_insertion(trainer: Trainer, tmp_path: Path, layout: str) -> None:
+    _check_resume(trainer, tmp_path, LAYOUTS[layout], 1, MICRO)
+
+
+@pytest.mark.parametrize("layout", RANKS)
+def test_a_run_goes_on_within_an_insertion_with_accumulation_and_ranks(
+    head: Trainer, tmp_path: Path, layout: str
+) -> None:
+    changes, ranks = RANKS[layout]
+    _check_resume(head, tmp_path, changes, ranks, MICRO if layout == "mp2" else 2 * MICRO)
 
 
 def test_law_7_the_embedded_trainer_and_gpt_neox_see_the_same_rows(
