@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from curator.corpus import Corpus
 from curator.errors import CuratorError
 from curator.plan import CORPUS, Plan
+from curator.planned import PlannedRows
 
 COMPARED_SLOTS = 64
 """So many planned rows are compared at the start."""
@@ -65,15 +66,9 @@ class SlotDataset(Dataset):
 
     def expected(self, slots: np.ndarray, corpus: Corpus) -> np.ndarray:
         """[n, seq + 1] what curator says these slots hold."""
-        rows = np.empty((len(slots), corpus.row_width), np.int64)
-        sources, samples = np.full(len(slots), CORPUS), slots
-        if self.plan is not None:
-            sources, samples, _ = self.plan.lookup(slots)
-        for number in np.unique(sources):
-            chosen = sources == number
-            source = corpus if number == CORPUS else self.sources[number - 1]
-            rows[chosen] = source.rows(samples[chosen])
-        return rows
+        if self.plan is None:
+            return corpus.rows(slots).astype(np.int64)
+        return PlannedRows(self.plan, corpus, self.sources).rows(slots)
 
 
 class Placeholder(Dataset):
