@@ -66,6 +66,16 @@ class RankPart:
         flags = np.repeat(np.asarray(self.array("flags")) == WRITTEN, self.rows_per_step)
         return flags & (np.asarray(self.array("weights")) != 0)
 
+    @cached_property
+    def from_corpus(self) -> np.ndarray:
+        """[rows] whether the row is usable and of the corpus, not of an injected set."""
+        return self.usable & (np.asarray(self.array("sources")) == CORPUS)
+
+    def rows_of(self, first: int, last: int) -> np.ndarray:
+        """The rows, rising, that are usable and hold corpus samples [first, last)."""
+        samples = np.asarray(self.array("samples"))
+        return np.flatnonzero(self.from_corpus & (samples >= first) & (samples < last))
+
     @property
     def blocks(self) -> list[dict[str, Any]]:
         """Index entries of the blocks whose gradients or factors this rank wrote."""
@@ -148,10 +158,8 @@ class Emission:
 
     @cached_property
     def samples(self) -> np.ndarray:
-        """[n] int64, rising: corpus samples with usable rows on at least one rank that has all it needs."""
-        found = [
-            part.array("samples")[part.usable & (part.array("sources") == CORPUS)] for part in self.ranks
-        ]
+        """[n] int64, rising: corpus samples with a usable row on at least one rank."""
+        found = [part.array("samples")[part.from_corpus] for part in self.ranks]
         return np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
 
     def contiguous(self, samples: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -204,9 +212,7 @@ class Emission:
         slot_of = np.full(last - first, np.iinfo(np.int64).max)
         for part, values in rows:
             samples, slots = np.asarray(part.array("samples")), np.asarray(part.array("slots"))
-            wanted = part.usable & (part.array("sources") == CORPUS) & (samples >= first) & (samples < last)
-            position = np.flatnonzero(wanted)
-            position = position[np.argsort(-slots[position], kind="stable")]  # earlier slots last: they stay
+            position = part.rows_of(first, last)
             chosen = np.asarray(values[position], np.float64)
             finite = np.isfinite(chosen.reshape(len(chosen), -1)).all(1)
             position, chosen = position[finite], chosen[finite]

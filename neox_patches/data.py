@@ -83,18 +83,18 @@ class Placeholder(Dataset):
         )
 
 
-def compared_slots(plan: Plan | None, first: int, n_slots: int) -> np.ndarray:
+def compared_slots(plan: Plan | None, n_slots: int) -> np.ndarray:
     """Slots worth looking at: the first and last, around the plan's edits, and some drawn from a fixed seed."""
-    draw = np.random.default_rng(0).integers(first, n_slots, COMPARED_SLOTS // 2)
-    chosen = [np.array([first, n_slots - 1]), draw]
+    draw = np.random.default_rng(0).integers(0, n_slots, COMPARED_SLOTS // 2)
+    chosen = [np.array([0, n_slots - 1]), draw]
     if plan is not None:
-        edges = plan.slot_start[(plan.slot_start > first) & (plan.slot_start < n_slots)]
+        edges = plan.slot_start[(plan.slot_start > 0) & (plan.slot_start < n_slots)]
         some = edges[np.linspace(0, len(edges) - 1, min(len(edges), COMPARED_SLOTS // 4)).astype(int)]
         chosen += [some, some - 1]
     return np.unique(np.concatenate(chosen))
 
 
-def compare(dataset: SlotDataset, corpus: Corpus, first: int) -> int:
+def compare(dataset: SlotDataset, corpus: Corpus) -> int:
     """Read some slots through the dataset that the loader will use, and compare with what curator reads.
 
     Returns:
@@ -103,7 +103,7 @@ def compare(dataset: SlotDataset, corpus: Corpus, first: int) -> int:
     Raises:
         CuratorError: names the first slot that differs, its sample, and the first tokens of both sides.
     """
-    slots = compared_slots(dataset.plan, first, dataset.n_slots)
+    slots = compared_slots(dataset.plan, dataset.n_slots)
     expected = dataset.expected(slots, corpus)
     for slot, row in zip(slots.tolist(), expected):
         there = np.asarray(dataset[slot]["text"])

@@ -25,7 +25,7 @@ from neox_patches.adapters import Adapter
 from neox_patches.clock import Clock, Layout, follow_pipeline
 from neox_patches.data import Placeholder, SlotDataset, check_slots, compare, needed_samples, sized_for
 from neox_patches.emit import Emitter
-from neox_patches.loss import PlanWeights, weigh_loss
+from neox_patches.loss import PlanWeights, weighted_loss
 from neox_patches.resume import check_resume, describe_run, run_of, write_record, write_run
 from neox_patches.settings import PatchFile
 
@@ -172,7 +172,7 @@ class Patches:
             int(neox_args.padded_vocab_size),
         )
         if self.corpus is not None:
-            count = compare(slots, self.corpus, 0)
+            count = compare(slots, self.corpus)
             self._say(f"{count} planned rows compared with what the loader delivers: equal")
         return slots
 
@@ -223,7 +223,7 @@ class Patches:
             self.emitter.attach(self.engine, self.first_step, self.run)
         if self.save is not None and _rank() == 0:
             write_run(self.save, self.run)
-        edits = "no plan" if self.plan is None else f"plan {self.plan.fingerprint()}"
+        edits = "no plan" if self.plan is None else f"plan {self.described['plan_fingerprint']}"
         self._say(
             f"GPT-NeoX {self.adapter.checkout.generation}, from step {self.first_step}, {edits}"
             + (
@@ -278,20 +278,16 @@ class Patches:
         return vocab_parallel_cross_entropy
 
     def _cross_entropy(self, cross_entropy: Callable[..., Tensor], mpu: Any) -> Callable[..., Tensor]:
-        weighted: Callable[..., Tensor] | None = None
-
         def loss_of(output: Tensor, labels: Any, _fp16: bool = False) -> Tensor:
-            nonlocal weighted
             if self.clock is None or not self.clock.training:
                 return cross_entropy(output, labels, _fp16=_fp16)
-            if self.weights is not None and weighted is None:
-                weighted = weigh_loss(
-                    cross_entropy, mpu.vocab_parallel_cross_entropy, self.clock, self.weights
-                )
-            loss = (weighted or cross_entropy)(output, labels, _fp16=_fp16)
+            row_weights = None if self.weights is None else self.weights.current()
+            if row_weights is None:  # every row counts once
+                loss = cross_entropy(output, labels, _fp16=_fp16)
+            else:
+                loss = weighted_loss(mpu.vocab_parallel_cross_entropy, output, labels, row_weights, _fp16)
             if self.emitter is not None and self.emitter.active:
-                weights = None if self.weights is None else self.weights.current()
-                self.emitter.note_loss(loss, labels[1], weights)
+                self.emitter.note_loss(loss, labels[1], row_weights)
             return loss
 
         return loss_of

@@ -41,33 +41,29 @@ class PlanWeights:
         return self.of(self.clock.slots)
 
 
-def weigh_loss(
-    cross_entropy: Callable[..., Tensor],
+def weighted_loss(
     token_losses: Callable[..., Tensor],
-    clock: Clock,
-    weights: PlanWeights,
-) -> Callable[..., Tensor]:
-    """GPT-NeoX's ``cross_entropy`` under a plan; micro-batches with weights of 1 alone go through the original.
+    output: Tensor,
+    labels: tuple[Tensor, Tensor],
+    row_weights: np.ndarray,
+    fp16: bool,
+) -> Tensor:
+    """GPT-NeoX's loss of a micro-batch whose rows have these weights; its value is the plain loss.
 
     Args:
         token_losses: ``mpu.vocab_parallel_cross_entropy(logits, labels)`` -> [batch, seq].
+        output, labels, fp16: as GPT-NeoX's ``cross_entropy`` gets them; labels are (targets, loss mask).
+        row_weights: [batch].
     """
-
-    def weighted(output: Tensor, labels: tuple[Tensor, Tensor], _fp16: bool = False) -> Tensor:
-        row_weights = weights.current() if clock.training else None
-        if row_weights is None:
-            return cross_entropy(output, labels, _fp16=_fp16)
-        targets, mask = labels[0], labels[1]
-        logits = output if _fp16 else output.float()
-        losses = token_losses(logits.contiguous(), targets)  # [batch, seq]
-        mask = mask.view(losses.shape)
-        row = torch.from_numpy(row_weights).to(losses.device, losses.dtype)[:, None]
-        kept = torch.where(row > 0, losses, torch.zeros_like(losses))  # a masked row's gradient is 0 exactly
-        loss = (kept * mask * row).sum() / mask.sum()
-        plain = (losses.detach() * mask).sum() / mask.sum()
-        return loss + (plain - loss.detach())
-
-    return weighted
+    targets, mask = labels[0], labels[1]
+    logits = output if fp16 else output.float()
+    losses = token_losses(logits.contiguous(), targets)  # [batch, seq]
+    mask = mask.view(losses.shape)
+    row = torch.from_numpy(row_weights).to(losses.device, losses.dtype)[:, None]
+    kept = torch.where(row > 0, losses, torch.zeros_like(losses))  # a masked row's gradient is 0 exactly
+    loss = (kept * mask * row).sum() / mask.sum()
+    plain = (losses.detach() * mask).sum() / mask.sum()
+    return loss + (plain - loss.detach())
 
 
 def unscale_rows(mask: Tensor, row_weights: np.ndarray | None, factor: Tensor) -> Tensor:

@@ -53,8 +53,7 @@ class Bases:
             CuratorError: there are no factors of this block.
         """
         for entry in self.entries:
-            there = block_of(entry)
-            if (there.module, there.inputs, there.outputs) == (block.module, block.inputs, block.outputs):
+            if block_of(entry).key == block.key:
                 a, s = (self.folder / "bases" / f"{entry[side]:04}.npy" for side in "AS")
                 return torch.from_numpy(load_array(a, mmap=False)), torch.from_numpy(
                     load_array(s, mmap=False)

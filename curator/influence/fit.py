@@ -41,7 +41,7 @@ def rows_tensor(corpus: Corpus, index: slice | np.ndarray, device: torch.device)
 
 def distinct(blocks: Sequence[Block]) -> list[Block]:
     """The blocks without repetitions: units may share one."""
-    return list({(block.module, block.inputs, block.outputs): block for block in blocks}.values())
+    return list({block.key: block for block in blocks}.values())
 
 
 def subset(first: int, last: int, count: int, seed: int) -> np.ndarray:
@@ -143,8 +143,7 @@ class CurvatureFit:
 
     def curvature(self, block: Block) -> Curvature:
         """The fitted curvature of one block, which may carry another name than the block it was fitted for."""
-        places = [(known.module, known.inputs, known.outputs) for known in self.blocks]
-        number = places.index((block.module, block.inputs, block.outputs))
+        number = [known.key for known in self.blocks].index(block.key)
         a, s = (self.sides.index(side) for side in Side.of(block))
         return Curvature(
             self._load("sides", a),

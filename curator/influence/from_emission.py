@@ -28,7 +28,6 @@ from curator.influence.probe_gradient import probe_gradient
 from curator.influence.projection import projections
 from curator.influence.request import DTYPES, RankRequest
 from curator.models import load_model, model_fingerprint
-from curator.plan_rules import CORPUS
 from curator.progress import console, progress
 from curator.ranking import FORMAT, SIGN, Ranking
 from curator.storage import differences, fingerprint, load_array, load_json, new_folder, save_array, save_json
@@ -144,8 +143,7 @@ class EmittedGradient:
                 f"{emission.path}: no gradients were emitted (emit.gradients in the patch file)"
             )
         for number, entry in enumerate(emission.manifest["blocks"]):
-            there = block_of(entry)
-            if (there.module, there.inputs, there.outputs) == (block.module, block.inputs, block.outputs):
+            if block_of(entry).key == block.key:
                 return EmittedGradient(emission, block, str(entry["label"]), number)
         emitted = ", ".join(
             dict.fromkeys(entry["label"].split("/")[0] for entry in emission.manifest["blocks"])
@@ -169,9 +167,7 @@ class EmittedGradient:
         self, part: RankPart, values: np.ndarray, first: int, last: int
     ) -> Iterator[tuple[np.ndarray, Tensor]]:
         """(rows, gradients [n, ...] float64) of the usable rows that hold samples [first, last)."""
-        samples = np.asarray(part.array("samples"))
-        wanted = part.usable & (part.array("sources") == CORPUS) & (samples >= first) & (samples < last)
-        rows = np.flatnonzero(wanted)
+        rows = part.rows_of(first, last)
         size = max(1, _CHUNK_BYTES // max(1, values[:1].nbytes))
         for start in range(0, len(rows), size):
             chosen = rows[start : start + size]
@@ -258,7 +254,7 @@ class EmittedFactors:
         found = False
         for part in self.emission.ranks:
             blocks = [block_of(entry) for entry in part.index["factors"].get(block.module, [])]
-            if not any((b.inputs, b.outputs) == (block.inputs, block.outputs) for b in blocks):
+            if block.key not in [known.key for known in blocks]:
                 continue
             steps = [int(path.parent.name) for path in (part.path / "sums").glob("*/state.json")]
             if not steps:
@@ -286,8 +282,7 @@ class EmittedFactors:
         """Λ [inputs, outputs], sample average, float64."""
         total, samples = torch.zeros(1, dtype=torch.float64), 0
         for blocks, folder, place in self._states(block):
-            places = [(b.inputs, b.outputs) for b in blocks]
-            number = places.index((block.inputs, block.outputs))
+            number = [known.key for known in blocks].index(block.key)
             total = total + _load(folder, place["first"] + place["sides"] + number)
             samples += place["samples"]
         return total / samples

@@ -36,6 +36,11 @@ class Block:
     outputs: Indices
 
     @property
+    def key(self) -> tuple[str, Indices, Indices]:
+        """What the block is, whatever it is called: blocks of two units may be the same."""
+        return self.module, self.inputs, self.outputs
+
+    @property
     def shape(self) -> tuple[int, int]:
         """(inputs, outputs): every matrix of a block is laid out like this."""
         return len(self.inputs), len(self.outputs)

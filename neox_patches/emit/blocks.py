@@ -144,8 +144,7 @@ def _check_fits(named: NamedBlock, neox_args: Any, ranking: Path) -> None:
     heads, layers = int(neox_args.num_attention_heads), int(neox_args.num_layers)
     model: Any = _architecture(neox_args)
     found = [block for head in range(heads) for block in head_blocks(model, layer, head).values()]
-    place = (named.block.module, named.block.inputs, named.block.outputs)
-    if layer >= layers or place not in [(block.module, block.inputs, block.outputs) for block in found]:
+    if layer >= layers or named.block.key not in [block.key for block in found]:
         raise CuratorError(
             f"{ranking}: {named.name} lies in layer {layer}, inputs {_span(named.block.inputs)}, outputs "
             f"{_span(named.block.outputs)}, which is no block of a head of this model (layers 0 to {layers - 1}, "
