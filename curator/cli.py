@@ -4,7 +4,6 @@ Heavy imports stay inside the functions, so that ``curator --help`` is instant.
 Exit codes: 0 done, 1 failed, 2 usage.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +11,7 @@ import typer
 
 from curator import cli_corpus, cli_plans
 from curator import cli_options as options
-from curator.errors import CuratorError, UsageError
-from curator.progress import console
+from curator.entry import run_app
 
 app = typer.Typer(
     name="curator",
@@ -31,32 +29,7 @@ app.add_typer(cli_corpus.app, name="corpus")
 
 def main() -> None:
     """Entry point: errors a user can mend are printed without a traceback."""
-    try:
-        app()
-    except CuratorError as error:
-        console.print("error:", style="bold red", end=" ")
-        console.print(str(error), markup=False, soft_wrap=True)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
-    except SystemExit as error:
-        if _interrupted(error):  # typer turns Ctrl-C into an exit
-            console.print("interrupted; the same command resumes where it stopped")
-            sys.exit(130)
-        raise
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
-    except OSError as error:  # a full disk, no permission, a file where a folder is needed
-        if error.filename is None:
-            raise
-        console.print("error:", style="bold red", end=" ")
-        console.print(f"{error.filename}: {error.strerror}", markup=False, soft_wrap=True)
-        sys.exit(1)
-
-
-def _interrupted(error: BaseException | None) -> bool:
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    return error is not None
+    run_app(app)
 
 
 def _version(value: bool) -> None:

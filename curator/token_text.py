@@ -29,7 +29,7 @@ class TokenText:
     """
 
     def __init__(self, tokenizer: Tokenizer | Path | None):
-        self.tokenizer = _read(tokenizer) if isinstance(tokenizer, Path) else tokenizer
+        self.tokenizer = read_tokenizer(tokenizer) if isinstance(tokenizer, Path) else tokenizer
 
     def pieces(self, tokens: np.ndarray, borders: Sequence[int]) -> list[str]:
         """The text of ``tokens`` [n], cut before each position in ``borders`` (rising, within 1 … n - 1)."""
@@ -79,7 +79,12 @@ class TokenText:
         return any(part.get("type") == "ByteLevel" for part in parts)
 
 
-def _read(file: Path) -> Tokenizer:
+def read_tokenizer(file: Path) -> Tokenizer:
+    """Read a ``tokenizer.json``.
+
+    Raises:
+        CuratorError: no such file, or not a tokenizer.
+    """
     if not file.is_file():
         raise CuratorError(f"{file}: no such tokenizer; give a tokenizer.json")
     try:

@@ -6,7 +6,7 @@ The room calls the same functions as the commands do, so what it leaves behind c
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,37 @@ class Replicate:
 
     def run(self) -> dict[str, Any]:
         """Do everything; the result as JSON (also in ``result.json``)."""
+        return self.once({"arms": list(ARMS)}, self._compare)
+
+    def once(self, study: dict[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What ``work`` gives, with ``identity``, kept in ``result.json``; another study's folder is emptied first."""
         finished = self.folder / "result.json"
-        identity = {"settings": asdict(self.settings), "seed": self.seed, "arms": list(ARMS)}
+        identity = {"settings": asdict(self.settings), "seed": self.seed, **study}
         if finished.is_file():
-            result: dict[str, Any] = load_json(finished)
-            if result["identity"] == identity:
-                return result
+            saved: dict[str, Any] = load_json(finished)
+            if saved["identity"] == identity:
+                return saved
             shutil.rmtree(self.folder)
+        result = {"identity": identity, **work()}
+        save_json(finished, result)
+        return result
+
+    def _compare(self) -> dict[str, Any]:
+        """The demo's arms."""
+        corpus, ranking, result = self.prepare()
+        if ranking is not None:
+            result["top_drill_share"] = self._drill_share(corpus, ranking)
+            for arm, plan in self._plans(corpus, ranking).items():
+                result["curves"][arm] = self.train_arm(corpus, arm, plan)
+        return result
+
+    def prepare(self) -> tuple[Corpus, Ranking | None, dict[str, Any]]:
+        """Corpus, baseline, scan and ranking: what every study of the seed begins with.
+
+        Returns:
+            The ranking is None where no head formed. The result holds unit, layer, head, window and the baseline's
+            curve, as JSON.
+        """
         corpus = build_embedded(self.folder / "corpus", self.settings.corpus(self.seed))
         self.say("corpus")
         baseline = self._train(corpus, "baseline", None)
@@ -66,18 +90,23 @@ class Replicate:
         layer, head = map(int, unit.partition(":")[2].split("."))
         formation = self._formation(scan, unit)
         self.say("scan")
-        result = {"identity": identity, "unit": unit, "layer": layer, "head": head, **formation}
+        result: dict[str, Any] = {"unit": unit, "layer": layer, "head": head, **formation}
         result["curves"] = {"baseline": baseline}
+        ranking = None
         if formation["attribution_step"] is not None:
             ranking = self._rank(unit, formation)
             self.say("ranking")
-            result["top_drill_share"] = self._drill_share(corpus, ranking)
-            for arm, plan in self._plans(corpus, ranking).items():
-                plan.save(self.folder / "plans" / arm)
-                result["curves"][arm] = self._train(corpus, arm, plan)
-                self.say(arm)
-        save_json(finished, result)
-        return result
+        return corpus, ranking, result
+
+    def train_arm(self, corpus: Corpus, arm: str, plan: Plan) -> dict[str, Any]:
+        """Train one arm from the window's start, following ``plan``, and keep plan and curve.
+
+        Extra steps make the arm so much longer, on the baseline's learning rates.
+        """
+        plan.save(self.folder / "plans" / arm)
+        curve = self._train(corpus, arm, plan)
+        self.say(arm)
+        return curve
 
     def _formation(self, scan: Scan, unit: str) -> dict[str, Any]:
         """Where to attribute (first checkpoint past 0.2) and where the window ends (just past 0.6)."""
@@ -121,14 +150,15 @@ class Replicate:
                 on_step=measure,
             )
         else:
+            extra = plan.n_slots // plan.batch_size - self.config.steps
             train(
-                self.config,
+                replace(self.config, steps=self.config.steps + extra, decay_steps=self.config.steps),
                 corpus,
                 out,
                 plan=plan,
                 start_from=self.folder / "baseline" / f"step{settings.window_start}",
                 checkpoint_steps=[],
-                stop_step=settings.arm_steps,
+                stop_step=settings.arm_steps + extra,
                 on_step=measure,
             )
         result = {"steps": steps, "scores": scores, "copy_log_probability": copies}

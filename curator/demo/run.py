@@ -32,25 +32,32 @@ def run_demo(
     if drill_fraction is not None:
         settings = dataclasses.replace(settings, drill_fraction=drill_fraction)
     started = time.monotonic()
-    results = run_seeds(out, settings, list(range(seed, seed + n_seeds)))
+    stages = 4 + len(ARMS)
+    results = run_seeds(_replicate, stages, out, settings, list(range(seed, seed + n_seeds)))
 
     from curator.demo.report import write_report
 
     write_report(out, settings, results, time.monotonic() - started)
 
 
-def run_seeds(out: Path, settings: DemoSettings, seeds: list[int]) -> list[dict[str, Any]]:
-    """The result of each seed, in order."""
+Work = Callable[[DemoSettings, int, Path, Callable[[str], None]], dict[str, Any]]
+"""One seed's run: settings, seed, folder, and what to call with the name of each finished stage."""
+
+
+def run_seeds(
+    work: Work, stages: int, out: Path, settings: DemoSettings, seeds: list[int]
+) -> list[dict[str, Any]]:
+    """The result of each seed, in order; ``work`` is a module's function that calls back ``stages`` times."""
     context = multiprocessing.get_context("spawn")
     queue: SimpleQueue[str] = context.SimpleQueue()
     workers = min(len(seeds), os.cpu_count() or 1)
-    total = len(seeds) * (4 + len(ARMS))
+    total = len(seeds) * stages
     console.print(f"demo: {len(seeds)} seed(s) on {workers} process(es), into {out}/")
     with (
         ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(queue,)) as pool,
         progress("demo", total, unit="stages") as advance,
     ):
-        futures = [pool.submit(_replicate, settings, seed, out / f"seed{seed}") for seed in seeds]
+        futures = [pool.submit(_work, work, settings, seed, out / f"seed{seed}") for seed in seeds]
         _relay(queue, futures, advance)
     return [future.result() for future in futures]
 
@@ -81,11 +88,17 @@ def _start_worker(queue: "SimpleQueue[str]") -> None:
     torch.set_num_threads(1)
 
 
-def _replicate(settings: DemoSettings, seed: int, folder: Path) -> dict[str, Any]:
-    from curator.demo.replicate import Replicate
-
+def _work(work: Work, settings: DemoSettings, seed: int, folder: Path) -> dict[str, Any]:
     def say(stage: str) -> None:
         if _queue is not None:
             _queue.put(f"seed {seed}: {stage}")
+
+    return work(settings, seed, folder, say)
+
+
+def _replicate(
+    settings: DemoSettings, seed: int, folder: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    from curator.demo.replicate import Replicate
 
     return Replicate(settings, seed, folder, say).run()

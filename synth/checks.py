@@ -1,0 +1,127 @@
+"""What a generator must do before its text may be trained on, asked of the sandbox and of nothing else.
+
+Each complaint is written for whoever wrote the code, so that a language model can mend it. Checked: it runs; every
+text follows the pattern (anchors present, fields valid; ``matcher.py``); the same seed gives the same text, in another
+process and in another order of calls; texts of different seeds differ (share of distinct texts, and the mean Jaccard
+similarity of the 5-character substrings of two texts); and the tokens written per token asked for lie within bounds.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from synth.matcher import Matcher
+from synth.pattern import Pattern
+from synth.sandbox import Failure, Sandbox
+
+SEEDS = 24
+"""Seeds that are tried at the full length."""
+DISTINCT = 0.9
+"""Least share of distinct texts."""
+ALIKE = 0.9
+"""Highest mean similarity of two texts."""
+LENGTHS = (0.5, 2.0)
+"""Least and most tokens written per token asked for, median over seeds, at the full length and at half of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What the checks found.
+
+    Attributes:
+        complaints: why the generator is refused; empty when it passed.
+        length_ratio: tokens written per token asked for, median over seeds.
+        distinct: share of distinct texts; alike: mean similarity of two texts, from 0 to 1.
+        characters_per_token: of its texts, for the builtin generators.
+    """
+
+    complaints: tuple[str, ...]
+    length_ratio: float = 0.0
+    distinct: float = 0.0
+    alike: float = 0.0
+    characters_per_token: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        return not self.complaints
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if key != "complaints"}
+
+
+def check_generator(
+    pattern: Pattern, source: str, sandbox: Sandbox, tokenizer: Tokenizer, target_tokens: int
+) -> Checked:
+    """Run the generator of ``pattern`` and look at what it writes."""
+    half = max(1, target_tokens // 2)
+    calls = [(f"check/{n}", target_tokens) for n in range(SEEDS)]
+    shorter = [(f"check/{n}", half) for n in range(SEEDS // 4)]
+    try:
+        with sandbox.load(source, pattern.function) as generator:
+            texts = list(generator.texts(calls))
+            short = list(generator.texts(shorter))
+        with sandbox.load(source, pattern.function) as generator:  # another process, the other way round
+            again = list(generator.texts(calls[: SEEDS // 3][::-1]))[::-1]
+    except Failure as failure:
+        return Checked(complaints=(f"{failure.kind}: {failure}",))
+    if not all(text.strip() for text in (*texts, *short)):
+        return Checked(complaints=("some texts are empty; write text until target_tokens is reached",))
+    complaints = _template(pattern, texts)
+    if texts[: len(again)] != again:
+        complaints.append(
+            "the same seed gave another text in another process or after other calls: draw from rng alone, keep nothing "
+            "between calls, and do not depend on the order of a set"
+        )
+    ratios = _ratios(texts, target_tokens, tokenizer)
+    ratio = statistics.median(ratios)
+    for asked, found in ((target_tokens, ratio), (half, statistics.median(_ratios(short, half, tokenizer)))):
+        if not LENGTHS[0] <= found <= LENGTHS[1]:
+            complaints.append(
+                f"asked for {asked} tokens it writes {found * asked:.0f} (median over seeds); {LENGTHS[0] * asked:.0f} to "
+                f"{LENGTHS[1] * asked:.0f} are accepted, and one token is {_per_token(texts, tokenizer):.1f} characters here"
+            )
+            break
+    distinct, alike = len(set(texts)) / len(texts), similarity(texts)
+    if distinct < DISTINCT or alike > ALIKE:
+        complaints.append(
+            f"its texts are too much alike: {distinct:.0%} of {len(texts)} seeds give distinct texts (at least "
+            f"{DISTINCT:.0%} wanted), and two share {alike:.0%} of their 5-character strings on average (at most "
+            f"{ALIKE:.0%}): draw more of the text from rng"
+        )
+    return Checked(
+        complaints=tuple(complaints),
+        length_ratio=ratio,
+        distinct=distinct,
+        alike=alike,
+        characters_per_token=_per_token(texts, tokenizer),
+    )
+
+
+def similarity(texts: Sequence[str], most_pairs: int = 100) -> float:
+    """Mean Jaccard index of the 5-character substrings of two texts; 1 for equal ones."""
+    grams = [{text[i : i + 5] for i in range(max(1, len(text) - 4))} for text in texts]
+    pairs = list(combinations(grams, 2))
+    every = max(1, len(pairs) // most_pairs)
+    return statistics.fmean(len(a & b) / len(a | b) for a, b in pairs[::every])
+
+
+def _template(pattern: Pattern, texts: Sequence[str]) -> list[str]:
+    matcher = Matcher(pattern)
+    for number, text in enumerate(texts):
+        complaint = next(matcher.complaints(text), None)
+        if complaint is not None:
+            return [f"seed {number}: {complaint}"]
+    return []
+
+
+def _ratios(texts: Sequence[str], target: int, tokenizer: Tokenizer) -> list[float]:
+    return [len(encoding.ids) / target for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+
+def _per_token(texts: Sequence[str], tokenizer: Tokenizer) -> float:
+    tokens = sum(len(e.ids) for e in tokenizer.encode_batch(texts, add_special_tokens=False))
+    return sum(map(len, texts)) / max(1, tokens)

@@ -1,0 +1,94 @@
+"""A folder of generators: one Python source per pattern, and a manifest written last.
+
+    manifest.json    what made them, the pattern of each, its file and fingerprint, what its checks measured, what was
+                     set aside and why
+    p001_….py        one function ``generate_{pattern_id}_{name}(rng, target_tokens) -> str`` and its helpers
+
+The sources are text to us: they run in the sandbox alone (``sandbox/``), never by import. A source that was changed
+by hand is refused, since its checks were those of another; `synth generate --own FOLDER` takes edited ones in.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curator.errors import CuratorError
+from curator.storage import fingerprint, load_json
+from synth.pattern import Pattern
+
+FORMAT = "synth-generators-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generator:
+    """One generator as it lies on disk.
+
+    Attributes:
+        length_ratio: tokens it writes per token asked for, as measured when it was checked.
+    """
+
+    pattern: Pattern
+    source: str
+    length_ratio: float
+    details: dict[str, Any]
+
+    @property
+    def pattern_id(self) -> str:
+        return self.pattern.pattern_id
+
+    @property
+    def function(self) -> str:
+        return self.pattern.function
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generators:
+    """An opened folder."""
+
+    path: Path
+    manifest: dict[str, Any]
+    generators: tuple[Generator, ...]
+
+    def fingerprint(self) -> str:
+        """Of the patterns and sources, in order."""
+        return fingerprint([[g.pattern.to_json(), g.source] for g in self.generators])
+
+    @staticmethod
+    def open(path: Path) -> "Generators":
+        """Open a folder.
+
+        Raises:
+            CuratorError: not such a folder, unfinished, or a source that is not the one that was checked.
+        """
+        path = Path(path)
+        if not (path / "manifest.json").is_file():
+            raise CuratorError(
+                f"{path}: no generators there (no manifest.json); make them with `synth generate --out {path}`, or "
+                "let the same command finish"
+            )
+        manifest = load_json(path / "manifest.json")
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+            found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+            raise CuratorError(f"{path}/manifest.json: format is {found!r}, expected {FORMAT!r}")
+        generators = []
+        for entry in manifest["generators"]:
+            file = path / entry["file"]
+            if not file.is_file():
+                raise CuratorError(f"{file}: missing; generate again")
+            source = file.read_text(encoding="utf-8")
+            if fingerprint(source) != entry["fingerprint"]:
+                raise CuratorError(
+                    f"{file}: was changed after it was checked; take it in with `synth generate --own {path}`, or "
+                    "generate again"
+                )
+            generators.append(
+                Generator(
+                    pattern=Pattern.from_json(entry["pattern"]),
+                    source=source,
+                    length_ratio=float(entry["checks"]["length_ratio"]),
+                    details=entry,
+                )
+            )
+        if not generators:
+            raise CuratorError(f"{path}: holds no generator that passed its checks; see set_aside in its manifest")
+        return Generators(path=path, manifest=manifest, generators=tuple(generators))

@@ -1,0 +1,39 @@
+"""The miner from samples to patterns: deterministic, the same samples give the same patterns."""
+
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer
+
+from curator.progress import progress
+from synth.found import Found
+from synth.miner.literal import CANDIDATES, literal_patterns
+from synth.miner.mined import prepare
+from synth.miner.structural import structural_patterns
+from synth.pattern import Pattern
+from synth.samples import SampleText
+
+
+def mine(
+    samples: Sequence[SampleText], tokenizer: Tokenizer, *, least: int = 3, most: int = 200
+) -> list[Found]:
+    """Patterns of ``samples``: shapes of repetition first, then at most ``most`` repeated strings.
+
+    Args:
+        least: samples that must show a pattern.
+    """
+
+    def pieces(text: str) -> list[str]:
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        return tokenizer.decode_batch([[token] for token in ids], skip_special_tokens=False)
+
+    mined = []
+    with progress("repeats of the samples", len(samples)) as advance:
+        for sample in samples:
+            mined.append(prepare(sample, tokenizer))
+            advance()
+    found = structural_patterns(mined, least)
+    with progress("strings that samples repeat", CANDIDATES, unit="strings") as advance:
+        found += literal_patterns(mined, least, most, pieces, advance)
+    for one in found:  # what the miner writes is checked as what a model writes
+        Pattern.from_json(one.pattern.to_json())
+    return found

@@ -1,0 +1,179 @@
+"""The registry: all patterns of one distillation, merged, with where each came from.
+
+Two patterns are one when they say nearly the same: equal normal forms (template with every field written as its type
+and size, digits as 0, blanks as one, lower case; anchors likewise), or a similarity of at least the stated threshold.
+Similarity is the Jaccard index of the 3-character substrings of the normal templates, averaged with that of the
+normal anchors where either has any. The one found in more samples stays and takes over the other's provenance.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curator.errors import CuratorError
+from curator.progress import progress
+from curator.storage import fingerprint, load_json
+from synth.found import Found
+from synth.pattern import Pattern
+
+FORMAT = "synth-registry-1"
+FILE = "registry.json"
+SIMILAR = 0.85
+"""Similarity from which two patterns are one, unless the user says otherwise."""
+SIZES = "zabcdefghijk"
+"""A letter for the size of a count, in powers of two."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A pattern of the registry.
+
+    Attributes:
+        provenance: ``samples`` and ``scores`` it was distilled from, how many patterns were ``merged`` into it, and
+            what the engine knows (model, prompt, requests).
+    """
+
+    pattern: Pattern
+    provenance: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"pattern": self.pattern.to_json(), "provenance": self.provenance}
+
+
+@dataclass(frozen=True)
+class Registry:
+    """An opened registry; ``header`` is all of ``registry.json`` but the patterns."""
+
+    path: Path
+    header: dict[str, Any]
+    entries: tuple[Entry, ...]
+
+    @staticmethod
+    def open(path: Path) -> "Registry":
+        """Open a folder with a ``registry.json``, or the file itself.
+
+        Raises:
+            CuratorError: there is none, or a pattern in it is not valid.
+        """
+        path = Path(path)
+        file = path / FILE if path.is_dir() or path.suffix != ".json" else path
+        if not file.is_file():
+            raise CuratorError(f"{file}: no such registry; make one with `synth distill RANKING --out {path}`")
+        content = load_json(file)
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            found = content.get("format") if isinstance(content, dict) else type(content).__name__
+            raise CuratorError(f"{file}: format is {found!r}, expected {FORMAT!r}")
+        entries = []
+        for number, item in enumerate(content.get("patterns", [])):
+            try:
+                entries.append(Entry(Pattern.from_json(item["pattern"]), item["provenance"]))
+            except (CuratorError, KeyError, TypeError) as error:
+                raise CuratorError(f"{file}: pattern {number}: {error}") from error
+        names = [entry.pattern.pattern_id for entry in entries]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise CuratorError(f"{file}: pattern_id {', '.join(twice)} is there twice; ids must differ")
+        header = {key: value for key, value in content.items() if key != "patterns"}
+        return Registry(file, header, tuple(entries))
+
+    def fingerprint(self) -> str:
+        """Of the patterns alone, in order."""
+        return fingerprint([entry.pattern.to_json() for entry in self.entries])
+
+    def chosen(self, ids: Sequence[str]) -> tuple[Entry, ...]:
+        """The entries with these ids, in the order of the ids.
+
+        Raises:
+            CuratorError: there is no such pattern; lists those there are.
+        """
+        by_id = {entry.pattern.pattern_id: entry for entry in self.entries}
+        missing = [name for name in ids if name not in by_id]
+        if missing:
+            raise CuratorError(f"{self.path}: no pattern {', '.join(missing)}; there are {', '.join(by_id)}")
+        return tuple(by_id[name] for name in ids)
+
+
+def merge(found: Sequence[Found], similar: float = SIMILAR) -> list[Entry]:
+    """Merge near-duplicates and number what is left p001, p002, … by falling sum of their samples' scores."""
+    order = sorted(found, key=lambda one: (-len(set(one.samples)), -sum(one.scores), one.pattern.template))
+    kept: list[tuple[Found, frozenset[str], frozenset[str]]] = []
+    merged: list[list[Found]] = []
+    exact: dict[tuple[str, tuple[str, ...]], int] = {}
+    with progress("merging patterns", len(order), unit="patterns") as advance:
+        for one in order:
+            normal = normal_form(one.pattern)
+            grams, anchors = _grams(normal[0]), frozenset(normal[1])
+            place = exact.get(normal)
+            if place is None:
+                close = (k for k, (_, g, a) in enumerate(kept) if _similarity(grams, anchors, g, a) >= similar)
+                place = next(close, None)
+            if place is None:
+                exact[normal] = len(kept)
+                kept.append((one, grams, anchors))
+                merged.append([one])
+            else:
+                merged[place].append(one)
+            advance()
+    groups = sorted(merged, key=lambda group: (-_total(group), group[0].pattern.template))
+    width = max(3, len(str(len(groups))))
+    return [_entry(group, f"p{number:0{width}}") for number, group in enumerate(groups, 1)]
+
+
+def _total(group: Sequence[Found]) -> float:
+    """Sum of the scores of all its samples, each once."""
+    return sum({s: score for one in group for s, score in zip(one.samples, one.scores)}.values())
+
+
+def _entry(group: Sequence[Found], pattern_id: str) -> Entry:
+    scores = {s: score for one in group for s, score in zip(one.samples, one.scores)}
+    samples = sorted(scores, key=lambda s: (-scores[s], s))
+    known: list[dict[str, Any]] = []
+    for one in group:
+        if one.provenance and one.provenance not in known:
+            known.append(one.provenance)
+    return Entry(
+        group[0].pattern.with_id(pattern_id),
+        {
+            "samples": samples,
+            "scores": [scores[s] for s in samples],
+            "merged": len(group),
+            **({"sources": known} if known else {}),
+        },
+    )
+
+
+def normal_form(pattern: Pattern) -> tuple[str, tuple[str, ...]]:
+    """(template, anchors) without what does not matter; patterns with equal ones are the same."""
+    template = ""
+    for literal, name in pattern.parts():
+        template += literal
+        if name is not None:
+            field = pattern.field(name)
+            size = "" if field.count is None else "".join(SIZES[n.bit_length()] for n in field.count)
+            template += f"⟨{field.type[0]}{'*' if field.scope == 'text' else ''}{size}⟩"
+    return _plain(template), tuple(sorted({_plain(anchor).strip() for anchor in pattern.anchor_tokens}))
+
+
+def similarity(a: Pattern, b: Pattern) -> float:
+    """From 0 to 1; see the module."""
+    (ta, aa), (tb, ab) = normal_form(a), normal_form(b)
+    return _similarity(_grams(ta), frozenset(aa), _grams(tb), frozenset(ab))
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"\d+", "0", text.lower()))
+
+
+def _grams(text: str) -> frozenset[str]:
+    return frozenset(text[i : i + 3] for i in range(max(1, len(text) - 2)))
+
+
+def _similarity(ga: frozenset[str], aa: frozenset[str], gb: frozenset[str], ab: frozenset[str]) -> float:
+    templates = _jaccard(ga, gb)
+    return (templates + _jaccard(aa, ab)) / 2 if aa or ab else templates
+
+
+def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+    return len(a & b) / len(a | b)
