@@ -58,7 +58,13 @@ class Odds:
 
 
 def audit_patterns(
-    registry: Registry, ranking: Ranking, corpus: Corpus, tokenizer: Tokenizer, *, seed: int = 0, workers: int | None = None
+    registry: Registry,
+    ranking: Ranking,
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    *,
+    seed: int = 0,
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Test every pattern of ``registry`` on ``ranking``; the result as JSON, best pattern first.
 

@@ -73,16 +73,17 @@ def check_generator(
     complaints = _template(pattern, texts)
     if texts[: len(again)] != again:
         complaints.append(
-            "the same seed gave another text in another process or after other calls: draw from rng alone, keep nothing "
-            "between calls, and do not depend on the order of a set"
+            "the same seed gave another text in another process or after other calls: draw from rng alone, "
+            "keep nothing between calls, and do not depend on the order of a set"
         )
     ratios = _ratios(texts, target_tokens, tokenizer)
     ratio = statistics.median(ratios)
     for asked, found in ((target_tokens, ratio), (half, statistics.median(_ratios(short, half, tokenizer)))):
         if not LENGTHS[0] <= found <= LENGTHS[1]:
             complaints.append(
-                f"asked for {asked} tokens it writes {found * asked:.0f} (median over seeds); {LENGTHS[0] * asked:.0f} to "
-                f"{LENGTHS[1] * asked:.0f} are accepted, and one token is {_per_token(texts, tokenizer):.1f} characters here"
+                f"asked for {asked} tokens it writes {found * asked:.0f} (median over seeds); accepted are "
+                f"{LENGTHS[0] * asked:.0f} to {LENGTHS[1] * asked:.0f}, and one token is "
+                f"{_per_token(texts, tokenizer):.1f} characters here"
             )
             break
     distinct, alike = len(set(texts)) / len(texts), similarity(texts)
@@ -119,7 +120,9 @@ def _template(pattern: Pattern, texts: Sequence[str]) -> list[str]:
 
 
 def _ratios(texts: Sequence[str], target: int, tokenizer: Tokenizer) -> list[float]:
-    return [len(encoding.ids) / target for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+    return [
+        len(encoding.ids) / target for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)
+    ]
 
 
 def _per_token(texts: Sequence[str], tokenizer: Tokenizer) -> float:

@@ -26,7 +26,8 @@ app = typer.Typer(
     "With --engine builtin nothing needs a key or a network.",
 )
 audit = typer.Typer(
-    no_args_is_help=True, help="Test patterns before, and rows after they are generated, on what they should do."
+    no_args_is_help=True,
+    help="Test patterns before, and rows after they are generated, on what they should do.",
 )
 app.add_typer(audit, name="audit")
 
@@ -44,7 +45,9 @@ def distill(
     unit: Annotated[
         str | None, typer.Option(help="Unit of the ranking. \\[default: its only one]", show_default=False)
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="So many samples of highest influence (paper: 2000).")] = 2000,
+    top: Annotated[
+        int, typer.Option(min=1, help="So many samples of highest influence (paper: 2000).")
+    ] = 2000,
     holdout: Annotated[
         float, typer.Option(min=0, help="Share of them held out for `synth audit patterns`.")
     ] = 0.2,
@@ -53,7 +56,10 @@ def distill(
         float, typer.Option(min=0, max=1, help="Similarity from which two patterns are merged.")
     ] = 0.85,
     least: Annotated[
-        int, typer.Option(min=1, help="builtin: samples that must show a pattern.", rich_help_panel="Engine builtin")
+        int,
+        typer.Option(
+            min=1, help="builtin: samples that must show a pattern.", rich_help_panel="Engine builtin"
+        ),
     ] = 3,
     most: Annotated[
         int, typer.Option(min=1, help="builtin: repeated strings to keep.", rich_help_panel="Engine builtin")
@@ -68,7 +74,11 @@ def distill(
     tries: options.Tries = 2,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="llm: show the prompts and an estimate, ask nothing.", rich_help_panel=options.LLM),
+        typer.Option(
+            "--dry-run",
+            help="llm: show the prompts and an estimate, ask nothing.",
+            rich_help_panel=options.LLM,
+        ),
     ] = False,
     base_url: options.BaseUrl = options.DEFAULTS.base_url,
     model: options.Model = options.DEFAULTS.model,
@@ -95,13 +105,36 @@ def distill(
         ranking,
         out,
         engine,
-        {"unit": unit, "top": top, "holdout": holdout, "seed": seed, "corpus": corpus, "tokenizer": tokenizer},
+        {
+            "unit": unit,
+            "top": top,
+            "holdout": holdout,
+            "seed": seed,
+            "corpus": corpus,
+            "tokenizer": tokenizer,
+        },
         similar,
         {"least": least, "most": most},
-        {"per_request": per_request, "max_chars": max_chars, "prompt": prompt, "tries": tries, "dry_run": dry_run},
+        {
+            "per_request": per_request,
+            "max_chars": max_chars,
+            "prompt": prompt,
+            "tries": tries,
+            "dry_run": dry_run,
+        },
         options.chat_settings(
-            base_url, model, key_env, json_mode, temperature, max_tokens, timeout, retries, concurrency, budget,
-            price_in, price_out,
+            base_url,
+            model,
+            key_env,
+            json_mode,
+            temperature,
+            max_tokens,
+            timeout,
+            retries,
+            concurrency,
+            budget,
+            price_in,
+            price_out,
         ),
     )
 
@@ -141,17 +174,22 @@ def generate(
         bool | None,
         typer.Option(
             "--carrying/--all",
-            help="Only patterns that `synth audit patterns` found to carry, or all. \\[default: --carrying once audited]",
+            help="Only patterns that `synth audit patterns` found to carry, or all. \\[default: carrying, once audited]",
             show_default=False,
         ),
     ] = None,
     own: Annotated[
         Path | None,
-        typer.Option(help="Folder of your own sources, PATTERN_ID_anything.py; checked like the others.", show_default=False),
+        typer.Option(
+            help="Folder of your own sources, PATTERN_ID_anything.py; checked like the others.",
+            show_default=False,
+        ),
     ] = None,
     target_tokens: Annotated[
         int | None,
-        typer.Option(min=2, help="Length the checks ask for. \\[default: a row of the corpus]", show_default=False),
+        typer.Option(
+            min=2, help="Length the checks ask for. \\[default: a row of the corpus]", show_default=False
+        ),
     ] = None,
     tokenizer: cli_options.Tokenizer = None,
     prompt: options.Prompt = None,
@@ -187,8 +225,18 @@ def generate(
         {"prompt": prompt, "tries": tries},
         unsafe_sandbox,
         options.chat_settings(
-            base_url, model, key_env, json_mode, temperature, max_tokens, timeout, retries, concurrency, budget,
-            price_in, price_out,
+            base_url,
+            model,
+            key_env,
+            json_mode,
+            temperature,
+            max_tokens,
+            timeout,
+            retries,
+            concurrency,
+            budget,
+            price_in,
+            price_out,
         ),
     )
 

@@ -17,25 +17,35 @@ Patterns = Annotated[
 UnsafeSandbox = Annotated[
     bool,
     typer.Option(
-        "--unsafe-sandbox", help="Run generated code although this machine cannot shut it in (see synth doctor)."
+        "--unsafe-sandbox",
+        help="Run generated code although this machine cannot shut it in (see synth doctor).",
     ),
 ]
 Prompt = Annotated[
     Path | None,
-    typer.Option(help="Your own prompt file instead of the one of this version.", show_default=False, rich_help_panel=LLM),
+    typer.Option(
+        help="Your own prompt file instead of the one of this version.",
+        show_default=False,
+        rich_help_panel=LLM,
+    ),
 ]
 Tries = Annotated[
-    int, typer.Option(min=0, help="How often an answer that fails goes back with the reason.", rich_help_panel=LLM)
+    int,
+    typer.Option(
+        min=0, help="How often an answer that fails goes back with the reason.", rich_help_panel=LLM
+    ),
 ]
 BaseUrl = Annotated[str, typer.Option(help="Of the API.", rich_help_panel=LLM)]
 Model = Annotated[str, typer.Option(help="As the server calls it.", rich_help_panel=LLM)]
 KeyEnv = Annotated[
-    str, typer.Option(help="Environment variable that holds the key; else OPENAI_API_KEY.", rich_help_panel=LLM)
+    str,
+    typer.Option(help="Environment variable that holds the key; else OPENAI_API_KEY.", rich_help_panel=LLM),
 ]
 JsonMode = Annotated[
     str,
     typer.Option(
-        help="schema, object (JSON without schema), text, or auto: the first that the server takes.", rich_help_panel=LLM
+        help="schema, object (JSON without schema), text, or auto: the first that the server takes.",
+        rich_help_panel=LLM,
     ),
 ]
 Temperature = Annotated[float, typer.Option(min=0, help="Of sampling.", rich_help_panel=LLM)]
@@ -46,12 +56,15 @@ Retries = Annotated[
 ]
 Concurrency = Annotated[int, typer.Option(min=1, help="Requests at once.", rich_help_panel=LLM)]
 Budget = Annotated[
-    float | None, typer.Option(min=0, help="USD; stop before it is passed.", show_default=False, rich_help_panel=LLM)
+    float | None,
+    typer.Option(min=0, help="USD; stop before it is passed.", show_default=False, rich_help_panel=LLM),
 ]
 PriceIn = Annotated[
     float | None,
     typer.Option(
-        min=0, help="USD per million prompt tokens. \\[default: known for the default model]", show_default=False,
+        min=0,
+        help="USD per million prompt tokens. \\[default: known for the default model]",
+        show_default=False,
         rich_help_panel=LLM,
     ),
 ]

@@ -79,12 +79,12 @@ def _draw(field: Field) -> str:
     return f"{field.separator!r}.join([{one} for _ in range(rng.randint({least}, {most}))])"
 
 
-_WORDS = '''def words(rng, count):
+_WORDS = """def words(rng, count):
     made = []
     for _ in range(count):
         syllables = [rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(rng.randint(1, 4))]
         made.append("".join(syllables) + rng.choice(["", "", "n", "s", "r"]))
-    return " ".join(made)'''.splitlines()
+    return " ".join(made)""".splitlines()
 
 
 def _plain(text: str) -> str:

@@ -55,9 +55,7 @@ def _print_registry(registry: Registry, out: Path) -> None:
     for entry in registry.entries[:20]:
         samples = len(entry.provenance["samples"])
         template = visible(entry.pattern.template).replace("\n", "⏎")
-        rows.append(
-            [entry.pattern.pattern_id, entry.pattern.pattern_name[:40], str(samples), template[:60]]
-        )
+        rows.append([entry.pattern.pattern_id, entry.pattern.pattern_name[:40], str(samples), template[:60]])
     header = registry.header
     title = (
         f"{len(registry.entries)} patterns of {header['samples']['distilled']} samples of {header['samples']['unit']} "
@@ -65,7 +63,9 @@ def _print_registry(registry: Registry, out: Path) -> None:
     )
     print_rows(title, ["id", "name", "samples", "template"], rows)
     if header["set_aside"]:
-        print(f"{len(header['set_aside'])} answers or patterns were set aside, with reasons, in registry.json.")
+        print(
+            f"{len(header['set_aside'])} answers or patterns were set aside, with reasons, in registry.json."
+        )
     print(
         f"Written to {out}/registry.json; {len(header['samples']['held_out'])} top samples held out. "
         f"Next: synth audit patterns {quote(str(out))}"
@@ -111,9 +111,7 @@ def run_audit_patterns(
             ]
         rows.append([*cells, "yes" if one["carries"] else "no"])
     title = "Occurs in held-out top samples, in random and in loss-matched ones; odds ratio [95 % interval]"
-    print_rows(
-        title, ["id", "name", "top", "random", "odds", "loss-matched", "odds", "carries"], rows
-    )
+    print_rows(title, ["id", "name", "top", "random", "odds", "loss-matched", "odds", "carries"], rows)
     out_of_time = sum(one["out_of_time"] for one in result["patterns"])
     if out_of_time:
         print(f"{out_of_time} searches ran out of time and count as no occurrence.")
@@ -137,7 +135,7 @@ def run_generate(
     chat: ChatSettings,
 ) -> None:
     """`synth generate`."""
-    from synth.generate import builtin_writer, generate, own_writer
+    from synth.generate import Writer, builtin_writer, generate, own_writer
     from synth.sandbox import Sandbox
 
     _check_engine(engine)
@@ -154,7 +152,7 @@ def run_generate(
         "tokenizer_fingerprint": fingerprint(file.read_bytes()) if file.is_file() else None,
         "seq_length": made_of["seq_length"],
     }
-    write = builtin_writer
+    write: Writer = builtin_writer
     if engine == "llm":
         from synth.generate_llm import LlmWriter
 
@@ -184,7 +182,9 @@ def run_generate(
         for one in made.generators[:30]
     ]
     print_rows(
-        f"{len(made.generators)} generators passed their checks", ["id", "name", "length", "two texts share"], rows
+        f"{len(made.generators)} generators passed their checks",
+        ["id", "name", "length", "two texts share"],
+        rows,
     )
     for item in made.manifest["set_aside"][:10]:
         print(f"set aside: {item['pattern_id']}: {item['reason'].splitlines()[0]}")

@@ -13,10 +13,10 @@ from curator.corpus import Corpus
 from curator.errors import CuratorError
 from curator.ranking import Ranking
 from curator.storage import differences, fingerprint, load_json, save_json
+from curator.token_text import read_tokenizer
 from synth.found import Found
 from synth.registry import FILE, FORMAT, SIMILAR, Registry, merge
 from synth.samples import SampleText, Split, find_tokenizer_file, read_samples, split_top
-from curator.token_text import read_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,7 +82,9 @@ Engine = Callable[[Sequence[SampleText]], tuple[list[Found], list[dict[str, Any]
 """From samples to patterns, and what was set aside with its reason."""
 
 
-def distill(top: Top, engine: Engine, described: dict[str, Any], out: Path, similar: float = SIMILAR) -> Registry:
+def distill(
+    top: Top, engine: Engine, described: dict[str, Any], out: Path, similar: float = SIMILAR
+) -> Registry:
     """Write ``out/registry.json``; the same request again finds it there.
 
     Args:

@@ -56,7 +56,7 @@ def builtin_writer(pattern: Pattern, check: Check) -> Written:
 
 
 def own_writer(folder: Path, otherwise: Writer) -> Writer:
-    """Sources of the user's own, ``{pattern_id}_*.py`` or ``{pattern_id}.py`` in ``folder``; the others by ``otherwise``."""
+    """The user's own sources, ``{pattern_id}_*.py`` or ``{pattern_id}.py`` in ``folder``; else ``otherwise``."""
     if not folder.is_dir():
         raise CuratorError(f"{folder}: no such folder of generators")
 
@@ -69,7 +69,9 @@ def own_writer(folder: Path, otherwise: Writer) -> Writer:
         source = files[0].read_text(encoding="utf-8")
         checked = check(source)
         provenance = {"engine": "own", "file": files[0].name}
-        return Written(source=source, checked=checked, provenance=provenance, reason="\n".join(checked.complaints))
+        return Written(
+            source=source, checked=checked, provenance=provenance, reason="\n".join(checked.complaints)
+        )
 
     return write
 
@@ -95,7 +97,11 @@ def generate(
         CuratorError: ``out`` holds something else, or what a writer raises (a budget that is reached); what was
             finished stays, and the same command goes on.
     """
-    identity = {**identity, "patterns": fingerprint([p.to_json() for p in patterns]), "target_tokens": target_tokens}
+    identity = {
+        **identity,
+        "patterns": fingerprint([p.to_json() for p in patterns]),
+        "target_tokens": target_tokens,
+    }
     with _alone(out):
         if _finished(out, identity):
             return Generators.open(out)
@@ -110,15 +116,19 @@ def generate(
             save_json(parts / f"{pattern.pattern_id}.json", _part(pattern, written))
             return pattern.pattern_id + (": set aside" if written.reason else "")
 
-        with progress("generators", len(patterns), unit="patterns", done=len(patterns) - len(missing)) as advance:
-            with ThreadPoolExecutor(max(1, concurrency)) as pool:
-                futures = [pool.submit(one, pattern) for pattern in missing]
-                try:
-                    for future in as_completed(futures):
-                        advance(1, future.result())
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
+        with (
+            progress(
+                "generators", len(patterns), unit="patterns", done=len(patterns) - len(missing)
+            ) as advance,
+            ThreadPoolExecutor(max(1, concurrency)) as pool,
+        ):
+            futures = [pool.submit(one, pattern) for pattern in missing]
+            try:
+                for future in as_completed(futures):
+                    advance(1, future.result())
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
         _assemble(out, patterns, identity)
     return Generators.open(out)
 

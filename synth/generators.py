@@ -90,5 +90,7 @@ class Generators:
                 )
             )
         if not generators:
-            raise CuratorError(f"{path}: holds no generator that passed its checks; see set_aside in its manifest")
+            raise CuratorError(
+                f"{path}: holds no generator that passed its checks; see set_aside in its manifest"
+            )
         return Generators(path=path, manifest=manifest, generators=tuple(generators))

@@ -66,7 +66,7 @@ class Matcher:
         if followed == 0:
             yield f"the text does not begin with the template {self.pattern.template[:200]!r}: {text[:200]!r}"
         elif followed is not None:
-            yield f"after {followed} characters the text leaves the template or a field its values: {text[followed:][:120]!r}"
+            yield f"after {followed} characters the text leaves the template, or a field its values: {text[followed:][:99]!r}"
 
     def _followed(self, text: str, exact: bool) -> int | None:
         """None where all of ``text`` follows, at least one whole repetition of it; else how many characters do."""
@@ -114,7 +114,7 @@ def _telling(value: str) -> bool:
 
 
 def field_expression(field: Field, exact: bool) -> str:
-    """A regular expression for the values of a field; ``exact`` lists items, otherwise their characters stand for them."""
+    """A regular expression for the values of a field; ``exact`` lists items, else their characters do for them."""
     least, most = field.span
     if field.type == "characters":
         return f"{character_set(set(CLASSES[field.rule]))}{{{least},{most}}}?"
@@ -124,10 +124,12 @@ def field_expression(field: Field, exact: bool) -> str:
         one = rf"[0-9]{{{digits}}}"
         return _joined(one, field)
     if field.type == "random_text":
-        return r".{1,%d}?" % min(24 * most, 4000)
+        return f".{{1,{min(24 * most, 4000)}}}?"
     values = sorted(set(field.values), key=lambda value: (-len(value), value))
     if exact or (field.count is None and len(values) <= LISTED):
-        return _joined("(?:" + "|".join(regex.escape(value, literal_spaces=True) for value in values) + ")", field)
+        return _joined(
+            "(?:" + "|".join(regex.escape(value, literal_spaces=True) for value in values) + ")", field
+        )
     lengths = [len(value) for value in values]
     between = len(field.separator)
     low = least * min(lengths) + (least - 1) * between

@@ -92,9 +92,9 @@ class Field:
     """A placeholder of a template.
 
     Attributes:
-        type: ``fixed_list`` (one of the listed strings, one listed twice twice as often), ``characters`` (of a class in `CLASSES`), ``number``
-            (rule ``MIN-MAX``, both included; leading zeros in MIN ask for that width) or ``random_text`` (the rule
-            describes it in words; any text matches).
+        type: ``fixed_list`` (one of the listed strings; listed twice is twice as likely), ``characters`` (of a class
+            in `CLASSES`), ``number`` (rule ``MIN-MAX``, both included; leading zeros in MIN ask for that width) or
+            ``random_text`` (the rule describes it in words; any text matches).
         scope: ``text``: drawn once per text; ``repetition``: drawn anew in every repetition.
         count: least and most items, joined by ``separator``; characters for ``characters``. None: one item.
     """
@@ -142,7 +142,7 @@ class Field:
         if self.type == "number":
             match = _NUMBER.fullmatch(self.rule)
             if match is None or int(match[1]) > int(match[2]):
-                yield f"{here}: a number needs the rule MIN-MAX with MIN <= MAX, for example 0-999, not {self.rule[:40]!r}"
+                yield f"{here}: a number needs the rule MIN-MAX with MIN <= MAX, such as 0-999, not {self.rule[:40]!r}"
         if self.count is not None and self.count[0] > self.count[1]:
             yield f"{here}: count is [least, most], not {list(self.count)}"
         if self.separator and self.type == "characters":
@@ -235,9 +235,10 @@ class Pattern:
         """The template in order, as (literal text, name of the field behind it or None)."""
         pieces: list[tuple[str, str | None]] = []
         for literal, name, _, _ in string.Formatter().parse(self.template):
-            if pieces and pieces[-1][1] is None:  # an escaped brace ends a piece
-                literal = pieces.pop()[0] + literal
-            pieces.append((literal, name))
+            before = (
+                pieces.pop()[0] if pieces and pieces[-1][1] is None else ""
+            )  # an escaped brace ends a piece
+            pieces.append((before + literal, name))
         return pieces
 
     def complaints(self) -> Iterator[str]:

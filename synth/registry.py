@@ -60,7 +60,9 @@ class Registry:
         path = Path(path)
         file = path / FILE if path.is_dir() or path.suffix != ".json" else path
         if not file.is_file():
-            raise CuratorError(f"{file}: no such registry; make one with `synth distill RANKING --out {path}`")
+            raise CuratorError(
+                f"{file}: no such registry; make one with `synth distill RANKING --out {path}`"
+            )
         content = load_json(file)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             found = content.get("format") if isinstance(content, dict) else type(content).__name__
@@ -107,7 +109,9 @@ def merge(found: Sequence[Found], similar: float = SIMILAR) -> list[Entry]:
             grams, anchors = _grams(normal[0]), frozenset(normal[1])
             place = exact.get(normal)
             if place is None:
-                close = (k for k, (_, g, a) in enumerate(kept) if _similarity(grams, anchors, g, a) >= similar)
+                close = (
+                    k for k, (_, g, a) in enumerate(kept) if _similarity(grams, anchors, g, a) >= similar
+                )
                 place = next(close, None)
             if place is None:
                 exact[normal] = len(kept)

@@ -46,7 +46,9 @@ def split_top(ranking: Ranking, unit: str | None, top: int, holdout: float, seed
         CuratorError: scores that are not numbers, or no positive ones.
     """
     if top < 1 or not 0 <= holdout < 1:
-        raise UsageError(f"--top must be 1 or more and --holdout from 0 to below 1, not {top} and {holdout:g}")
+        raise UsageError(
+            f"--top must be 1 or more and --holdout from 0 to below 1, not {top} and {holdout:g}"
+        )
     scores = np.asarray(ranking.unit_scores(unit), np.float64)
     if not np.isfinite(scores).all():
         raise CuratorError(f"{ranking.path}: some scores are not numbers; make the ranking again")

@@ -96,9 +96,7 @@ def _work(work: Work, settings: DemoSettings, seed: int, folder: Path) -> dict[s
     return work(settings, seed, folder, say)
 
 
-def _replicate(
-    settings: DemoSettings, seed: int, folder: Path, say: Callable[[str], None]
-) -> dict[str, Any]:
+def _replicate(settings: DemoSettings, seed: int, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     from curator.demo.replicate import Replicate
 
     return Replicate(settings, seed, folder, say).run()

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from curator.candidates import highest_first
+from curator.commands_inject import extra_steps
 from curator.corpus import Corpus, open_corpus
 from curator.demo.replicate import Replicate
 from curator.demo.settings import DemoSettings
 from curator.plan import Plan
 from curator.ranking import Ranking
-from curator.commands_inject import extra_steps
 from synth import pipeline
 from synth.demo.settings import InsertSettings
 

@@ -1,4 +1,4 @@
-"""From the values that stood in one place to a typed field: numbers, a short list, characters of a class, words, pieces.
+"""From the values that stood in one place to a typed field: numbers, a short list, characters, words or pieces.
 
 The first type that fits is taken, from the narrowest to the widest. Nothing is invented: bounds are those seen, and
 lists hold what was seen, as often as it was (`in_proportion`), up to `MOST_VALUES` entries.
@@ -20,7 +20,9 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 Pieces = Callable[[str], list[str]]
 
 
-def infer_field(name: str, values: Sequence[str], pieces: Pieces, scope: Scope = "repetition") -> Field | None:
+def infer_field(
+    name: str, values: Sequence[str], pieces: Pieces, scope: Scope = "repetition"
+) -> Field | None:
     """The field of these values; None where there is nothing to list.
 
     Args:

@@ -40,7 +40,9 @@ def literal_patterns(
     found: list[Found] = []
     explained = dict.fromkeys(range(len(texts)), 0)
     while repeated and len(found) < most:
-        gains = {c: sum(max(0, n - explained[i]) for i, n in inside.items()) for c, inside in repeated.items()}
+        gains = {
+            c: sum(max(0, n - explained[i]) for i, n in inside.items()) for c, inside in repeated.items()
+        }
         best = max(gains, key=lambda c: (gains[c], c))
         inside = repeated.pop(best)
         if gains[best] < 0.2 * sum(inside.values()):
@@ -58,7 +60,7 @@ def _candidates(samples: Sequence[Mined]) -> list[str]:
     for sample in samples:
         spans = {sample.text(r.start, r.start + r.length) for r in sample.repeats[:OF_A_SAMPLE]}
         for span in spans:
-            if REPLACEMENT not in span and 2 <= len(span.strip()) and len(span) <= LONGEST_ANCHOR:
+            if REPLACEMENT not in span and len(span.strip()) >= 2 and len(span) <= LONGEST_ANCHOR:
                 seen[span] = seen.get(span, 0) + 1
     return sorted(seen, key=lambda span: (-seen[span] * len(span), span))[:CANDIDATES]
 
@@ -73,7 +75,8 @@ def _pattern(anchor: str, texts: Sequence[str], pieces: Pieces) -> Pattern | Non
     if len(gaps) < 2:
         return None
     aligned = align(gaps[:GAPS])
-    template, fields = _escaped(anchor + aligned.literals[0]), []
+    template = _escaped(anchor + aligned.literals[0])
+    fields: list[Field] = []
     anchors = [anchor + aligned.literals[0]]
     for slot, literal in zip(aligned.slots, aligned.literals[1:]):
         field: Field | None = None

@@ -38,4 +38,6 @@ def in_proportion(items: Sequence[str], most: int) -> tuple[str, ...]:
         counts[item] = counts.get(item, 0) + 1
     order = sorted(counts, key=lambda item: (-counts[item], item))[:most]
     scale = min(1.0, (most - len(order)) / max(1, sum(counts[item] for item in order)))
-    return tuple(item for item in order for _ in range(counts[item] if scale == 1 else 1 + int(scale * counts[item])))
+    return tuple(
+        item for item in order for _ in range(counts[item] if scale == 1 else 1 + int(scale * counts[item]))
+    )

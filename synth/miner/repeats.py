@@ -63,13 +63,17 @@ def _tail(row: list[int], span: tuple[int, ...], starts: list[int]) -> int:
     end = starts[-1] + len(span)
     if starts[-1] - starts[-2] != len(span):
         return 0
-    return next((n for n, (a, b) in enumerate(zip(row[end:], span)) if a != b), min(len(row) - end, len(span)))
+    return next(
+        (n for n, (a, b) in enumerate(zip(row[end:], span)) if a != b), min(len(row) - end, len(span))
+    )
 
 
 def _runs(tokens: np.ndarray) -> list[tuple[int, int, int]]:
     """(start, length, shift) of every run of at least `SHORTEST` tokens that equal those ``shift`` further on."""
     runs = []
-    for shift in range(SHORTEST, len(tokens) - SHORTEST + 1):  # shorter periods (rules of dashes, padding) teach no span
+    for shift in range(
+        SHORTEST, len(tokens) - SHORTEST + 1
+    ):  # shorter periods (rules of dashes, padding) teach no span
         equal = np.concatenate([[False], tokens[:-shift] == tokens[shift:], [False]])
         borders = np.flatnonzero(equal[1:] != equal[:-1])
         starts, lengths = borders[::2], borders[1::2] - borders[::2]
@@ -80,7 +84,8 @@ def _runs(tokens: np.ndarray) -> list[tuple[int, int, int]]:
 
 def _occurrences(row: list[int], span: tuple[int, ...]) -> list[int]:
     """Where ``span`` stands in the row, from the left, without overlap."""
-    starts, place, n = [], 0, len(span)
+    starts: list[int] = []
+    place, n = 0, len(span)
     head, wanted = span[0], list(span)
     while True:
         try:

@@ -67,7 +67,9 @@ def _pattern(members: Sequence[tuple[Mined, Repeat]]) -> Pattern | None:
 
 def _field(name: str, scope: str, places: Sequence[tuple[Mined, int, int]]) -> Field | None:
     lengths = [stop - start for _, start, stop in places]
-    pieces = [piece for m, start, stop in places for piece in m.pieces[start:stop] if REPLACEMENT not in piece]
+    pieces = [
+        piece for m, start, stop in places for piece in m.pieces[start:stop] if REPLACEMENT not in piece
+    ]
     listed = in_proportion([piece for piece in pieces if 0 < len(piece) <= 100], MOST_VALUES)
     if len(set(listed)) < 2:
         return None
