@@ -3,7 +3,7 @@
 For every pattern, occurrences (`Matcher.occurs`) are counted in the held-out top samples and in two controls that
 leave all top samples out: random ones, and ones with the losses of the top. The odds ratio is (a+½)(d+½)/((b+½)(c+½))
 with Woolf's interval (normal on the log; the halves are Haldane's and Anscombe's, for empty cells). A pattern is
-called *carrying* when the interval lies above 1 against both controls, at a level corrected for the number of
+called *carrying* when the interval lies above 1 against every control, at a level corrected for the number of
 patterns (Bonferroni), so that a long registry does not pass some by luck. Shown intervals are plain 95 %.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from curator.candidates import gather_candidates
+from curator.candidates import Candidates, gather_candidates, highest_first
 from curator.corpus import Corpus
 from curator.errors import CuratorError
 from curator.progress import progress
@@ -33,6 +33,7 @@ from synth.samples import read_samples
 
 FORMAT = "synth-pattern-audit-1"
 CONTROLS = ("random", "loss-matched")
+BINS = (100, 50, 20, 10, 5)
 LEVEL = 0.95
 
 
@@ -82,10 +83,17 @@ def audit_patterns(
         raise CuratorError(f"{registry.path}: nothing was held out; distill again with --holdout above 0")
     unit = made_of["unit"]
     candidates = gather_candidates([(ranking, unit)], None, None, None)
-    n = made_of["top"]
-    groups = {"top": held_out}
-    for number, control in enumerate(CONTROLS):
-        groups[control] = choose(candidates, control, n, seed=seed + number)  # type: ignore[arg-type]
+    groups, notes = {"top": held_out}, []
+    n = min(made_of["top"], len(candidates) - made_of["top"])
+    if n < 1:
+        raise CuratorError(f"{ranking.path}: all its samples were distilled, so none is left to compare with")
+    groups["random"] = _random(candidates, made_of["top"], n, seed)
+    try:
+        groups["loss-matched"], bins = _loss_matched(candidates, made_of["top"], seed + 1)
+        notes.append(f"losses matched within {bins} quantile bins")
+    except CuratorError as error:
+        notes.append(f"no loss-matched control, so patterns are held against random samples alone: {error}")
+    controls = [control for control in CONTROLS if control in groups]
     texts = {
         name: [s.text for s in read_samples(ranking, unit, corpus, tokenizer, samples)]
         for name, samples in groups.items()
@@ -96,7 +104,7 @@ def audit_patterns(
     for pattern, counted in zip(patterns, _count_all(patterns, texts, workers)):
         a, out_of_time = counted["top"][0], sum(times for _, times in counted.values())
         odds, carries = {}, True
-        for control in CONTROLS:
+        for control in controls:
             counts = (a, len(held_out), counted[control][0], len(groups[control]))
             odds[control] = Odds.of(counts)
             carries &= Odds.of(counts, corrected).low > 1
@@ -117,9 +125,26 @@ def audit_patterns(
         "unit": unit,
         "seed": seed,
         "samples": {name: len(samples) for name, samples in groups.items()},
-        "rule": f"carries: interval above 1 against both controls at {corrected:.4%} (95 % over all patterns)",
+        "rule": f"carries: interval above 1 against every control at {corrected:.4%} (95 % over all patterns)",
+        "notes": notes,
         "patterns": results,
     }
+
+
+def _random(candidates: Candidates, top: int, n: int, seed: int) -> np.ndarray:
+    """[n] samples that are not among the ``top``."""
+    rest = highest_first(candidates.scores)[top:]
+    return candidates.samples[np.sort(np.random.default_rng(seed).choice(rest, n, replace=False))]
+
+
+def _loss_matched(candidates: Candidates, top: int, seed: int) -> tuple[np.ndarray, int]:
+    """As many samples as the top, with their losses, and the number of bins: the most that leave enough in each."""
+    for bins in BINS:
+        try:
+            return choose(candidates, "loss-matched", top, seed=seed, bins=bins), bins
+        except CuratorError as error:
+            last = error
+    raise last
 
 
 def _lowest(result: dict[str, Any]) -> float:

@@ -174,7 +174,8 @@ def generate(
         bool | None,
         typer.Option(
             "--carrying/--all",
-            help="Only patterns that `synth audit patterns` found to carry, or all. \\[default: carrying, once audited]",
+            help="Only patterns that `synth audit patterns` found to carry, or all. "
+            "\\[default: carrying, once audited]",
             show_default=False,
         ),
     ] = None,

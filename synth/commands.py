@@ -103,15 +103,18 @@ def run_audit_patterns(
     for one in result["patterns"][:30]:
         a, n = one["odds"]["random"]["counts"][:2]
         cells = [one["pattern_id"], one["pattern_name"][:40], f"{a / n:.1%}"]
-        for control in ("random", "loss-matched"):
-            odds = one["odds"][control]
+        for odds in one["odds"].values():
             cells += [
                 f"{odds['counts'][2] / odds['counts'][3]:.1%}",
                 f"{odds['ratio']:.2f} [{odds['low']:.2f}, {odds['high']:.2f}]",
             ]
         rows.append([*cells, "yes" if one["carries"] else "no"])
-    title = "Occurs in held-out top samples, in random and in loss-matched ones; odds ratio [95 % interval]"
-    print_rows(title, ["id", "name", "top", "random", "odds", "loss-matched", "odds", "carries"], rows)
+    title = (
+        "How often each pattern occurs in held-out top samples and in controls; odds ratio [95 % interval]"
+    )
+    controls = [cell for control in result["patterns"][0]["odds"] for cell in (control, "odds")]
+    print_rows(title, ["id", "name", "top", *controls, "carries"], rows)
+    print("".join(f"{note}\n" for note in result["notes"]), end="")
     out_of_time = sum(one["out_of_time"] for one in result["patterns"])
     if out_of_time:
         print(f"{out_of_time} searches ran out of time and count as no occurrence.")

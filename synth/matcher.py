@@ -66,7 +66,8 @@ class Matcher:
         if followed == 0:
             yield f"the text does not begin with the template {self.pattern.template[:200]!r}: {text[:200]!r}"
         elif followed is not None:
-            yield f"after {followed} characters the text leaves the template, or a field its values: {text[followed:][:99]!r}"
+            rest = text[followed:][:99]
+            yield f"after {followed} characters the text leaves the template, or a field its values: {rest!r}"
 
     def _followed(self, text: str, exact: bool) -> int | None:
         """None where all of ``text`` follows, at least one whole repetition of it; else how many characters do."""

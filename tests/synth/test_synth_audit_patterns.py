@@ -1,0 +1,104 @@
+"""The audit counts what occurs, gives odds with intervals that hold their level, and lets nothing pass by luck."""
+
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from patterns import WORDS, log_pattern, span_pattern
+from rankings import rows_of, tokenizer, write_ranking
+
+from curator.corpus import open_corpus
+from curator.errors import CuratorError
+from synth.audit_patterns import Odds, audit_patterns
+from synth.distill import Top, distill
+from synth.found import Found
+from synth.registry import Registry
+
+
+def line(rng: random.Random) -> str:
+    return f"INFO worker-{rng.randint(0, 99):02d}: {' '.join(rng.choices(WORDS, k=3))}\n"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Registry]:
+    """400 samples; the 100 of highest score hold log lines in 9 of 10 cases, the others in 1 of 10."""
+    folder = tmp_path_factory.mktemp("audit")
+    rng = random.Random(0)
+    texts = []
+    for number in range(400):
+        logs = rng.random() < (0.9 if number >= 300 else 0.1)
+        texts.append("".join(line(rng) for _ in range(6)) if logs else " ".join(rng.choices(WORDS, k=60)))
+    losses = np.array([100 + number % 7 for number in range(400)], float)
+    write_ranking(folder, rows_of(texts, 64), np.linspace(-3, 1, 400), losses)
+    top = Top.open(folder / "ranking", top=100, holdout=0.4)
+    entries = [Found(log_pattern(), (399,), (1.0,)), Found(span_pattern(), (398,), (1.0,))]
+    return folder, distill(top, lambda samples: (entries, []), {"name": "test"}, folder / "patterns")
+
+
+def audit(study: tuple[Path, Registry], workers: int = 1) -> dict:
+    folder, registry = study
+    top = Top.open(folder / "ranking", top=100, holdout=0.4)
+    return audit_patterns(
+        registry, top.ranking, open_corpus(folder / "rows.npy"), tokenizer(), seed=0, workers=workers
+    )
+
+
+def test_what_occurs_where_influence_is_high_carries_and_the_rest_does_not(
+    study: tuple[Path, Registry],
+) -> None:
+    result = audit(study)
+    first, second = result["patterns"]
+    assert first["pattern_name"] == "Log lines" and first["carries"]
+    assert second["pattern_name"] == "Span" and not second["carries"]
+    a, n, c, m = first["odds"]["random"]["counts"]
+    assert (n, m) == (40, 100)
+    assert a / n > 0.75 and c / m < 0.25
+    assert first["odds"]["random"]["low"] > 5
+
+
+def test_controls_leave_the_top_out_and_processes_change_nothing(study: tuple[Path, Registry]) -> None:
+    assert audit(study, workers=2) == audit(study)
+
+
+def test_another_ranking_is_refused_with_both_fingerprints(
+    study: tuple[Path, Registry], tmp_path: Path
+) -> None:
+    _, registry = study
+    other = write_ranking(tmp_path, np.ones((40, 9), np.uint16), np.linspace(0, 1, 40))
+    with pytest.raises(CuratorError, match="give that ranking"):
+        audit_patterns(registry, other, open_corpus(tmp_path / "rows.npy"), tokenizer())
+
+
+def test_odds_follow_the_formula() -> None:
+    odds = Odds.of((30, 40, 20, 100))
+    cells = (30.5, 10.5, 20.5, 80.5)
+    log = math.log(cells[0] * cells[3] / cells[1] / cells[2])
+    half = 1.959963985 * math.sqrt(sum(1 / cell for cell in cells))
+    assert odds.ratio == pytest.approx(math.exp(log))
+    assert (odds.low, odds.high) == pytest.approx((math.exp(log - half), math.exp(log + half)))
+    assert math.isfinite(Odds.of((0, 10, 0, 10)).high)
+
+
+def test_the_interval_covers_the_true_odds_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    true = (0.3 / 0.7) / (0.1 / 0.9)
+    draws = [
+        Odds.of((int(a), 80, int(c), 200))
+        for a, c in zip(rng.binomial(80, 0.3, 2000), rng.binomial(200, 0.1, 2000))
+    ]
+    covered = np.mean([odds.low <= true <= odds.high for odds in draws])
+    assert 0.93 <= covered <= 0.98
+
+
+def test_where_no_sample_has_the_losses_of_the_top_that_is_said(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    texts = ["".join(line(rng) for _ in range(6)) for _ in range(60)]
+    scores = np.linspace(-1, 1, 60)
+    write_ranking(tmp_path, rows_of(texts, 32), scores, losses=scores + 100)
+    top = Top.open(tmp_path / "ranking", top=30, holdout=0.5)
+    registry = distill(top, lambda s: ([Found(log_pattern(), (59,), (1.0,))], []), {}, tmp_path / "patterns")
+    result = audit_patterns(registry, top.ranking, top.corpus, tokenizer(), workers=1)
+    assert list(result["patterns"][0]["odds"]) == ["random"]
+    assert "no loss-matched control" in result["notes"][0]

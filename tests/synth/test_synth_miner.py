@@ -1,0 +1,186 @@
+"""The builtin engine finds what was planted, invents nothing, and says the same twice."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from patterns import WORDS, log_text, prose_text, samples_of, xml_text
+from tokenizers import Tokenizer
+
+from synth.matcher import Matcher
+from synth.miner import mine
+from synth.miner.align import align
+from synth.miner.infer import infer_field
+from synth.miner.mined import in_proportion
+from synth.miner.repeats import repeats
+from synth.registry import merge
+from synth.samples import SampleText
+
+TOKENIZER = Path(__file__).parent.parent / "golden" / "model" / "tokenizer.json"
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.from_file(str(TOKENIZER))
+
+
+# -- repeats ----------------------------------------------------------------------------------------------------
+
+
+def naive_repeated(row: list[int], span: tuple[int, ...]) -> int:
+    """Occurrences of ``span`` from the left without overlap, the slow way."""
+    count = place = 0
+    while place <= len(row) - len(span):
+        if tuple(row[place : place + len(span)]) == span:
+            count, place = count + 1, place + len(span)
+        else:
+            place += 1
+    return count
+
+
+@given(st.lists(st.integers(0, 2), min_size=0, max_size=40))
+def test_every_repeat_is_there_as_often_as_it_says(row: list[int]) -> None:
+    tokens = np.array(row, np.int64)
+    for repeat in repeats(tokens):
+        span = tuple(row[repeat.start : repeat.start + repeat.length])
+        assert len(repeat.starts) == naive_repeated(row, span) >= 2
+        assert all(tuple(row[s : s + repeat.length]) == span for s in repeat.starts)
+        assert repeat.start == repeat.starts[0]
+        assert repeat.repeated <= len(row) - repeat.length
+
+
+def test_a_tiling_is_found_with_its_period_and_its_cut_end() -> None:
+    period = list(range(10))
+    [best, *_] = repeats(np.array((period * 4)[:33]))
+    assert (best.length, best.starts, best.tail, best.repeated) == (10, (0, 10, 20), 3, 23)
+
+
+def test_a_row_of_one_token_has_no_telling_repeat() -> None:
+    assert all(repeat.length >= 3 for repeat in repeats(np.zeros(40, np.int64)))
+
+
+def test_gaps_are_what_lies_between() -> None:
+    [best, *_] = repeats(np.array([1, 2, 3, 4, 9, 1, 2, 3, 4, 8, 7, 1, 2, 3, 4]))
+    assert best.gaps() == [(4, 5), (9, 11)]
+
+
+# -- alignment and fields ---------------------------------------------------------------------------------------
+
+
+def test_what_strings_share_becomes_literal_and_what_varies_a_slot() -> None:
+    strings = [f'"id": {n}, "name": "{name}"\n' for n, name in zip(range(10, 18), WORDS)]
+    aligned = align(strings)
+    assert aligned.literals == ('"id": 1', ', "name": "', '"\n') or aligned.literals[0].startswith('"id": ')
+    rebuilt = aligned.literals[0]
+    for slot, literal in zip(aligned.slots, aligned.literals[1:]):
+        rebuilt += slot[0] + literal
+    assert rebuilt == strings[0]
+
+
+@given(st.lists(st.text("ab=; ", min_size=1, max_size=12), min_size=2, max_size=8))
+def test_an_alignment_rebuilds_strings_that_all_slots_kept(strings: list[str]) -> None:
+    aligned = align(strings)
+    assert len(aligned.literals) == len(aligned.slots) + 1
+    if all(len(slot) == len(strings) for slot in aligned.slots):
+        for number, string in enumerate(strings):
+            rebuilt = aligned.literals[0]
+            for slot, literal in zip(aligned.slots, aligned.literals[1:]):
+                rebuilt += slot[number] + literal
+            assert rebuilt == string
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "rule"),
+    [
+        (["7", "12", "30"], "number", "7-30"),
+        (["07", "12", "30"], "number", "07-30"),
+        (["yes", "no"] * 5, "fixed_list", ("no",) * 5 + ("yes",) * 5),
+        ([f"{n:08x}" for n in range(10**8, 10**8 + 50 * 7919, 7919)], "characters", "hex"),
+    ],
+)
+def test_fields_are_typed_from_their_values(values: list[str], kind: str, rule: object) -> None:
+    field = infer_field("f", values, list)
+    assert field is not None
+    assert (field.type, field.values_or_rules) == (kind, rule)
+
+
+def test_words_become_counted_items_and_other_strings_pieces() -> None:
+    rng = random.Random(0)
+    words = [" ".join(rng.choices(WORDS, k=rng.randint(2, 5))) for _ in range(200)]
+    field = infer_field("f", words, list)
+    assert field is not None and set(field.values) == set(WORDS)
+    assert (field.count, field.separator) == ((2, 5), " ")
+    marks = ["".join(rng.choices("ab(),", k=rng.randint(3, 6))) for _ in range(300)]
+    field = infer_field("f", marks, list)
+    assert field is not None and set(field.values) == set("ab(),") and field.count == (3, 6)
+
+
+def test_no_field_is_made_of_nothing_or_of_broken_characters() -> None:
+    assert infer_field("f", ["", "\N{REPLACEMENT CHARACTER}"], list) is None
+
+
+@given(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=200), st.integers(2, 20))
+def test_a_list_in_proportion_is_short_and_keeps_the_order_of_frequency(items: list[str], most: int) -> None:
+    listed = in_proportion(items, most)
+    assert len(listed) <= most
+    counts = [listed.count(item) for item in dict.fromkeys(listed)]
+    assert counts == sorted(counts, reverse=True)
+    if len(items) <= most - len(set(items)):
+        assert sorted(listed) == sorted(items)
+
+
+# -- the whole miner --------------------------------------------------------------------------------------------
+
+
+def planted(tokenizer: Tokenizer, n: int = 24, seed: int = 0) -> list[SampleText]:
+    rng = random.Random(seed)
+    texts = [make(rng) for _ in range(n) for make in (xml_text, log_text, prose_text)]
+    return samples_of(texts, tokenizer)
+
+
+def test_planted_templates_are_found_and_occur_in_their_own_samples_alone(tokenizer: Tokenizer) -> None:
+    samples = planted(tokenizer)
+    entries = merge(mine(samples, tokenizer))
+    held_out = planted(tokenizer, n=8, seed=1)
+    for anchor, kind in (("ANSI", 0), ("INFO worker-", 1)):
+        patterns = [e.pattern for e in entries if any(anchor in a for a in e.pattern.anchor_tokens)]
+        assert patterns, anchor
+        occurs = np.array([[bool(Matcher(p).occurs(s.text)) for s in held_out] for p in patterns]).any(0)
+        assert occurs[kind::3].all()
+        assert not occurs[(kind + 1) % 3 :: 3].any() and not occurs[(kind + 2) % 3 :: 3].any()
+
+
+def test_the_same_samples_give_the_same_patterns(tokenizer: Tokenizer) -> None:
+    once, twice = (merge(mine(planted(tokenizer), tokenizer)) for _ in range(2))
+    assert [e.to_json() for e in once] == [e.to_json() for e in twice]
+
+
+def test_samples_that_repeat_each_their_own_span_give_a_shape(tokenizer: Tokenizer) -> None:
+    rng = np.random.default_rng(0)
+    rows = [np.tile(rng.integers(30, 400, 10), 4)[:33] for _ in range(40)]
+    samples = [SampleText(n, 1.0, tokenizer.decode(row.tolist()), row) for n, row in enumerate(rows)]
+    found = [one for one in mine(samples, tokenizer) if one.pattern.template == "{span}"]
+    assert found
+    (field,) = found[0].pattern.fields
+    assert field.scope == "text" and field.count == (10, 10)
+    assert len(found[0].samples) == 40
+
+
+def test_prose_without_repetition_gives_nothing_structural(tokenizer: Tokenizer) -> None:
+    rng = np.random.default_rng(0)
+    rows = [rng.permutation(400)[:33] for _ in range(40)]
+    samples = [SampleText(n, 1.0, tokenizer.decode(row.tolist()), row) for n, row in enumerate(rows)]
+    assert mine(samples, tokenizer) == []
+
+
+@given(st.lists(st.lists(st.integers(0, 500), min_size=1, max_size=40), min_size=1, max_size=6))
+def test_any_rows_give_valid_patterns_or_none(rows: list[list[int]]) -> None:
+    tokenizer = Tokenizer.from_file(str(TOKENIZER))
+    samples = [
+        SampleText(n, 1.0, tokenizer.decode(row, skip_special_tokens=False), np.array(row * 3))
+        for n, row in enumerate(rows)
+    ]
+    mine(samples, tokenizer, least=1)  # every pattern is validated there

@@ -1,0 +1,102 @@
+"""Near-duplicates become one, provenance stays, and a registry on disk is checked when it is read."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from patterns import log_pattern, pattern_json, span_pattern
+from rankings import write_ranking
+
+from curator.errors import CuratorError
+from synth.distill import Top, distill
+from synth.found import Found
+from synth.pattern import Pattern
+from synth.registry import Registry, merge, similarity
+
+
+def found(pattern: Pattern, *samples: int, **provenance: object) -> Found:
+    return Found(pattern, samples, tuple(float(100 - s) for s in samples), provenance)
+
+
+def test_similarity_is_symmetric_and_1_for_itself() -> None:
+    a, b = log_pattern(), span_pattern()
+    assert similarity(a, a) == similarity(b, b) == 1
+    assert similarity(a, b) == similarity(b, a) < 0.3
+
+
+def test_patterns_that_differ_in_digits_case_blanks_and_names_are_one() -> None:
+    other = log_pattern(
+        pattern_name="Something else",
+        anchor_tokens=["info  WORKER-"],
+        template="info  WORKER-{n}: {w}\n",
+        fields=[{**field, "name": field["name"][0]} for field in pattern_json()["fields"]],
+    )
+    [entry] = merge([found(log_pattern(), 1, 2, request="a"), found(other, 2, 3, 4, request="b")])
+    assert entry.pattern.pattern_name == "Something else"  # found in more samples
+    assert entry.provenance["samples"] == [1, 2, 3, 4]
+    assert entry.provenance["scores"] == [99, 98, 97, 96]
+    assert entry.provenance["merged"] == 2
+    assert {source["request"] for source in entry.provenance["sources"]} == {"a", "b"}
+
+
+def test_different_patterns_stay_apart_and_are_numbered_by_influence() -> None:
+    entries = merge([found(span_pattern(), 90), found(log_pattern(), 1, 2)])
+    assert [e.pattern.pattern_id for e in entries] == ["p001", "p002"]
+    assert entries[0].pattern.pattern_name == "Log lines"
+
+
+def test_the_threshold_decides() -> None:
+    near = log_pattern(template="INFO worker-{number}: {words} done\n")
+    assert len(merge([found(log_pattern(), 1), found(near, 2)], similar=0.85)) == 1
+    assert len(merge([found(log_pattern(), 1), found(near, 2)], similar=1.0)) == 2
+    assert 0.85 <= similarity(log_pattern(), near) < 1
+
+
+@pytest.fixture
+def top(tmp_path: Path) -> Top:
+    rng = np.random.default_rng(0)
+    write_ranking(tmp_path, rng.integers(0, 400, (50, 17)).astype(np.uint16), np.linspace(-1, 1, 50))
+    return Top.open(tmp_path / "ranking", top=40, holdout=0.2)
+
+
+def test_the_top_is_split_by_seed_and_stops_at_positive_scores(top: Top) -> None:
+    assert len(top.split.distilled) == 20 and len(top.split.held_out) == 5  # 25 scores are above 0
+    assert sorted([*top.split.distilled, *top.split.held_out]) == list(range(25, 50))
+    assert top.split.distilled.tolist() == sorted(top.split.distilled, reverse=True)
+
+
+def test_distilling_twice_asks_once_and_another_request_is_refused(top: Top, tmp_path: Path) -> None:
+    asked = []
+
+    def engine(samples: object) -> tuple[list[Found], list[dict[str, object]]]:
+        asked.append(samples)
+        return [found(log_pattern(), 30)], []
+
+    out = tmp_path / "patterns"
+    first = distill(top, engine, {"name": "test"}, out)
+    assert distill(top, engine, {"name": "test"}, out).fingerprint() == first.fingerprint()
+    assert len(asked) == 1
+    with pytest.raises(CuratorError, match=r"engine\.name: there 'test', asked for 'other'"):
+        distill(top, engine, {"name": "other"}, out)
+
+
+def test_nothing_found_is_said_with_what_was_set_aside(top: Top, tmp_path: Path) -> None:
+    with pytest.raises(CuratorError, match=r"no pattern was found in 20 samples \(set aside: not JSON\)"):
+        distill(top, lambda samples: ([], [{"reason": "not JSON"}]), {}, tmp_path / "patterns")
+
+
+def test_a_registry_edited_into_nonsense_is_refused(top: Top, tmp_path: Path) -> None:
+    out = tmp_path / "patterns"
+    distill(top, lambda samples: ([found(log_pattern(), 30), found(span_pattern(), 31)], []), {}, out)
+    content = json.loads((out / "registry.json").read_text())
+    content["patterns"][1]["pattern"]["pattern_id"] = content["patterns"][0]["pattern"]["pattern_id"]
+    (out / "registry.json").write_text(json.dumps(content))
+    with pytest.raises(CuratorError, match="there twice"):
+        Registry.open(out)
+    content["patterns"][1]["pattern"]["template"] = "{nobody}"
+    (out / "registry.json").write_text(json.dumps(content))
+    with pytest.raises(CuratorError, match=r"pattern 1: .*no field 'nobody'"):
+        Registry.open(out)
+    with pytest.raises(CuratorError, match="synth distill RANKING"):
+        Registry.open(tmp_path / "nowhere")
