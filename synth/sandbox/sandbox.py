@@ -1,0 +1,127 @@
+"""The door: policy first, then one locked process per generator, and none at all where too little can be shut."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from curator.errors import CuratorError
+from synth.policy import check_source
+from synth.sandbox.launcher import bubblewrap_works
+from synth.sandbox.process import Failure, Limits, Process
+
+LAYERS = ("bubblewrap", "namespaces", "landlock", "seccomp")
+"""The kernel's locks, from the outside in; all that work are applied together."""
+NEEDED = ("files", "network", "processes")
+"""What must be shut, as tried from inside, before anything is run."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One lock: whether it is in force here, and what it said."""
+
+    name: str
+    active: bool
+    detail: str
+
+
+class Generator:
+    """A generator function loaded in a locked process."""
+
+    def __init__(self, process: Process):
+        self._process = process
+
+    def texts(self, calls: Sequence[tuple[str | int, int]]) -> Iterator[str]:
+        """One text per (seed, target_tokens), in order.
+
+        Raises:
+            Failure: at the first call that goes wrong.
+        """
+        for text in self._process.texts(calls):
+            if isinstance(text, Failure):
+                raise text
+            yield text
+
+    def attempts(self, calls: Sequence[tuple[str | int, int]]) -> Iterator[str | Failure]:
+        """As `texts`, but a call that only raised an exception, or gave no text, gives its `Failure` and goes on."""
+        yield from self._process.texts(calls)
+
+
+class Sandbox:
+    """Runs generated code, shut in.
+
+    Args:
+        unsafe: run it even where files, network or processes cannot be shut.
+        layers: only these locks (for tests of single ones).
+        policy: whether the source is checked and given safe builtins (off in tests of the locks alone).
+
+    Raises:
+        CuratorError: too little can be shut here, and not ``unsafe``; says what is missing.
+    """
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        unsafe: bool = False,
+        *,
+        layers: Sequence[str] = LAYERS,
+        policy: bool = True,
+    ):
+        self.limits = limits or Limits()
+        self._policy = policy
+        found, shut = probe(tuple(layers))
+        self.layers = found
+        self.shut = shut
+        self._names = [layer.name for layer in found if layer.active]
+        self._needed = [] if unsafe else list(NEEDED)
+        missing = [what for what in self._needed if what not in shut]
+        if missing:
+            why = "; ".join(f"{layer.name}: {layer.detail}" for layer in found if not layer.active)
+            raise CuratorError(
+                f"generated code cannot be shut in here: {', '.join(missing)} would stay open ({why}). Install "
+                "bubblewrap, or use a Linux with Landlock and seccomp; --unsafe-sandbox runs it all the same (see "
+                "synth doctor)"
+            )
+
+    @contextmanager
+    def load(self, source: str, function: str) -> Iterator[Generator]:
+        """Check ``source``, start a process, run the module there.
+
+        Raises:
+            Failure: the policy forbids something, or running the module failed.
+        """
+        if self._policy:
+            complaints = check_source(source, function)
+            if complaints:
+                raise Failure("policy", "\n".join(complaints[:10]))
+        with Process(source, function, self.limits, self._names, self._needed, self._policy) as process:
+            process.wait_until_loaded()
+            yield Generator(process)
+
+
+def active_layers() -> list[Layer]:
+    """Every lock and whether it is in force, found by using it in a process of its own."""
+    return probe(LAYERS)[0]
+
+
+@functools.cache
+def probe(names: tuple[str, ...]) -> tuple[list[Layer], dict[str, str]]:
+    """(the locks, what they shut together) for these names."""
+    layers = []
+    wanted = list(names)
+    if "bubblewrap" in names:
+        works, detail = bubblewrap_works()
+        layers.append(Layer("bubblewrap", works, detail))
+        if not works:
+            wanted.remove("bubblewrap")
+    try:
+        with Process("", "", Limits(), wanted, (), True) as process:
+            state = process.state
+    except (Failure, OSError) as error:
+        return [*layers, *(Layer(name, False, str(error)) for name in names if name != "bubblewrap")], {}
+    held = state.get("layers", {})
+    for name in names:
+        if name != "bubblewrap":
+            active, detail = held.get(name, [False, "was not tried"])
+            layers.append(Layer(name, bool(active), str(detail)))
+    return layers, dict(state.get("shut", {}))
