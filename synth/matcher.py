@@ -1,11 +1,10 @@
-"""Does a text hold a pattern, and does a text follow one: a pattern's template as a regular expression.
+"""Does a text hold a pattern: its template as a regular expression.
 
 Literals stand for themselves; a name that comes back is a back-reference, and so is a field of scope ``text`` in every
-repetition after the first. Searching a corpus, a field that joins several listed items is matched by the characters
-its items are made of and by its possible lengths, since the exact alternatives can take a search forever;
-`Matcher.complaints`, which judges generated texts, tries the exact items first. Quantifiers are lazy, so a repeated
-span is found at its shortest. Patterns may come from anywhere: every search has a time limit, and what it could not
-finish is no match (and counted by the callers). ``regex`` has that limit and partial matches, ``re`` has neither.
+repetition after the first. A field that joins several listed items is matched by the characters its items are made of
+and by its possible lengths, since the exact alternatives can take a search forever; judging generated texts is exact
+(``follow.py``). Quantifiers are lazy, so a repeated span is found at its shortest. Patterns may come from anywhere:
+every search has a time limit, which ``re`` cannot, and what it could not finish is no match (counted by the callers).
 """
 
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from functools import cached_property
 
 import regex
 
+from synth.follow import Follower, Undecided
 from synth.pattern import CLASSES, Field, Pattern
 
 SECONDS = 0.25
@@ -56,42 +56,20 @@ class Matcher:
                 yield f"the anchor {anchor[:80]!r} does not stand in the text"
                 return
         try:
-            followed = self._followed(text, exact=True)
-        except TimeoutError:
-            try:
-                followed = self._followed(text, exact=False)
-            except TimeoutError:
-                yield "whether the text follows the template could not be found out in time; make the template plainer"
-                return
-        if followed == 0:
-            yield f"the text does not begin with the template {self.pattern.template[:200]!r}: {text[:200]!r}"
-        elif followed is not None:
-            rest = text[followed:][:99]
-            yield f"after {followed} characters the text leaves the template, or a field its values: {rest!r}"
-
-    def _followed(self, text: str, exact: bool) -> int | None:
-        """None where all of ``text`` follows, at least one whole repetition of it; else how many characters do."""
-        seconds = 8 * self.seconds
-        first, whole = self._compiled(exact)
-        begun = first.match(text, timeout=seconds)
-        if begun is None:
-            return 0
-        if whole.fullmatch(text, partial=True, timeout=seconds) is not None:
-            return None
-        match = whole.match(text, timeout=seconds)
-        return match.end() if match else begun.end()
-
-    def _compiled(self, exact: bool) -> "tuple[regex.Pattern[str], regex.Pattern[str]]":
-        """One repetition, and one or more."""
-        one, again = self._repetition(True, exact), self._repetition(False, exact)
-        return regex.compile(one, regex.DOTALL), regex.compile(f"{one}(?:{again})*", regex.DOTALL)
+            place = Follower(self.pattern).leaves_at(text)
+        except Undecided:
+            yield "whether the text follows the template could not be found out in time; make the template plainer"
+            return
+        if place is not None:
+            rest, template = text[place:][:99], self.pattern.template[:200]
+            yield f"after {place} characters the text leaves the template {template!r}, or a field its values: {rest!r}"
 
     @cached_property
     def _occurs(self) -> "regex.Pattern[str]":
         again = f"(?:{self._repetition(first=False)}){{{self.least - 1}}}"
         return regex.compile(self._repetition(first=True) + again, regex.DOTALL)
 
-    def _repetition(self, first: bool, exact: bool = False) -> str:
+    def _repetition(self, first: bool) -> str:
         """One repetition; groups are called a_NAME in the first, b_NAME in the others."""
         pieces, seen = [], set()
         for literal, name in self.pattern.parts():
@@ -105,7 +83,7 @@ class Matcher:
                 pieces.append(f"(?P={'a' if first else 'b'}_{name})")
             else:
                 seen.add(name)
-                pieces.append(f"(?P<{'a' if first else 'b'}_{name}>{field_expression(field, exact)})")
+                pieces.append(f"(?P<{'a' if first else 'b'}_{name}>{field_expression(field)})")
         return "".join(pieces)
 
 
@@ -114,8 +92,8 @@ def _telling(value: str) -> bool:
     return (value + value).find(value, 1) == len(value)
 
 
-def field_expression(field: Field, exact: bool) -> str:
-    """A regular expression for the values of a field; ``exact`` lists items, else their characters do for them."""
+def field_expression(field: Field) -> str:
+    """A regular expression for the values of a field; characters stand for items that are joined."""
     least, most = field.span
     if field.type == "characters":
         return f"{character_set(set(CLASSES[field.rule]))}{{{least},{most}}}?"
@@ -127,7 +105,7 @@ def field_expression(field: Field, exact: bool) -> str:
     if field.type == "random_text":
         return f".{{1,{min(24 * most, 4000)}}}?"
     values = sorted(set(field.values), key=lambda value: (-len(value), value))
-    if exact or (field.count is None and len(values) <= LISTED):
+    if field.count is None and len(values) <= LISTED:
         return _joined(
             "(?:" + "|".join(regex.escape(value, literal_spaces=True) for value in values) + ")", field
         )

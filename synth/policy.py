@@ -92,7 +92,11 @@ def _complaints(node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.Attribute):
         if node.attr.startswith("_") or FRAMES.fullmatch(node.attr) or node.attr == "mro":
             yield f"the attribute {node.attr} is not available"
-    elif isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name.startswith("__") and node.name not in _METHODS:
+    elif (
+        isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and node.name.startswith("__")
+        and node.name not in _METHODS
+    ):
         yield f"the name {node.name} is not available"
     elif isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):
         yield "there is no event loop; write plain functions"
@@ -100,12 +104,22 @@ def _complaints(node: ast.AST) -> Iterator[str]:
         yield "keep nothing between calls: no global statement"
     elif isinstance(node, ast.ClassDef) and node.keywords:
         yield "classes take no metaclass or keywords here"
-    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "__" in node.value:
-        if re.search(r"\{[^{}]*\.__|__\w+__", node.value):
-            yield "strings with names such as __class__ are not needed"
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"__\w+__", node.value):
+        yield "strings with names such as __class__ are not needed"
 
 
-_METHODS = {"__init__", "__repr__", "__str__", "__len__", "__iter__", "__next__", "__call__", "__getitem__", "__eq__", "__lt__"}
+_METHODS = {
+    "__init__",
+    "__repr__",
+    "__str__",
+    "__len__",
+    "__iter__",
+    "__next__",
+    "__call__",
+    "__getitem__",
+    "__eq__",
+    "__lt__",
+}
 
 
 def _import(name: str) -> Iterator[str]:

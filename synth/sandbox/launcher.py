@@ -29,8 +29,16 @@ def command(bubblewrap: bool) -> list[str]:
 
 
 def _bubblewrap() -> list[str]:
-    words = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
-    for place in dict.fromkeys((*SYSTEM, sys.base_prefix, sys.base_exec_prefix, os.path.dirname(interpreter()))):
+    words = [
+        shutil.which("bwrap") or "bwrap",
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--clearenv",
+    ]
+    for place in dict.fromkeys(
+        (*SYSTEM, sys.base_prefix, sys.base_exec_prefix, os.path.dirname(interpreter()))
+    ):
         if not any(place.startswith(f"{other}/") for other in SYSTEM):
             words += ["--ro-bind-try", place, place]
     return [*words, "--chdir", "/", "--"]

@@ -54,7 +54,13 @@ class Process:
     """A runner under our eyes; a context manager."""
 
     def __init__(
-        self, source: str, function: str, limits: Limits, layers: Sequence[str], needed: Sequence[str], policy: bool
+        self,
+        source: str,
+        function: str,
+        limits: Limits,
+        layers: Sequence[str],
+        needed: Sequence[str],
+        policy: bool,
     ):
         self.limits = limits
         self._buffer = bytearray()

@@ -23,14 +23,47 @@ import struct
 import sys
 
 ALLOWED = (
-    "base64", "binascii", "bisect", "calendar", "collections", "copy", "dataclasses", "datetime",
-    "decimal", "enum", "fractions", "functools", "hashlib", "heapq", "html", "itertools", "json",
-    "math", "numbers", "operator", "re", "statistics", "string", "textwrap", "types", "typing",
-    "unicodedata", "uuid", "zlib",
+    "base64",
+    "binascii",
+    "bisect",
+    "calendar",
+    "collections",
+    "copy",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "enum",
+    "fractions",
+    "functools",
+    "hashlib",
+    "heapq",
+    "html",
+    "itertools",
+    "json",
+    "math",
+    "numbers",
+    "operator",
+    "re",
+    "statistics",
+    "string",
+    "textwrap",
+    "types",
+    "typing",
+    "unicodedata",
+    "uuid",
+    "zlib",
 )
 """Modules that given code may import, as facades of their public names; all are imported before the locks."""
 HIDDEN = {
-    "types": {"CodeType", "FunctionType", "FrameType", "TracebackType", "ModuleType", "CellType", "LambdaType"},
+    "types": {
+        "CodeType",
+        "FunctionType",
+        "FrameType",
+        "TracebackType",
+        "ModuleType",
+        "CellType",
+        "LambdaType",
+    },
     "uuid": {"getnode", "uuid1", "uuid4"},
     "hashlib": {"file_digest"},
     "operator": {"attrgetter", "methodcaller"},
@@ -75,7 +108,10 @@ class Locks:
         for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
-        private, inside = 1 << 18 | 1 << 14, 2 | 4 | 8  # MS_PRIVATE | MS_REC; MS_NOSUID | MS_NODEV | MS_NOEXEC
+        private, inside = (
+            1 << 18 | 1 << 14,
+            2 | 4 | 8,
+        )  # MS_PRIVATE | MS_REC; MS_NOSUID | MS_NODEV | MS_NOEXEC
         self.check(self.libc.mount(b"none", b"/", None, ctypes.c_ulong(private), None))
         place = next(p for p in ("/tmp", "/mnt", "/var", "/home", "/usr") if os.path.isdir(p)).encode()
         self.check(self.libc.mount(b"none", place, b"tmpfs", ctypes.c_ulong(inside), b"size=4k,mode=555"))
@@ -110,7 +146,9 @@ class Locks:
         """An allowlist; what is not on it fails with EPERM, another architecture kills."""
         program = seccomp_program()
         buffer = ctypes.create_string_buffer(program)
-        filters = struct.pack("HxxxxxxP" if struct.calcsize("P") == 8 else "HxxP", len(program) // 8, ctypes.addressof(buffer))
+        filters = struct.pack(
+            "HxxxxxxP" if struct.calcsize("P") == 8 else "HxxP", len(program) // 8, ctypes.addressof(buffer)
+        )
         self.check(self.libc.prctl(22, 2, ctypes.c_char_p(filters), 0, 0))
         return f"allowlist of {len(NUMBERS['allowed'])} calls"
 
@@ -232,8 +270,12 @@ class Facade:
 
     def __init__(self, module):
         hidden = HIDDEN.get(module.__name__, ())
-        names = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
-        found = {name: getattr(module, name) for name in names if name not in hidden and hasattr(module, name)}
+        names = getattr(module, "__all__", None) or [
+            name for name in vars(module) if not name.startswith("_")
+        ]
+        found = {
+            name: getattr(module, name) for name in names if name not in hidden and hasattr(module, name)
+        }
         kept = {name: value for name, value in found.items() if not isinstance(value, type(sys))}
         object.__setattr__(self, "_names", kept)
 
@@ -257,10 +299,34 @@ def safe_builtins():
     import builtins
 
     dropped = {
-        "open", "eval", "exec", "compile", "input", "breakpoint", "globals", "locals", "vars", "help", "exit", "quit",
-        "getattr", "setattr", "delattr", "dir", "memoryview", "copyright", "credits", "license", "id", "hash",
+        "open",
+        "eval",
+        "exec",
+        "compile",
+        "input",
+        "breakpoint",
+        "globals",
+        "locals",
+        "vars",
+        "help",
+        "exit",
+        "quit",
+        "getattr",
+        "setattr",
+        "delattr",
+        "dir",
+        "memoryview",
+        "copyright",
+        "credits",
+        "license",
+        "id",
+        "hash",
     }
-    kept = {name: value for name, value in vars(builtins).items() if name not in dropped and not name.startswith("_")}
+    kept = {
+        name: value
+        for name, value in vars(builtins).items()
+        if name not in dropped and not name.startswith("_")
+    }
     facades = {name: Facade(__import__(name)) for name in ALLOWED}
 
     def importer(name, globals=None, locals=None, fromlist=(), level=0):
@@ -298,7 +364,18 @@ def warm():
 
     for name in ALLOWED:
         __import__(name)
-    for name in ("ascii", "latin-1", "utf-8", "utf-16", "utf-32", "hex", "base64", "rot13", "punycode", "cp1252"):
+    for name in (
+        "ascii",
+        "latin-1",
+        "utf-8",
+        "utf-16",
+        "utf-32",
+        "hex",
+        "base64",
+        "rot13",
+        "punycode",
+        "cp1252",
+    ):
         codecs.lookup(name)
     for name in ("md5", "sha1", "sha256", "sha512", "blake2b"):
         getattr(hashlib, name)(b"x").hexdigest()

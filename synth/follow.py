@@ -1,0 +1,172 @@
+"""Is a text its pattern's template, repeated: an exact search, item by item, for texts that a generator wrote.
+
+Depth first over the parts of the template, the shortest value of a field first, with a memory of what failed; a state
+is a place in the text, a part of the template, and the values that must come back. The text may be cut anywhere behind
+its first repetition. Not a regular expression: ``re`` has no time limit and no partial match, and ``regex`` was
+seen to miss matches of lazy repeats of alternatives (its searches of a corpus, ``matcher.py``, use neither).
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from synth.pattern import CLASSES, Field, Pattern
+
+STEPS = 2_000_000
+"""Values tried before the search is given up."""
+LONGEST_WORD = 24
+"""Characters of a word of a ``random_text`` field, with the space behind it."""
+
+Values = tuple[tuple[str, str], ...]
+"""(field, value) pairs that must come back."""
+State = tuple[int, int, Values, Values]
+"""Place in the text, part of the template, values kept in every repetition, values kept in this one."""
+
+
+class Undecided(Exception):
+    """The search was given up."""
+
+
+class Follower:
+    """The texts of one pattern."""
+
+    def __init__(self, pattern: Pattern):
+        self.pattern = pattern
+        self._parts: list[str | Field] = []
+        for literal, name in pattern.parts():
+            if literal:
+                self._parts.append(literal)
+            if name is not None:
+                self._parts.append(pattern.field(name))
+
+    def leaves_at(self, text: str) -> int | None:
+        """None where all of ``text`` follows; else how far it does, in characters.
+
+        Raises:
+            Undecided: after `STEPS` tries.
+        """
+        furthest = tried = 0
+        failed: set[State] = set()
+        start: State = (0, 0, (), ())
+        stack = [(start, self._next(text, start))]
+        while stack:
+            state, following = stack[-1]
+            step = next(following, None)
+            tried += 1
+            if tried > STEPS:
+                raise Undecided
+            if step is None:
+                failed.add(state)
+                stack.pop()
+                continue
+            place, part, kept, _ = step
+            furthest = max(furthest, min(place, len(text)))
+            behind = len(stack)  # parts, with this one
+            if place > len(text):  # cut within a part
+                if behind > len(self._parts):
+                    return None
+                continue
+            if part == len(self._parts):
+                step = (place, 0, kept, ())
+                if place == len(text):
+                    return None
+            elif place == len(text) and behind > len(self._parts):
+                return None
+            if step not in failed:
+                stack.append((step, self._next(text, step)))
+        return furthest
+
+    def _next(self, text: str, state: State) -> Iterator[State]:
+        """The states behind one part; a place beyond the text says that the text ends within the part."""
+        place, part, kept, drawn = state
+        piece = self._parts[part]
+        bound = piece if isinstance(piece, str) else dict(kept + drawn).get(piece.name)
+        if bound is not None:
+            if text.startswith(bound, place):
+                yield place + len(bound), part + 1, kept, drawn
+            elif bound.startswith(text[place:]):
+                yield len(text) + 1, part + 1, kept, drawn
+            return
+        assert isinstance(piece, Field)
+        for end in self._ends[piece.name](text, place):
+            value = ((piece.name, text[place:end]),)
+            if end > len(text):
+                yield end, part + 1, kept, drawn
+            elif piece.scope == "text":
+                yield end, part + 1, kept + value, drawn
+            elif piece.name in self._again:
+                yield end, part + 1, kept, drawn + value
+            else:
+                yield end, part + 1, kept, drawn
+
+    @cached_property
+    def _again(self) -> set[str]:
+        """Fields that stand more than once in the template, whose value must come back."""
+        names = [part.name for part in self._parts if isinstance(part, Field)]
+        return {name for name in names if names.count(name) > 1}
+
+    @cached_property
+    def _ends(self) -> dict[str, "_Ends"]:
+        return {field.name: _Ends(field) for field in self.pattern.fields}
+
+
+class _Ends:
+    """Where values of a field that begin at a place may end, the nearest first; len(text) + 1: the text cuts it off."""
+
+    def __init__(self, field: Field):
+        self.field = field
+        self.items = frozenset(field.values) if field.type == "fixed_list" else frozenset()
+        self.longest = max(map(len, self.items), default=0)
+        self.beginnings = frozenset(item[:n] for item in self.items for n in range(1, len(item)))
+
+    def __call__(self, text: str, place: int) -> list[int]:
+        least, most = self.field.span
+        if self.field.type == "characters":
+            known = CLASSES[self.field.rule]
+            end = place
+            while end < len(text) and end - place < most and text[end] in known:
+                end += 1
+            ends = list(range(place + least, end + 1))
+            return ends + [len(text) + 1] * (end == len(text) and end - place < least)
+        if self.field.type == "random_text":
+            furthest = min(len(text), place + LONGEST_WORD * most)
+            return [*range(place + 1, furthest + 1), len(text) + 1]
+        reached, ends, cut = {place}, set(), place == len(text)
+        for count in range(1, most + 1):
+            begins = reached
+            if count > 1 and self.field.separator:
+                separator = self.field.separator
+                cut |= any(separator.startswith(text[at:]) for at in reached)
+                begins = {at + len(separator) for at in reached if text.startswith(separator, at)}
+            reached = set()
+            for begin in begins:
+                for end in self._item(text, begin):
+                    if end > len(text):
+                        cut = True
+                    else:
+                        reached.add(end)
+            if not reached:
+                break
+            cut |= len(text) in reached and count < least
+            if count >= least:
+                ends |= reached
+        return sorted(ends) + [len(text) + 1] * cut
+
+    def _item(self, text: str, begin: int) -> Iterator[int]:
+        if self.field.type == "number":
+            low, high, width = self.field.number()
+            longest = width or len(str(high))
+            for end in range(begin + 1, min(begin + longest, len(text)) + 1):
+                digits = text[begin:end]
+                if not (digits.isascii() and digits.isdigit()):
+                    return
+                plain = len(digits) == width if width else str(int(digits)) == digits
+                if plain and low <= int(digits) <= high:
+                    yield end
+                elif end == len(text):
+                    yield len(text) + 1
+            return
+        for end in range(begin + 1, min(begin + self.longest, len(text)) + 1):
+            if text[begin:end] in self.items:
+                yield end
+        if len(text) - begin < self.longest and text[begin:] in self.beginnings:
+            yield len(text) + 1
