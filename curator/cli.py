@@ -200,6 +200,13 @@ def rank(
             show_default=False,
         ),
     ] = None,
+    queries_of: Annotated[
+        Path | None,
+        typer.Option(
+            help="Ranking whose queries score this corpus, under its model, units and settings; nothing is fitted.",
+            show_default=False,
+        ),
+    ] = None,
     queries_only: Annotated[
         bool,
         typer.Option(
@@ -247,8 +254,10 @@ def rank(
         "shard_size": shard_size,
         "samples": options.span(samples, "--samples"),
         "emitted": emitted,
+        "queries_of": queries_of,
     }
-    run_rank(settings, probe, flags, options.worker(worker), queries_only)
+    also = {"window": window, "dtype": dtype}  # not of the section, but decided by given queries
+    run_rank(settings, probe, flags, options.worker(worker), queries_only, also)
 
 
 @app.command(epilog="Example: curator collect runs/14m/emitted --out ranking-online")

@@ -21,7 +21,7 @@ def run_scan(experiment: Experiment, flags: dict[str, Any], seed: int | None) ->
 
     settings = merge(experiment.scan, **flags)
     out = require(settings, "out")
-    _check_device(experiment.device)
+    check_device(experiment.device)
     probe = merge(experiment.probe, sequences=settings.sequences, seed=seed)
     steps = settings.steps and (settings.steps[0], settings.steps[1] - 1)
     scan = scan_checkpoints(
@@ -58,21 +58,36 @@ def run_rank(
     flags: dict[str, Any],
     worker: tuple[int, int],
     queries_only: bool = False,
+    also: dict[str, Any] | None = None,
 ) -> None:
-    """`curator rank`."""
+    """`curator rank`; ``also``: flags that were merged into ``experiment`` before."""
     from curator.emission import Emission
     from curator.influence.curvature import Damping
     from curator.influence.from_emission import rank_emission
+    from curator.influence.given_queries import GivenQueries
     from curator.influence.request import RankRequest
     from curator.influence.run import prepare_queries, rank
 
     probe = _merge_probe(experiment.probe, probe_flags)
     settings = merge(experiment.rank, **flags)
+    out = require(settings, "out")
+    check_device(experiment.device)
+    if settings.queries_of is not None:
+        _refuse_settings(settings.queries_of, probe_flags, {**flags, **(also or {})}, queries_only)
+        given = GivenQueries.open(settings.queries_of).request(
+            require(experiment, "corpus"),
+            model=experiment.model,
+            units=experiment.units,
+            samples=settings.samples,
+            micro_batch=settings.micro_batch,
+            shard_size=settings.shard_size,
+            unit_modules=experiment.unit_modules,
+        )
+        _print_ranking(rank(given, out, experiment.device, worker), out)
+        return
     samples = settings.samples
     if samples is None and experiment.window is not None:
         samples = experiment.window_samples()
-    out = require(settings, "out")
-    _check_device(experiment.device)
     emission = None if settings.emitted is None else Emission.open(settings.emitted)
     if emission is not None and (queries_only or worker != (0, 1)):
         raise UsageError("--emitted needs no pass over the corpus: leave out --queries-only and --worker")
@@ -110,6 +125,23 @@ def run_rank(
     else:
         ranking = rank(request, out, experiment.device, worker)
     _print_ranking(ranking, out)
+
+
+def _refuse_settings(ranking: Path, probe: dict[str, Any], flags: dict[str, Any], queries_only: bool) -> None:
+    """Refuse flags beside --queries-of that the given queries have decided already, or that ask for other work."""
+    fit = ("out", "samples", "micro_batch", "shard_size", "queries_of")
+    given = [name for name, value in flags.items() if value is not None and name not in fit]
+    for name, value in probe.items():
+        if value is not None:
+            given.append("probe_lengths" if name.endswith("_length") else f"probe_{name}")
+    if queries_only:
+        given.append("queries_only")
+    if given:
+        named = ", ".join(dict.fromkeys(f"--{name.replace('_', '-')}" for name in given))
+        raise UsageError(
+            f"{named} cannot stand beside --queries-of: the queries of {ranking} were made with its own settings, and "
+            "--samples says what to score"
+        )
 
 
 def run_collect(path: Path, out: Path, samples: tuple[int, int] | None) -> None:
@@ -264,7 +296,7 @@ def run_train(experiment: Experiment, flags: dict[str, Any]) -> None:
     settings: Train = merge(experiment.train, **flags)
     out = require(settings, "out")
     corpus = open_corpus(require(experiment, "corpus"))
-    _check_device(experiment.device)
+    check_device(experiment.device)
     stop = settings.stop_step or settings.steps
     if (
         corpus.row_width == settings.seq_length + 1
@@ -311,7 +343,7 @@ def _merge_probe(probe: Probe, flags: dict[str, Any]) -> Probe:
         raise UsageError(f"{flag}: {says}") from error
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
     """Refuse a GPU that this PyTorch does not see, before any work."""
     if device == "cpu":
         return

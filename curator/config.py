@@ -90,6 +90,8 @@ class Rank:
     """Score samples [first, last) instead of the window's."""
     emitted: Path | None = None
     """Score the per-sample gradients that a patched GPT-NeoX trainer emitted, instead of passing over the corpus."""
+    queries_of: Path | None = None
+    """Score with the queries of this ranking, and with its settings; those of this file are then not used."""
 
 
 @dataclass(frozen=True, kw_only=True)

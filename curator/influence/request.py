@@ -35,6 +35,8 @@ class RankRequest:
         micro_batch: samples per pass through the model; None chooses from the free memory.
         shard_size: samples per shard, the unit of resumption; None chooses.
         unit_modules: Python files that register further kinds of unit.
+        queries_of: a ranking whose queries score this corpus; nothing is fitted, and every setting above that the
+            queries depend on is that ranking's (`GivenQueries.request` fills them in).
     """
 
     model: str
@@ -51,6 +53,7 @@ class RankRequest:
     micro_batch: int | None = None
     shard_size: int | None = None
     unit_modules: tuple[Path, ...] = ()
+    queries_of: Path | None = None
 
     def __post_init__(self) -> None:
         if self.fisher not in FISHER_LABELS:
@@ -81,21 +84,7 @@ class RankRequest:
             words += ["--unit", unit]
         if self.samples is not None:
             words += ["--samples", "{}:{}".format(*self.samples)]
-        if self.probe_tokens is not None:
-            words += ["--probe-tokens", str(self.probe_tokens)]
-        else:
-            words += ["--probe-sequences", str(self.probe.sequences), "--probe-seed", str(self.probe.seed)]
-            words += ["--probe-lengths", f"{self.probe.min_length}:{self.probe.max_length}"]
-        words += ["--fisher", self.fisher, "--factor-samples", str(self.factor_samples)]
-        words += ["--factor-seed", str(self.factor_seed), "--damping", self.damping.mode]
-        words += [
-            "--alpha",
-            repr(self.damping.alpha),
-            "--floor",
-            repr(self.damping.floor),
-            "--dtype",
-            self.dtype,
-        ]
+        words += self._flags() if self.queries_of is None else ["--queries-of", str(self.queries_of)]
         for path in self.unit_modules:
             words += ["--unit-module", str(path)]
         if self.micro_batch is not None:
@@ -103,3 +92,15 @@ class RankRequest:
         if self.shard_size is not None:
             words += ["--shard-size", str(self.shard_size)]
         return shlex.join(words)
+
+    def _flags(self) -> list[str]:
+        """The flags of what the queries depend on."""
+        if self.probe_tokens is not None:
+            words = ["--probe-tokens", str(self.probe_tokens)]
+        else:
+            words = ["--probe-sequences", str(self.probe.sequences), "--probe-seed", str(self.probe.seed)]
+            words += ["--probe-lengths", f"{self.probe.min_length}:{self.probe.max_length}"]
+        words += ["--fisher", self.fisher, "--factor-samples", str(self.factor_samples)]
+        words += ["--factor-seed", str(self.factor_seed), "--damping", self.damping.mode]
+        words += ["--alpha", repr(self.damping.alpha), "--floor", repr(self.damping.floor)]
+        return [*words, "--dtype", self.dtype]

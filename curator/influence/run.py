@@ -32,6 +32,7 @@ from curator.influence.fit import (
     rows_tensor,
     subset,
 )
+from curator.influence.given_queries import IDENTITY, GivenQueries, load_query
 from curator.influence.labels import fisher_labels
 from curator.influence.probe_gradient import probe_gradient, probe_model
 from curator.influence.request import DTYPES, RankRequest
@@ -53,8 +54,6 @@ from curator.storage import (
 )
 from curator.units import Sequences, Unit, load_sequences, load_unit_module, parse_units
 from curator.units.block_json import describe_block
-
-_IDENTITY = ("samples", "units", "blocks", "settings", "fingerprints", "layout")
 
 
 def rank(request: RankRequest, out: Path, device: str = "cpu", worker: tuple[int, int] = (0, 1)) -> Ranking:
@@ -93,15 +92,21 @@ class RankRun:
             raise UsageError(f"worker must be R/W with 0 <= R < W, not {self.number}/{self.workers}")
         for path in request.unit_modules:
             load_unit_module(path)
+        self.given = None if request.queries_of is None else GivenQueries.open(request.queries_of)
         self.corpus = open_corpus(request.corpus)
         self.first, self.last = _sample_range(request, self.corpus)
         self.model = load_model(request.model, DTYPES[request.dtype], device)
         if request.dtype == "float64":
             self.model.set_attn_implementation("eager")
         _check_width(self.model, self.corpus)
+        self.fingerprint = model_fingerprint(self.model)
+        if self.given is not None:
+            self.given.check_model(request.model, self.fingerprint)
         self.units = parse_units(request.units, self.model)
         self.blocks = [(unit, block) for unit in self.units for block in unit.subspace(self.model)]
-        self.sequences = {unit.name: self._sequences(unit) for unit in self.units}
+        self.sequences: dict[str, Sequences] = {}
+        if self.given is None:
+            self.sequences = {unit.name: self._sequences(unit) for unit in self.units}
         self.manifest = self._manifest()
 
     @contextmanager
@@ -173,6 +178,11 @@ class RankRun:
         batch = request.micro_batch or choose_batch(self.model, seq)
         shard = request.shard_size or batch * -(-512 // batch)
         probes = {name: [s.tokens.numpy(), s.lengths.numpy()] for name, s in self.sequences.items()}
+        sequences = {name: fingerprint(value) for name, value in probes.items()}
+        settings = {**request.settings(), "probe": None if request.probe_tokens else asdict(request.probe)}
+        if self.given is not None:
+            sequences = self.given.probes([unit.name for unit in self.units])
+            settings = self.given.settings(request, self.blocks)
         return {
             "format": FORMAT,
             "status": "running",
@@ -180,14 +190,11 @@ class RankRun:
             "samples": [self.first, self.last],
             "units": [unit.name for unit in self.units],
             "blocks": [f"{unit.name}/{block.name}" for unit, block in self.blocks],
-            "settings": {
-                **request.settings(),
-                "probe": None if request.probe_tokens else asdict(request.probe),
-            },
+            "settings": settings,
             "fingerprints": {
-                "model": model_fingerprint(self.model),
+                "model": self.fingerprint,
                 "corpus": self.corpus.fingerprint(),
-                "probe_sequences": {name: fingerprint(value) for name, value in probes.items()},
+                "probe_sequences": sequences,
                 "unit_modules": [fingerprint(path.read_bytes()) for path in request.unit_modules],
             },
             "layout": {"micro_batch": batch, "shard_size": shard, "seq_length": seq},
@@ -196,6 +203,7 @@ class RankRun:
                 "corpus": str(Path(request.corpus).absolute()),
                 "probe_tokens": str(request.probe_tokens) if request.probe_tokens else None,
                 "unit_modules": [str(path) for path in request.unit_modules],
+                "queries_of": str(request.queries_of.absolute()) if request.queries_of else None,
                 "command": request.command(),
             },
             "versions": {
@@ -227,7 +235,7 @@ class RankRun:
         ):
             if given is None and key in there.get("layout", {}):
                 self.manifest["layout"][key] = there["layout"][key]  # chosen by the first start
-        lines = differences({k: self.manifest[k] for k in _IDENTITY}, {k: there.get(k) for k in _IDENTITY})
+        lines = differences({k: self.manifest[k] for k in IDENTITY}, {k: there.get(k) for k in IDENTITY})
         if lines:
             raise CuratorError(
                 f"{self.out} holds a ranking of something else; choose another --out, or remove it:\n  "
@@ -238,7 +246,7 @@ class RankRun:
     @property
     def _identity(self) -> str:
         """Fingerprint of everything the scores depend on."""
-        return fingerprint({key: self.manifest[key] for key in _IDENTITY})
+        return fingerprint({key: self.manifest[key] for key in IDENTITY})
 
     def _is_complete(self) -> bool:
         return bool(load_json(self.out / "manifest.json")["status"] == "complete")
@@ -256,6 +264,9 @@ class RankRun:
     def _write_queries(self) -> None:
         folder = self.out / "queries"
         if is_made_for(folder / "index.json", self._identity):
+            return
+        if self.given is not None:
+            self._copy_queries(self.given)
             return
         gradients: dict[str, dict[str, Tensor]] = {}
         probes: dict[str, float] = {}
@@ -281,22 +292,33 @@ class RankRun:
             query = fit.curvature(block).precondition(gradient, request.damping)
             save_array(folder / f"{number:04}.npy", query.numpy())
             save_array(folder / f"{number:04}-gradient.npy", gradient.numpy())
-            entries.append({"unit": unit.name, **describe_block(block), "file": f"{number:04}.npy"})
+            entry = {"unit": unit.name, **describe_block(block), "file": f"{number:04}.npy"}
+            entries.append({**entry, "fingerprint": fingerprint(query.numpy())})
+        self._write_index(probes, entries)
+
+    def _copy_queries(self, given: GivenQueries) -> None:
+        """Those of another ranking, so that this one stands alone."""
+        entries = []
+        for number, entry in enumerate(given.entries(self.blocks)):
+            query = given.load(entry)
+            file = f"{number:04}.npy"
+            save_array(self.out / "queries" / file, query)
+            entries.append({**entry, "file": file, "fingerprint": fingerprint(query)})
+        self._write_index({unit.name: given.index["probe"][unit.name] for unit in self.units}, entries)
+
+    def _write_index(self, probes: dict[str, float], entries: list[dict[str, Any]]) -> None:
         index = {
             "made_for": self._identity,
             "layout": "[inputs, outputs]",
             "probe": probes,
             "blocks": entries,
         }
-        save_json(folder / "index.json", index)
+        save_json(self.out / "queries" / "index.json", index)
 
     def _queries(self) -> list[Tensor]:
-        is_made_for(self.out / "queries" / "index.json", self._identity)
-        entries = load_json(self.out / "queries" / "index.json")["blocks"]
-        return [
-            torch.from_numpy(load_array(self.out / "queries" / entry["file"], mmap=False))
-            for entry in entries
-        ]
+        folder = self.out / "queries"
+        is_made_for(folder / "index.json", self._identity)
+        return [load_query(folder, entry) for entry in load_json(folder / "index.json")["blocks"]]
 
     # -- scores -------------------------------------------------------------------------------------------
 
