@@ -1,0 +1,120 @@
+"""Generators from a language model: one function per pattern, which goes back with the checks' words until it passes.
+
+The code is text here; it runs nowhere but in the sandbox, behind ``check``. See `synth.generate.Writer`.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from curator.errors import UsageError
+from synth.codegen import write_source
+from synth.distill_llm import send_back
+from synth.generate import Check, Written
+from synth.llm.answers import InvalidAnswer, fenced, json_object
+from synth.llm.chat import Chat
+from synth.llm.prompts import Prompt, load_prompt
+from synth.llm.settings import ChatSettings
+from synth.pattern import CLASSES, Pattern
+from synth.sandbox.modules import ALLOWED
+
+PROMPT = "generate-v1"
+CODE_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["code"],
+    "properties": {"code": {"type": "string"}},
+}
+MOST_SAID = 3000
+"""Characters of complaints that are sent back."""
+
+
+def read_code(text: str) -> str:
+    """The source in an answer: ``{"code": …}``, or one fenced block of Python.
+
+    Raises:
+        InvalidAnswer: it is neither.
+    """
+    block = fenced(text)
+    if block is not None and block[0] in ("python", "py", "python3"):
+        return _ended(block[1])
+    value = json_object(text)
+    if set(value) != {"code"} or not isinstance(value["code"], str):
+        raise InvalidAnswer('expected exactly {"code": "..."} with the source as one string')
+    code = value["code"]
+    block = fenced(code)
+    return _ended(block[1] if block is not None else code)
+
+
+def _ended(code: str) -> str:
+    return code.strip("\n") + "\n"
+
+
+class LlmWriter:
+    """Writes generators with a language model; thread-safe.
+
+    Args:
+        cache: folder of the answers.
+        prompt: a user's prompt file.
+        tries: how often code that fails goes back.
+    """
+
+    def __init__(self, settings: ChatSettings, cache: Path, *, prompt: Path | None = None, tries: int = 2):
+        if tries < 0:
+            raise UsageError("--tries must be 0 or more")
+        self.chat = Chat(settings, cache)
+        self.tries = tries
+        self.prompt: Prompt = load_prompt(
+            prompt or PROMPT, ["pattern", "function"], ["characters_per_token", "modules", "classes"]
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """All settings that decide the code."""
+        return {
+            "name": "llm",
+            **self.chat.settings.identity(),
+            "tries": self.tries,
+            "prompt": self.prompt.describe(),
+        }
+
+    def messages(self, pattern: Pattern, characters_per_token: float = 4.0) -> list[dict[str, str]]:
+        """The first request for a pattern."""
+        return self.prompt.messages(
+            pattern=json.dumps(pattern.to_json(), indent=2, ensure_ascii=False),
+            function=pattern.function,
+            characters_per_token=f"{characters_per_token:.1f}",
+            modules=", ".join(ALLOWED),
+            classes="; ".join(f"{name} = {characters!r}" for name, characters in CLASSES.items()),
+        )
+
+    def __call__(self, pattern: Pattern, check: Check) -> Written:
+        """Ask, check, and send back until the checks pass or the tries are used up; the last source is kept.
+
+        Raises:
+            BudgetReached, ChatFailed: see `Chat.ask`.
+        """
+        # the builtin draft is free, and says how long a token is in such text; guessing it wrong costs a correction
+        first = messages = self.messages(pattern, check(write_source(pattern)).characters_per_token or 4.0)
+        source, checked, requests = "", None, []
+        for attempt in range(self.tries + 1):
+            answer = self.chat.ask(messages, CODE_SCHEMA, "code")
+            requests.append(answer.request)
+            reason = answer.problem
+            if not reason:
+                try:
+                    source = read_code(answer.text)
+                except InvalidAnswer as error:
+                    reason = str(error)
+                else:
+                    checked = check(source)
+                    reason = "\n".join(checked.complaints)
+            if not reason or answer.final or attempt == self.tries:
+                break
+            messages = send_back(first, answer, reason[:MOST_SAID], attempt + 1, self.tries)
+        provenance = {
+            "engine": "llm",
+            "model": answer.model,
+            "prompt": self.prompt.describe(),
+            "requests": requests,
+        }
+        return Written(source=source, checked=checked, provenance=provenance, reason=reason)

@@ -1,0 +1,195 @@
+"""The budget is not passed: by threads, by processes, by retries, by killed runs, or by what a server leaves unsaid."""
+
+import multiprocessing
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openai_server import OpenAIServer, Reply
+
+from synth.llm.chat import Chat, ChatFailed
+from synth.llm.ledger import BudgetReached, Ledger
+from synth.llm.settings import ChatSettings
+
+COST = 100 / 1e6 + 50 * 2 / 1e6
+
+
+def question(n: int) -> list[dict[str, str]]:
+    return [{"role": "user", "content": f"JSON, number {n}"}]
+
+
+def most(chat: Chat) -> float:
+    """What one request may cost."""
+    cost = chat.settings.cost(chat.most_tokens(question(0), None), chat.settings.max_tokens)
+    assert cost is not None
+    return cost
+
+
+def test_tokens_and_cost_are_the_servers(openai_server: OpenAIServer, tmp_path: Path) -> None:
+    with Chat(openai_server.settings(), tmp_path) as chat:
+        for n in range(3):
+            assert chat.ask(question(n), None, "x").cost == pytest.approx(COST)
+    assert (chat.totals.prompt_tokens, chat.totals.completion_tokens) == (300, 150)
+    assert chat.totals.cost == pytest.approx(3 * COST) == pytest.approx(chat.spent())
+
+
+def test_without_prices_tokens_are_still_counted(openai_server: OpenAIServer, tmp_path: Path) -> None:
+    with Chat(openai_server.settings(price_in=None, price_out=None), tmp_path) as chat:
+        assert chat.ask(question(0), None, "x").cost is None
+    assert (chat.totals.prompt_tokens, chat.totals.cost) == (100, None)
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_it_stops_before_the_budget_and_uses_it_up(
+    openai_server: OpenAIServer, tmp_path: Path, concurrency: int
+) -> None:
+    openai_server.reply = lambda request: Reply(delay=0.01)
+    given = openai_server.settings(max_tokens=100, budget=0.004)
+    reached = 0
+    with Chat(given, tmp_path) as chat, ThreadPoolExecutor(concurrency) as pool:
+        for future in [pool.submit(chat.ask, question(n), None, "x") for n in range(40)]:
+            try:
+                future.result()
+            except BudgetReached:
+                reached += 1
+    assert chat.totals.requests == len(openai_server.requests)
+    assert reached == 40 - chat.totals.requests > 0
+    assert 0.004 - most(chat) < chat.spent() <= 0.004  # not one more would have fitted
+    assert chat.spent() == pytest.approx(chat.totals.requests * COST)
+
+
+def test_another_run_has_only_what_is_left(openai_server: OpenAIServer, tmp_path: Path) -> None:
+    given = openai_server.settings(max_tokens=100, budget=0.0009)
+    with Chat(given, tmp_path) as chat, pytest.raises(BudgetReached, match="raise --budget"):
+        for n in range(9):
+            chat.ask(question(n), None, "x")
+    answered = chat.totals.requests
+    with Chat(given, tmp_path) as chat, pytest.raises(BudgetReached):
+        for n in range(9):
+            chat.ask(question(n), None, "x")
+    assert (chat.totals.requests, chat.totals.cached) == (0, answered)
+
+
+def test_a_budget_of_nothing_asks_nothing(openai_server: OpenAIServer, tmp_path: Path) -> None:
+    with Chat(openai_server.settings(budget=0.0), tmp_path) as chat, pytest.raises(BudgetReached):
+        chat.ask(question(0), None, "x")
+    assert not openai_server.requests
+
+
+@pytest.mark.parametrize(
+    ("failure", "charged"),
+    [
+        (Reply(status=429), False),
+        (Reply(status=500), False),
+        (Reply(status=504), True),
+        (Reply(drop="before"), True),
+        (Reply(drop="middle"), True),
+        (Reply(delay=30), True),
+        (Reply(raw=b"garbage"), True),
+    ],
+)
+def test_an_attempt_that_may_be_billed_stays_charged(
+    openai_server: OpenAIServer, tmp_path: Path, failure: Reply, charged: bool
+) -> None:
+    openai_server.script = [failure]
+    with Chat(openai_server.settings(timeout_s=0.5), tmp_path) as chat:
+        chat.ask(question(0), None, "x")
+    assert chat.spent() == pytest.approx(COST + (most(chat) if charged else 0.0), abs=1e-8)
+    assert chat.totals.cost == pytest.approx(chat.spent())
+
+
+def test_retries_end_at_the_budget(openai_server: OpenAIServer, tmp_path: Path) -> None:
+    openai_server.reply = lambda request: Reply(drop="before")
+    chat = Chat(openai_server.settings(max_tokens=100), tmp_path)
+    given = openai_server.settings(max_tokens=100, budget=2.5 * most(chat), max_retries=50)
+    with Chat(given, tmp_path) as chat, pytest.raises(BudgetReached):
+        chat.ask(question(0), None, "x")
+    assert len(openai_server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        "many",
+        {},
+        {"prompt_tokens": -5, "completion_tokens": 1},
+        {"prompt_tokens": "5", "completion_tokens": 1},
+        {"prompt_tokens": True, "completion_tokens": 1},
+        {"prompt_tokens": 5.5, "completion_tokens": 1},
+        {"prompt_tokens": 10**30, "completion_tokens": 1},
+        {"prompt_tokens": 5},
+    ],
+)
+def test_usage_that_is_missing_or_wrong_costs_what_was_reserved(
+    openai_server: OpenAIServer, tmp_path: Path, usage: object
+) -> None:
+    openai_server.reply = lambda request: Reply(usage=usage)
+    with Chat(openai_server.settings(), tmp_path) as chat:
+        chat.ask(question(0), None, "x")
+    assert chat.spent() == pytest.approx(most(chat), abs=1e-8)
+
+
+@given(text=st.text(max_size=300))
+@settings(max_examples=60, deadline=None)
+def test_no_tokenizer_makes_more_tokens_than_are_reserved(text: str) -> None:
+    """A token of a byte-level tokenizer is at least one byte."""
+    text = text.encode("utf-8", "replace").decode()
+    chat = Chat(ChatSettings(), Path("unused"))
+    assert chat.most_tokens([{"role": "user", "content": text}], None) >= len(text.encode()) + 200
+
+
+def test_what_was_in_flight_when_a_run_was_killed_stays_charged(tmp_path: Path) -> None:
+    file = tmp_path / "spent.jsonl"
+    killed = Ledger(file, 1.0)
+    killed.settle(killed.reserve(0.3), 0.1)
+    killed.reserve(0.5)
+    with open(file, "ab") as torn:
+        torn.write(b'["abc", 99')
+    again = Ledger(file, 1.0)
+    assert again.total == pytest.approx(0.6)
+    with pytest.raises(BudgetReached, match=r"\$0.6.*up to \$0.41"):
+        again.reserve(0.41)
+    again.settle(again.reserve(0.4), 0.2)
+    assert Ledger(file, None).total == pytest.approx(0.8) == killed.total
+
+
+def test_a_reservation_waits_for_those_under_way(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "spent.jsonl", 1.0)
+    first = ledger.reserve(0.8)
+    threading.Timer(0.2, ledger.settle, (first, 0.1)).start()
+    begun = time.monotonic()
+    ledger.reserve(0.8)
+    assert time.monotonic() - begun > 0.15
+
+
+def _spend(file: Path) -> None:
+    ledger = Ledger(file, 0.01)
+    for _ in range(100):
+        try:
+            ledger.settle(ledger.reserve(0.0003), 0.0001)
+        except BudgetReached:
+            return
+
+
+def test_processes_share_one_budget(tmp_path: Path) -> None:
+    file = tmp_path / "spent.jsonl"
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_spend, args=(file,)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert 0.009 < Ledger(file, None).total <= 0.01
+
+
+def test_failing_attempts_are_not_counted_as_answers(openai_server: OpenAIServer, tmp_path: Path) -> None:
+    openai_server.reply = lambda request: Reply(status=500)
+    with Chat(openai_server.settings(max_retries=2), tmp_path) as chat, pytest.raises(ChatFailed):
+        chat.ask(question(0), None, "x")
+    assert (chat.totals.requests, chat.totals.retries, chat.totals.cost) == (0, 2, 0.0)

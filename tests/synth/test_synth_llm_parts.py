@@ -1,0 +1,253 @@
+"""Settings, prompt files, strict reading of answers, schemas for structured output."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from curator.errors import CuratorError, UsageError
+from synth.distill_llm import ANSWER_SCHEMA, LlmEngine, read_patterns
+from synth.follow import Follower
+from synth.llm.answers import InvalidAnswer, fenced, json_object
+from synth.llm.prompts import delimited, load_prompt, printable
+from synth.llm.schemas import strict, without_nulls
+from synth.llm.settings import NO_KEY, ChatSettings
+from synth.samples import SampleText
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"base_url": "api.deepseek.com"}, "expected a URL"),
+        ({"base_url": "https://user:secret@host/v1"}, "no user, password"),
+        ({"base_url": "https://host/v1?key=secret"}, "no user, password"),
+        ({"json_mode": "yaml"}, "auto, schema, object, text"),
+        ({"model": " "}, "--model"),
+        ({"max_tokens": 0}, "--max-tokens"),
+        ({"concurrency": 0}, "--concurrency"),
+        ({"temperature": float("nan")}, "--temperature"),
+        ({"budget": -1.0}, "--budget"),
+        ({"timeout_s": 0.0}, "--timeout"),
+        ({"budget": 1.0, "model": "another"}, "--price-in and --price-out"),
+        ({"budget": 1.0, "base_url": "https://else.where/v1"}, "--price-in and --price-out"),
+        ({"budget": 1.0, "model": "another", "price_in": 1.0}, "--price-in and --price-out"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says) as caught:
+        ChatSettings(**changes)
+    assert "secret" not in str(caught.value)
+
+
+def test_prices_are_known_for_the_default_model_alone() -> None:
+    assert ChatSettings(budget=1.0).cost(1_000_000, 1_000_000) == pytest.approx(1.5)
+    assert ChatSettings(model="another").cost(1, 1) is None
+    assert ChatSettings(model="another", price_in=2.0, price_out=3.0).cost(
+        500_000, 1_000_000
+    ) == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "environment", "key"),
+    [
+        ("https://api.deepseek.com", {"DEEPSEEK_API_KEY": " d ", "OPENAI_API_KEY": "o"}, "d"),
+        ("https://api.deepseek.com", {"OPENAI_API_KEY": "o"}, None),
+        ("https://api.openai.com/v1", {"DEEPSEEK_API_KEY": "d", "OPENAI_API_KEY": "o"}, "o"),
+        ("https://api.openai.com/v1", {"DEEPSEEK_API_KEY": "d"}, None),
+        ("https://deepseek.com.evil.example/v1", {"DEEPSEEK_API_KEY": "d"}, None),
+        ("http://localhost:8000/v1", {}, NO_KEY),
+        ("http://127.0.0.1:8000/v1", {"OPENAI_API_KEY": "o"}, "o"),
+        ("http://node7:8000/v1", {}, None),
+    ],
+)
+def test_a_key_goes_only_where_it_belongs(
+    monkeypatch: pytest.MonkeyPatch, base_url: str, environment: dict[str, str], key: str | None
+) -> None:
+    for name in ("DEEPSEEK_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    chosen = ChatSettings(base_url=base_url)
+    if key is not None:
+        assert chosen.key() == key
+        return
+    with pytest.raises(CuratorError, match=r"set the environment variable .*_API_KEY"):
+        chosen.key()
+
+
+def test_without_a_key_both_names_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(CuratorError, match="MY_KEY or OPENAI_API_KEY"):
+        ChatSettings(base_url="https://host/v1", api_key_env="MY_KEY").key()
+
+
+def test_a_key_that_is_none_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "se\ncret")
+    with pytest.raises(CuratorError, match="MY_KEY") as caught:
+        ChatSettings(api_key_env="MY_KEY").key()
+    assert "cret" not in str(caught.value)
+
+
+PROMPT = "for readers <<nothing>>\n# System\n\nBe good.\n# User\n\nHere: <<samples>> of <<count>>.\n"
+
+
+def test_a_users_prompt_is_filled_in_one_pass(tmp_path: Path) -> None:
+    (tmp_path / "mine.md").write_text(PROMPT)
+    prompt = load_prompt(tmp_path / "mine.md", ["samples"], ["count"])
+    system, user = prompt.messages(samples="<<count>> {x} <<other>> \\1", count="7")
+    assert (system["content"], user["content"]) == ("Be good.", "Here: <<count>> {x} <<other>> \\1 of 7.")
+    (tmp_path / "mine.md").write_text(PROMPT + " ")
+    assert load_prompt(tmp_path / "mine.md", ["samples"], ["count"]).sha256 != prompt.sha256
+
+
+def test_the_example_in_our_prompt_is_valid_and_fits_its_excerpts(tmp_path: Path) -> None:
+    """What the model is told is what the validator and the matcher say."""
+    system, user = LlmEngine(ChatSettings(), tmp_path).messages([SampleText(0, 1.0, "<<x>>", np.arange(2))])
+    assert "<<" not in system["content"] + user["content"].replace("<<x>>", "")
+    text = user["content"].partition("Example.")[2]
+    excerpts = "".join(line.strip() + "\n" for line in text.splitlines() if line.startswith("    "))
+    (pattern,), refused = read_patterns(text[text.index('{"patterns"') : text.index("The 1 excerpts")])
+    assert not refused
+    for line in excerpts.splitlines(keepends=True):
+        assert Follower(pattern).leaves_at(line * 3) is None
+    assert excerpts.count("cache miss") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (PROMPT.replace("<<samples>>", ""), "lacks <<samples>>"),
+        (
+            PROMPT.replace("<<count>>", "<<counts>>"),
+            "unknown placeholder <<counts>>; there are <<samples>>, <<count>>",
+        ),
+        (PROMPT.replace("# User", "## User"), "one line '# User'"),
+        (PROMPT.replace("# System", "# User"), "one line '# System'"),
+        (PROMPT.replace("Be good.", ""), "empty"),
+        ("", "one line '# System'"),
+    ],
+)
+def test_a_prompt_that_lacks_something_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "mine.md").write_text(text)
+    with pytest.raises(UsageError, match=says):
+        load_prompt(tmp_path / "mine.md", ["samples"], ["count"])
+
+
+def test_a_prompt_that_is_no_file_or_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no such prompt file .*distill-v1, generate-v1"):
+        load_prompt(tmp_path / "none.md", [])
+    (tmp_path / "mine.md").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        load_prompt(tmp_path / "mine.md", [])
+
+
+@given(st.lists(st.text(st.characters(), max_size=40), min_size=1, max_size=4))
+def test_no_sample_can_end_its_own_delimiters(texts: list[str]) -> None:
+    texts = [*texts, delimited(texts)[0]]  # one that knows the boundaries of the others
+    joined, boundary = delimited(texts)
+    joined.encode()
+    assert joined.count(boundary) == 2 * len(texts)
+    assert delimited(texts) == (joined, boundary)
+    for number, text in enumerate(texts, 1):
+        inside = joined.partition(f"----- BEGIN {boundary} {number} -----\n")[2]
+        assert inside.partition(f"\n----- END {boundary} {number} -----")[0] == printable(text)
+
+
+def test_control_characters_are_shown_as_escapes() -> None:
+    assert printable("a\tb\nc\x1b[31m\x00\ud800é…") == "a\tb\nc\\x1b[31m\\x00\\ud800é…"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        (' \n{"a": 1}\n ', {"a": 1}),
+        ('```json\n{"a": 1}\n```', {"a": 1}),
+        ('```\n{"a": "```"}\n```\n', {"a": "```"}),
+        ('{"a": 2.0, "b": 2.5}', {"a": 2, "b": 2.5}),
+    ],
+)
+def test_bare_json_and_one_fenced_block_are_read(text: str, value: Any) -> None:
+    read = json_object(text)
+    assert read == value and type(read["a"]) is type(value["a"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        '"{}"',
+        'Here you are: {"a": 1}',
+        '{"a": 1} {"b": 2}',
+        '```json\n{"a": 1}\n```\nThat was it.',
+        '```json\n{"a": 1}\n```\n```json\n{"a": 2}\n```',
+        '```python\n{"a": 1}\n```',
+        '{"a": 1, "a": 2}',
+        '{"a": NaN}',
+        '{"a": -Infinity}',
+        '{"a": 1e999}',
+        '{"a": ' + "9" * 5000 + "}",
+        '{"a": "\\ud800"}',
+        '{"\\udfff": 1}',
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        '{"a": ' + "[" * 60 + "]" * 60 + "}",
+    ],
+    ids=lambda text: text[:30],
+)
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(InvalidAnswer):
+        json_object(text)
+
+
+@given(st.text())
+def test_no_text_breaks_the_reader(text: str) -> None:
+    fenced(text)
+    try:
+        assert isinstance(json_object(text), dict)
+    except InvalidAnswer as error:
+        assert str(error)
+
+
+def _objects(schema: Any) -> list[dict[str, Any]]:
+    found = [schema] if isinstance(schema, dict) and schema.get("type") == "object" else []
+    parts = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else []
+    return found + [one for part in parts for one in _objects(part)]
+
+
+def test_the_strict_schema_is_what_structured_output_takes() -> None:
+    schema = strict(ANSWER_SCHEMA)
+    Draft202012Validator.check_schema(schema)
+    assert len(_objects(schema)) == 3
+    for one in _objects(schema):
+        assert one["required"] == list(one["properties"]) and one["additionalProperties"] is False
+    assert not any(bound in json.dumps(schema) for bound in ("maxItems", "minLength", '"pattern"'))
+    assert "maxItems" in json.dumps(ANSWER_SCHEMA)
+
+
+def test_an_answer_to_the_strict_schema_is_one_to_ours() -> None:
+    field = {
+        "name": "x",
+        "type": "number",
+        "values_or_rules": "0-9",
+        "scope": None,
+        "count": None,
+        "separator": None,
+    }
+    pattern = {
+        "pattern_id": "p1",
+        "pattern_name": "n",
+        "anchor_tokens": ["a"],
+        "fields": [field],
+        "template": "a{x}",
+    }
+    answer = {"patterns": [{**pattern, "length_control": ""}]}
+    Draft202012Validator(strict(ANSWER_SCHEMA)).validate(answer)
+    Draft202012Validator(ANSWER_SCHEMA).validate(without_nulls(answer))
