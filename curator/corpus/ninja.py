@@ -4,9 +4,13 @@ An array is a folder of ``type.ninja`` ("numpy" or "ragged"), ``dtype.ninja`` (a
 (uint64 each), ``order.ninja`` ("C" or "F") and ``data.ninja`` (the values). A ragged one is the flat values
 with two such arrays beside them, ``starts`` and ``ends``, in values. Read here rather than through the
 package, which creates folders that it is asked to open.
+
+Rows that `synth render` wrote have beside them ``patterns.json`` (names) and per row ``row_patterns.npy`` (which of
+them) and ``row_candidates.npy`` (its number among those that were tried); a pattern is then the row's category.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +24,7 @@ from curator.corpus.files import (
 )
 from curator.corpus.pointed import PointedRows
 from curator.errors import CuratorError
+from curator.storage import load_array, load_json
 
 
 class NinjaCorpus(Corpus):
@@ -53,6 +58,11 @@ class NinjaCorpus(Corpus):
             self._rows = data
         else:
             self._rows = self._open_ragged()
+        self._patterns = self._row_patterns = self._row_candidates = None
+        if (path / "row_patterns.npy").is_file():
+            self._patterns = np.array(load_json(path / "patterns.json"))
+            self._row_patterns = self._per_row("row_patterns")
+            self._row_candidates = self._per_row("row_candidates")
 
     def _open_ragged(self) -> PointedRows:
         starts, ends = _open_array(self.path / "starts"), _open_array(self.path / "ends")
@@ -75,6 +85,14 @@ class NinjaCorpus(Corpus):
             mend="Copy the folder again",
         )
 
+    def _per_row(self, name: str) -> np.ndarray:
+        values = load_array(self.path / f"{name}.npy")
+        if values.shape != (self._length,):
+            raise CuratorError(
+                f"{self.path / name}.npy: has shape {values.shape}, for {self._length} rows; render them again"
+            )
+        return values
+
     def __len__(self) -> int:
         return self._length
 
@@ -90,6 +108,20 @@ class NinjaCorpus(Corpus):
 
     def file_of(self, sample: int) -> Path:
         return self.path / "data.ninja"
+
+    def provenance(self, sample: int) -> dict[str, Any] | None:
+        """Pattern and candidate of a rendered row."""
+        self._check_sample(sample)
+        if self._patterns is None or self._row_patterns is None or self._row_candidates is None:
+            return None
+        pattern = str(self._patterns[self._row_patterns[sample]])
+        return {"pattern": pattern, "candidate": int(self._row_candidates[sample])}
+
+    def categories(self) -> np.ndarray | None:
+        """The pattern of every rendered row."""
+        if self._patterns is None or self._row_patterns is None:
+            return None
+        return self._patterns[self._row_patterns]
 
 
 def _text(file: Path) -> str:

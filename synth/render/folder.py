@@ -1,0 +1,162 @@
+"""The folder of rendered rows: a corpus that `curator` reads, and where every row came from.
+
+*.ninja                 the rows [N, seq_length + 1], as the package mmap-ninja writes and reads them
+patterns.json           pattern ids
+row_patterns.npy  [N]   which of them a row is of
+row_candidates.npy [N]  its candidate number k: its texts have the seeds {seed}/{pattern_id}/{k}/{part}
+tokenizer.json, generators/    copies, so that the rows can be made again from this folder alone
+manifest.json           what decides the rows, and what became of every pattern; written last
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curator.corpus.ninja import NinjaCorpus
+from curator.errors import CuratorError
+from curator.storage import load_array, load_json, save_array, save_json
+from synth.generators import Generators
+from synth.render.mix import Mix
+from synth.render.settings import Filling
+from synth.render.task import Shard, Task
+
+FORMAT = "synth-rows-1"
+PARTS = "parts"
+_WRITE_ROWS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """An opened folder of rendered rows.
+
+    Attributes:
+        patterns: pattern ids; row_patterns: index into them per row; row_candidates: k per row.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    corpus: NinjaCorpus
+    patterns: list[str]
+    row_patterns: np.ndarray
+    row_candidates: np.ndarray
+
+    @staticmethod
+    def open(path: Path) -> "Rows":
+        """Open a finished folder.
+
+        Raises:
+            CuratorError: no such folder, unfinished, or its parts do not belong together.
+        """
+        path = Path(path)
+        file = path / "manifest.json"
+        if not file.is_file():
+            raise CuratorError(
+                f"{path}: no rendered rows there (no manifest.json); make them with `synth render --out {path}`, or "
+                "let the same command finish"
+            )
+        manifest = load_json(file)
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+            found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+            raise CuratorError(f"{file}: format is {found!r}, expected {FORMAT!r}")
+        corpus = NinjaCorpus(path)
+        if corpus.fingerprint() != manifest["fingerprint"]:
+            raise CuratorError(
+                f"{path}: the rows have fingerprint {corpus.fingerprint()}, the manifest says "
+                f"{manifest['fingerprint']}: they were changed; render again"
+            )
+        return Rows(
+            path=path,
+            manifest=manifest,
+            corpus=corpus,
+            patterns=load_json(path / "patterns.json"),
+            row_patterns=load_array(path / "row_patterns.npy"),
+            row_candidates=load_array(path / "row_candidates.npy"),
+        )
+
+    @property
+    def filling(self) -> Filling:
+        """How texts became rows, from the manifest."""
+        identity = self.manifest["identity"]
+        return Filling(
+            width=identity["seq_length"] + 1,
+            fill=identity["fill"],
+            separator=identity["separator_id"],
+            pad=identity["pad_id"],
+            seed=identity["seed"],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Assembled:
+    """What `assemble` wrote: rows, tokens of padding and texts per pattern."""
+
+    fingerprint: str
+    texts: dict[str, int]
+    padding: dict[str, int]
+
+
+def assemble(
+    out: Path, parts: Path, tasks: list[Task], mix: Mix, seed: int, generators: Generators, tokenizer: Path
+) -> Assembled:
+    """Put the taken rows into seeded order and into ``out``; all but the manifest."""
+    shards = {task: Shard.open(task.folder(parts)) for task in tasks}
+    names = [name for name in mix.weights if name not in mix.dropped]
+    patterns, candidates, places = [], [], []
+    texts, padding = {}, {}
+    keys = list(shards)
+    for number, name in enumerate(names):
+        own = [(index, shards[task]) for index, task in enumerate(keys) if task.pattern_id == name]
+        own.sort(key=lambda pair: keys[pair[0]].start)
+        taken = np.array(mix.tried[name].taken, np.int64)  # rising
+        counts = np.zeros(2, np.int64)
+        for index, shard in own:
+            first, last = np.searchsorted(taken, [keys[index].start, keys[index].stop])
+            at = np.searchsorted(shard.candidates, taken[first:last])
+            places.append(np.stack([np.full(len(at), index), at], 1))
+            candidates.append(shard.candidates[at])
+            patterns.append(np.full(len(at), number))
+            counts += shard.counts[at].sum(0, dtype=np.int64)
+        texts[name], padding[name] = int(counts[0]), int(counts[1])
+    order = np.random.default_rng(seed).permutation(mix.count)
+    place = np.concatenate(places)[order]
+    arrays = [shards[key].rows for key in keys]
+
+    def rows() -> Iterator[np.ndarray]:
+        for shard, row in place.tolist():
+            yield arrays[shard][row]
+
+    fingerprint = _write_rows(out, parts / "assembled", rows())
+    save_json(out / "patterns.json", names)
+    kind = np.uint16 if len(names) <= 1 << 16 else np.uint32
+    save_array(out / "row_patterns.npy", np.concatenate(patterns)[order].astype(kind))
+    save_array(out / "row_candidates.npy", np.concatenate(candidates)[order])
+    shutil.copyfile(tokenizer, out / "tokenizer.json")
+    _copy_generators(generators, out / "generators")
+    return Assembled(fingerprint, texts, padding)
+
+
+def _write_rows(out: Path, folder: Path, rows: Iterator[np.ndarray]) -> str:
+    """Write them aside with mmap-ninja, then move the files into ``out``; their fingerprint."""
+    from mmap_ninja import numpy as ninja
+
+    shutil.rmtree(folder, ignore_errors=True)
+    ninja.from_generator(folder, rows, batch_size=_WRITE_ROWS)
+    fingerprint = NinjaCorpus(folder).fingerprint()
+    # type.ninja last: it is what makes a folder a corpus
+    for file in sorted(folder.iterdir(), key=lambda file: file.name == "type.ninja"):
+        with open(file, "rb+") as opened:
+            os.fsync(opened.fileno())
+        os.replace(file, out / file.name)
+    folder.rmdir()
+    return fingerprint
+
+
+def _copy_generators(generators: Generators, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for name in [*(entry["file"] for entry in generators.manifest["generators"]), "manifest.json"]:
+        shutil.copyfile(generators.path / name, folder / name)

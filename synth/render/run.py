@@ -1,0 +1,227 @@
+"""One rendering from start to end: claim the folder, make the candidates that are missing, put the rows together.
+
+The folder's ``parts/`` holds finished shards until the manifest is written. A killed run goes on with the same
+command: what is needed is worked out anew, and shards that are there are not made again.
+"""
+
+import multiprocessing
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+
+import curator
+from curator.errors import CuratorError
+from curator.progress import console, progress
+from curator.storage import differences, is_temporary, load_json, save_json
+from synth.alone import alone
+from synth.generators import Generators
+from synth.render.fill import Source
+from synth.render.folder import FORMAT, PARTS, Assembled, Rows, assemble
+from synth.render.mix import Mix, Range
+from synth.render.settings import RenderSettings
+from synth.render.task import Shard, Task, Work, Worker, make_shard, start_worker
+from synth.sandbox import Sandbox
+
+
+def render(
+    generators: Generators,
+    settings: RenderSettings,
+    out: Path,
+    workers: int | None = None,
+    unsafe: bool = False,
+) -> Rows:
+    """Render ``settings.count`` distinct rows into the folder ``out``; resumes what is there.
+
+    Args:
+        workers: processes; one per core unless given. They change nothing in the rows.
+        unsafe: run generators where they cannot be shut in.
+
+    Raises:
+        CuratorError: ``out`` holds something else (says both sides), or the generators give too few distinct rows.
+    """
+    out = Path(out)
+    Sandbox(unsafe=unsafe)  # refused before anything is written
+    with alone(out):
+        run = _Run(generators, settings, out, workers or _cores(), unsafe)
+        if run.is_complete():
+            console.print(f"{out}: already complete")
+        else:
+            run.run()
+        shutil.rmtree(out / PARTS, ignore_errors=True)
+    return Rows.open(out)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Run:
+    """A rendering under way; see `render`."""
+
+    def __init__(
+        self, generators: Generators, settings: RenderSettings, out: Path, workers: int, unsafe: bool
+    ):
+        self.generators = generators
+        self.settings = settings
+        self.out = out
+        self.parts = out / PARTS
+        self.workers = workers
+        self.identity = settings.identity(generators)
+        self.made = 0
+        used = [g for g in generators.generators if g.pattern_id in settings.weights]
+        self.work = Work(
+            parts=self.parts,
+            tokenizer=settings.tokenizer,
+            filling=settings.filling,
+            unsafe=unsafe,
+            sources=tuple(Source(g.pattern_id, g.source, g.function, g.length_ratio) for g in used),
+        )
+
+    def is_complete(self) -> bool:
+        """Claims the folder, or compares what is there with what was asked for."""
+        manifest, claim = self.out / "manifest.json", self.parts / "identity.json"
+        if manifest.is_file():
+            there = load_json(manifest)
+            if not isinstance(there, dict) or there.get("format") != FORMAT:
+                raise CuratorError(f"{self.out}: holds something else; choose another --out")
+            there = there["identity"]
+        elif claim.is_file():
+            there = load_json(claim)
+        elif any(not is_temporary(path) for path in self.out.iterdir()):
+            raise CuratorError(f"{self.out}: the folder is not empty and holds no rows; choose another --out")
+        else:
+            save_json(claim, self.identity)
+            return False
+        lines = differences(self.identity, there)
+        if lines:
+            raise CuratorError(
+                f"{self.out}: holds rows of something else; choose another --out, or remove it:\n  "
+                + "\n  ".join(lines[:8])
+            )
+        return manifest.is_file()
+
+    def run(self) -> None:
+        started = time.monotonic()
+        mix = Mix(self.settings.count, self.settings.weights)
+        tasks: list[Task] = []
+        while ranges := mix.ranges():
+            new = [task for one in ranges for task in self._tasks(one)]
+            self._make(new, "rows" if not tasks else "further rows")
+            for name, start, stop in ranges:
+                self._tell(mix, name, stop, [t for t in new if t.pattern_id == name and t.start >= start])
+            tasks += new
+        for name in mix.dropped:
+            tasks = [task for task in tasks if task.pattern_id != name]
+        settings = self.settings
+        done = assemble(
+            self.out, self.parts, tasks, mix, settings.filling.seed, self.generators, settings.tokenizer
+        )
+        save_json(self.out / "manifest.json", self._manifest(mix, done, time.monotonic() - started))
+
+    def _tasks(self, wanted: Range) -> Iterator[Task]:
+        name, start, stop = wanted
+        size = self.settings.task_size
+        for first in range(start, stop, size):
+            yield Task(name, first, min(first + size, stop))
+
+    def _make(self, tasks: Sequence[Task], what: str) -> None:
+        missing = [task for task in tasks if not task.folder(self.parts).is_dir()]
+        total = sum(task.stop - task.start for task in tasks)
+        left = sum(task.stop - task.start for task in missing)
+        if not missing:
+            return
+        with progress(what, total, unit="rows", done=total - left) as advance:
+            if min(self.workers, len(missing)) == 1:
+                worker = Worker(self.work)
+                for task in missing:
+                    advance(worker.make(task))
+            else:
+                self._share(missing, advance)
+        self.made += left
+
+    def _share(self, tasks: Sequence[Task], advance: Any) -> None:
+        pool = ProcessPoolExecutor(
+            min(self.workers, len(tasks)),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=start_worker,
+            initargs=(self.work,),
+        )
+        try:
+            for future in as_completed([pool.submit(make_shard, task) for task in tasks]):
+                advance(future.result())
+        except BrokenProcessPool as error:
+            raise CuratorError(
+                "a worker process ended: out of memory, or killed; the same command goes on (--workers takes fewer)"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _tell(self, mix: Mix, name: str, stop: int, tasks: Sequence[Task]) -> None:
+        rows: list[tuple[int, bytes]] = []
+        failures: list[str] = []
+        stopped = None
+        for task in tasks:
+            shard = Shard.open(task.folder(self.parts))
+            rows += zip(shard.candidates.tolist(), map(bytes, shard.hashes))
+            failures += [reason for _, reason in shard.info["failed"]]
+            stopped = stopped or shard.info["stopped"]
+        mix.add(name, stop, rows, failures, stopped)
+
+    def _manifest(self, mix: Mix, done: Assembled, seconds: float) -> dict[str, Any]:
+        settings = self.settings
+        patterns = []
+        for name, weight in settings.weights.items():
+            tried = mix.tried[name]
+            patterns.append(
+                {
+                    "pattern_id": name,
+                    "weight": weight,
+                    "rows": len(tried.taken),
+                    "tried": tried.stop,
+                    "duplicates": tried.duplicates,
+                    "failed": tried.failed,
+                    "failures": dict(tried.failures.most_common(5)),
+                    "exhausted": name in mix.limits,
+                    "dropped": mix.dropped.get(name),
+                    "texts": done.texts.get(name, 0),
+                    "padding_tokens": done.padding.get(name, 0),
+                }
+            )
+        return {
+            "format": FORMAT,
+            "identity": self.identity,
+            "rows": settings.count,
+            "row_width": settings.filling.width,
+            "tokens": settings.count * settings.filling.width,
+            "padding_tokens": sum(done.padding.values()),
+            "duplicates": sum(pattern["duplicates"] for pattern in patterns),
+            "fingerprint": done.fingerprint,
+            "patterns": patterns,
+            "request": {
+                "generators": str(self.generators.path.absolute()),
+                "tokenizer": str(settings.tokenizer.absolute()),
+                "command": settings.command(self.generators.path, self.out),
+            },
+            "last_run": {
+                "workers": self.workers,
+                "seconds": round(seconds, 3),
+                "rows_made": self.made,
+                "rows_per_second": round(self.made / seconds, 1),
+            },
+            "versions": {
+                "curator": curator.__version__,
+                "tokenizers": tokenizers.__version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
+        }

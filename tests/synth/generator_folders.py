@@ -1,0 +1,68 @@
+"""Small folders of generators, as `synth generate` would leave them, written from sources by hand."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from patterns import pattern_json
+from rankings import TOKENIZER
+
+from curator.storage import fingerprint, save_json, save_text
+from synth.generators import FORMAT, Generators
+from synth.pattern import Pattern
+
+LINES = """
+def {function}(rng, target_tokens):
+    words = ["alpha", "beta", "gamma", "delta", "river", "stone", "light", "cloud"]
+    text = ""
+    while len(text) < 2 * target_tokens:
+        text += "{mark}-" + str(rng.randint(0, 99)) + ": " + " ".join(rng.choices(words, k=3)) + "\\n"
+    return text
+"""
+"""Plain lines; every text is another."""
+FEW = """
+def {function}(rng, target_tokens):
+    return ("{mark} " + str(rng.randint(0, 9)) + " ") * target_tokens
+"""
+"""Ten texts in all."""
+SHORT = """
+def {function}(rng, target_tokens):
+    return "{mark} " + str(rng.randint(0, 99999)) + " apple\\n"
+"""
+"""A few tokens, whatever is asked for."""
+EMPTY = """
+def {function}(rng, target_tokens):
+    return ""
+"""
+RAISES = """
+def {function}(rng, target_tokens):
+    if rng.random() < {share}:
+        raise ValueError("no such river")
+    return "{mark} " + " ".join(str(rng.randint(0, 9)) for _ in range(target_tokens))
+"""
+"""Fails at a share of its seeds."""
+
+
+def write_generators(
+    folder: Path, sources: Mapping[str, str], seq_length: int = 32, length_ratio: float = 1.0, **values: Any
+) -> Generators:
+    """A folder with a generator per id; ``{function}`` and ``{mark}`` in its source are filled in."""
+    entries = []
+    for pattern_id, source in sources.items():
+        pattern = Pattern.from_json(pattern_json(pattern_id=pattern_id, pattern_name=f"Lines {pattern_id}"))
+        text = source.format(function=pattern.function, mark=pattern_id, **values)
+        save_text(folder / f"{pattern_id}.py", text)
+        entries.append(
+            {
+                "pattern": pattern.to_json(),
+                "function": pattern.function,
+                "file": f"{pattern_id}.py",
+                "fingerprint": fingerprint(text),
+                "checks": {"length_ratio": length_ratio},
+                "provenance": {"engine": "own"},
+            }
+        )
+    manifest = {"format": FORMAT, "generators": entries, "set_aside": []}
+    manifest |= {"tokenizer": str(TOKENIZER), "seq_length": seq_length}
+    save_json(folder / "manifest.json", manifest)
+    return Generators.open(folder)
