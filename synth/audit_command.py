@@ -1,0 +1,101 @@
+"""What `synth audit data` does with its flags."""
+
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from curator.commands import check_device, ranked_corpus
+from curator.ranking import Ranking
+from curator.storage import load_json
+from curator.tables import print_rows
+from synth.audit_data import AuditSettings, audit_data
+from synth.audit_plot import NAMES
+from synth.render.folder import Rows
+
+
+def run_audit_data(
+    path: Path,
+    ranking_path: Path,
+    out: Path,
+    given: dict[str, Any],
+    corpus_path: Path | None,
+    model: str | None,
+    device: str,
+) -> None:
+    """`synth audit data`."""
+    check_device(device)
+    rows = Rows.open(path)
+    ranking = Ranking.open(ranking_path)
+    corpus = ranked_corpus(ranking, corpus_path)
+    result = audit_data(rows, ranking, corpus, out, AuditSettings(**given), model=model, device=device)
+    print_audit(result, out, load_json(path / "manifest.json"))
+
+
+def print_audit(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> None:
+    """Two tables, the verdict, and what to do next."""
+    table = []
+    for one in result["patterns"][:30]:
+        if one["scored"]:
+            place = one["percentile"]
+            cells = [
+                f"{place['median']:.1f} [{place['low']:.1f}, {place['high']:.1f}]",
+                f"{one['above_90']:.0%}",
+                f"{one['shuffled']['percentile']:.1f}",
+                f"{one['mean_score']:+.3g}",
+                f"{one['gain']['median']:+.3g} [{one['gain']['low']:+.3g}, {one['gain']['high']:+.3g}]",
+                f"{one['loss']:.2f}",
+                "yes" if one["kept"] else "no",
+            ]
+            table.append([one["pattern_id"], str(one["scored"]), *cells])
+    natural = result["natural"]
+    place = natural["percentile"]
+    table.append(
+        [
+            "random natural",
+            str(natural["drawn"]),
+            f"{place['median']:.1f} [{place['low']:.1f}, {place['high']:.1f}]",
+            f"{natural['above_90']:.0%}",
+            "",
+            f"{natural['mean_score']:+.3g}",
+            "",
+            f"{natural['loss']:.2f}",
+            "",
+        ]
+    )
+    header = ["pattern", "n", "percentile", "≥ 90", "shuffled", "mean score", "gain", "loss", "kept"]
+    print_rows(
+        f"Scores for {result['identity']['unit']} among {natural['samples']:,} natural samples: median percentile "
+        "[95 %]; that of the rows shuffled; score minus shuffled score, median [95 %]",
+        header,
+        table,
+    )
+    _print_diversity(result["diversity"])
+    kept, patterns = len(result["kept"]), len(result["patterns"])
+    here = quote(str(out))
+    print(f"\n{kept} of {patterns} patterns are kept; the rule: {result['rule']}.")
+    source = quote(manifest["request"]["generators"])
+    step = (
+        f"synth render {source} --only {here}/audit.json --count {manifest['rows']} --out rows-kept"
+        if 0 < kept < patterns
+        else f"curator inject --rows {quote(result['rows'])} --help"
+        if kept
+        else "synth audit patterns, and other patterns or another ranking: these rows are not what raises the probe"
+    )
+    print(f"Written to {here}/: audit.json, kept.json, audit.png, ranking/. Next: {step}")
+
+
+def _print_diversity(curves: dict[str, Any]) -> None:
+    """The last counts that all three hold."""
+    by_rows = [{point["rows"]: point for point in curves[name]} for name in NAMES]
+    rows = []
+    for n in sorted(by_rows[0])[-8:]:
+        cells = []
+        for key, digits in (("compression", "{:.1f}"), ("distinct", "{:.1%}"), ("new", "{:.1%}")):
+            values = [points[n][key] if n in points else None for points in by_rows]
+            cells.append(" / ".join("-" if value is None else digits.format(value) for value in values))
+        rows.append([f"{n:,}", *cells])
+    print_rows(
+        "Diversity as the rows grow: rendered / natural of highest influence / natural random",
+        ["rows", "compression ratio", "distinct 4-grams", "new ones in the second half"],
+        rows,
+    )
