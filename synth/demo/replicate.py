@@ -17,7 +17,7 @@ from curator.demo.replicate import Replicate
 from curator.demo.settings import DemoSettings
 from curator.plan import Plan
 from curator.ranking import Ranking
-from synth import pipeline
+from synth.demo.pipeline import run_builtin
 from synth.demo.settings import InsertSettings
 
 
@@ -31,7 +31,7 @@ def run_seed(
         corpus, ranking, result = replicate.prepare()
         if ranking is None:
             return result
-        rows, result["pipeline"] = pipeline.run_builtin(
+        rows, result["pipeline"] = run_builtin(
             ranking.path,
             folder,
             top=inserts.top,

@@ -11,7 +11,7 @@ from curator.demo.settings import DemoSettings
 from synth.demo.settings import InsertSettings
 
 STAGES_BEFORE = 9
-"""corpus, baseline, scan, ranking; distill, audit patterns, generate, render, audit data."""
+"""corpus, baseline, scan, ranking; distill, audit patterns, generate, audit data, render."""
 
 
 def run_demo(out: Path, seed: int = 0, n_seeds: int = 3, quick: bool = False) -> None:
