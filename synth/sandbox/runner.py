@@ -351,12 +351,6 @@ def warm():
     import codecs
     import datetime
     import decimal
-    import encodings.ascii
-    import encodings.idna
-    import encodings.latin_1
-    import encodings.utf_8
-    import encodings.utf_16
-    import encodings.utf_32
     import hashlib
     import random
     import traceback
