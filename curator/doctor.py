@@ -5,7 +5,6 @@ No network call is made, nothing is written, and nothing heavier than torch is i
 """
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import re
@@ -79,7 +78,6 @@ def report(folder: Path | None = None, environ: Mapping[str, str] | None = None)
         *_gpt_neox(environ),
         *_neox_packages(),
         *_compiler(environ),
-        _optional("openai", "distilling patterns with a language model (not built yet)"),
     ]
 
 
@@ -316,19 +314,3 @@ def _output(command: list[str]) -> str:
         return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         return ""
-
-
-def _optional(module: str, needed_for: str) -> Check:
-    if importlib.util.find_spec(module) is None:
-        return Check(
-            name=module,
-            status="missing",
-            detail="not installed",
-            needed_for=needed_for,
-            how_to_get=f"pip install {module}",
-        )
-    try:
-        detail = importlib.metadata.version(module)
-    except importlib.metadata.PackageNotFoundError:
-        detail = "importable, of unknown version"
-    return Check(name=module, status="ok", detail=detail, needed_for=needed_for)

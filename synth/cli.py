@@ -8,14 +8,24 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from curator import cli_options
 from curator.entry import run_app
 from synth import cli_options as options
 from synth import cli_render
 
+
+class InOrder(TyperGroup):
+    """Lists the commands in the order in which they are used; a group would come last otherwise."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        return ["distill", "audit", "generate", "render", "demo", "doctor"]
+
+
 app = typer.Typer(
     name="synth",
+    cls=InOrder,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -244,6 +254,27 @@ def generate(
 
 app.command(epilog=f"Example: {cli_render.EXAMPLES['render']}")(cli_render.render)
 audit.command("data", epilog=f"Example: {cli_render.EXAMPLES['audit_data']}")(cli_render.audit_data)
+
+
+@app.command(epilog="Example: synth demo --seeds 5 --out synth-demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("synth-demo"),
+    seed: Annotated[
+        int, typer.Option(min=0, help="The first seed: of corpus order, initial weights and every draw.")
+    ] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="How many training seeds; fewer than 3 say little.")] = 3,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The smoke size: shorter training, one quantity, one schedule.")
+    ] = False,
+) -> None:
+    """Run the whole of synth on this machine with the builtin engine, and retrain with what it made.
+
+    Corpus, training and ranking as in `curator demo`; then distill, audit, generate, audit, render, and one training
+    run per kind (random, top, rendered rows), number and schedule. A killed run goes on with the same command.
+    """
+    from synth.demo.run import run_demo
+
+    run_demo(out, seed=seed, n_seeds=seeds, quick=quick)
 
 
 @app.command(epilog="Example: synth doctor")

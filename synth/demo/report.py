@@ -116,6 +116,19 @@ def write_report(out: Path, inserts: InsertSettings, results: list[dict[str, Any
         header,
         rows,
     )
+    baseline = [score_at_window_end(result, "baseline") for result in formed]
+    rows = []
+    for entry in table:
+        cells = [f"{entry['count']} {entry['schedule']}"]
+        cells += [Mean(**entry[kind]["score"]).text(3) for kind in KINDS]
+        cells += [Mean(**entry[f"{kind} - random"]["score"]).text(3) for kind in ("top", "synthetic")]
+        rows.append(cells)
+    print_rows(
+        "The head's score at the iteration at which the ranked window ends, minus the baseline's "
+        f"({Mean.of(baseline).text(3)})",
+        header,
+        rows,
+    )
     for schedule in inserts.schedules:
         _plot(out / f"curves-{schedule}.png", formed, schedule, max(inserts.counts))
     first = seeds[0]
