@@ -5,7 +5,7 @@ backward pass over all parameters. All passes are interleaved and medians are co
 slows down slows all of them. Peak memory is taken in a fresh process per pass.
 
     python benchmarks/run.py                 both shapes
-    python benchmarks/run.py --device cuda   on a GPU, with larger batches
+    python benchmarks/run.py --device cuda   on a GPU, with larger batches, and Pythia-160M's shape
 """
 
 import argparse
@@ -44,7 +44,11 @@ SHAPES = {
     "pythia-14m": Shape(50304, 128, 6, 4, 2048, 1, 9),
     "small": Shape(512, 64, 3, 4, 128, 32, 61),
 }
-GPU_BATCH = {"pythia-14m": 16, "small": 512}
+GPU_SHAPES = {
+    "pythia-160m": Shape(50304, 768, 12, 12, 2048, 8, 11),
+    "pythia-14m": replace(SHAPES["pythia-14m"], batch=16, repeats=21),
+    "small": replace(SHAPES["small"], batch=512),
+}
 
 
 class Bench:
@@ -195,7 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shape", choices=[*SHAPES, "all"], default="all")
+    parser.add_argument("--shape", choices=[*GPU_SHAPES, "all"], default="all")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, help="timed rounds")
     parser.add_argument("--threads", type=int, help="CPU threads of torch")
@@ -203,19 +207,21 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    for name, shape in SHAPES.items():
+    shapes = GPU_SHAPES if arguments.device.startswith("cuda") else SHAPES
+    if arguments.shape not in (*shapes, "all"):
+        parser.error(f"--shape {arguments.shape} is for --device cuda")
+    for name, shape in shapes.items():
         if arguments.shape not in (name, "all"):
             continue
         if arguments.repeats:
             shape = replace(shape, repeats=arguments.repeats)
-        if arguments.device.startswith("cuda"):
-            shape = replace(shape, batch=GPU_BATCH[name])
         if arguments.memory:
             print(peak_memory(shape, arguments.memory, arguments.device))
             continue
-        if name == arguments.shape or name == next(iter(SHAPES)):
+        if name == arguments.shape or name == next(iter(shapes)):
+            gpu = f"{torch.cuda.get_device_name(arguments.device)}, " if shapes is GPU_SHAPES else ""
             print(
-                f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
+                f"{platform.machine()}, {gpu}torch {torch.__version__}, {torch.get_num_threads()} threads, "
                 f"{arguments.device}"
             )
         report(name, shape, arguments.device)
