@@ -5,7 +5,7 @@
     miner/, distill_llm.py, llm/           the two engines: by rule, and by a language model
     audit_patterns.py                      do patterns occur where influence is high?
     generate.py, codegen.py, checks.py     patterns -> Python functions that pass every check
-    policy.py, sandbox/                    where generated code runs
+    sandbox/                               where generated code runs, and what it may say
     render/                                functions -> rows of tokens
     audit_data.py, diversity.py            do rows carry influence, and do they run out of new things to say?
     demo/                                  all of it, and retraining

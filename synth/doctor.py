@@ -12,22 +12,22 @@ from synth.llm.settings import ChatSettings
 from synth.sandbox import LAYERS
 from synth.sandbox.sandbox import NEEDED, probe
 
-RUNNING = "running generated code (synth generate, synth render)"
 MEND_LOCKS = (
-    "install bubblewrap (Debian: apt-get install bubblewrap), or use a Linux of 5.13 or newer with Landlock and "
-    "seccomp; --unsafe-sandbox runs generated code all the same"
+    "generated code needs Linux on x86-64 or 64-bit ARM with seccomp (bubblewrap is one more wall, not a substitute); "
+    "--unsafe-sandbox runs it all the same"
 )
 HOLDS = {
-    "bubblewrap": "namespaces set up from outside, before Python starts",
-    "namespaces": "an empty read-only root, no network, no other process in sight",
-    "landlock": "no file, TCP port or foreign process may be opened",
-    "seccomp": "no system call but those that computing takes",
+    "bubblewrap": "namespaces set up from outside, of processes too",
+    "namespaces": "an empty read-only root, no network, no shared memory of others",
+    "landlock": "no file opened or changed, no TCP (ABI 4), no signals (ABI 6); names of files stay visible",
+    "seccomp": "no system call but those that computing takes; alone it shuts all that is tried",
 }
 """What each lock is for."""
 SHUTS = {
-    "files": "generated code can neither open nor create a file",
-    "network": "generated code can reach no other process or machine",
-    "processes": "generated code can start no process",
+    "files": "generated code can open, create and see no file",
+    "network": "generated code can reach no other machine or process",
+    "processes": "generated code can start, signal and read no process",
+    "memory": "generated code can take no more memory than its limit",
 }
 
 
@@ -63,7 +63,7 @@ def sandbox_checks(layers: tuple[str, ...] = LAYERS) -> Iterator[Check]:
             name=f"{what} shut",
             status="ok" if what in shut else "missing",
             detail=f"tried from inside: {shut[what]}" if what in shut else "open",
-            needed_for=RUNNING,
+            needed_for=SHUTS[what],
             how_to_get="" if what in shut else MEND_LOCKS,
         )
 

@@ -1,11 +1,13 @@
 """Where generated code runs: one locked process at a time, spoken to in plain text.
 
-``runner.py`` is the trusted program inside, which locks itself in and proves it before it runs anything; ``process.py``
-starts, watches and ends it; ``launcher.py`` says how it is started (with bubblewrap where that works); ``sandbox.py``
-is the door: it asks the policy first, and refuses where too little can be shut.
+Outside: ``sandbox.py`` is the door, which asks ``policy.py`` first and refuses where too little can be shut;
+``launcher.py`` says how a process is started (with bubblewrap where that works); ``process.py`` and ``channel.py``
+feed, watch and end it.
+Inside: ``runner.py`` is the trusted program, which puts on the locks (``locks.py``, ``seccomp.py``, ``limits.py``),
+proves by trying that they hold (``proof.py``), and only then runs what it was given, with ``facades.py`` for modules.
 """
 
-from synth.sandbox.process import Failure, Limits
+from synth.sandbox.failure import Failure, Limits
 from synth.sandbox.sandbox import LAYERS, Layer, Sandbox, active_layers
 
 __all__ = ["LAYERS", "Failure", "Layer", "Limits", "Sandbox", "active_layers"]

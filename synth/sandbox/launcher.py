@@ -1,8 +1,9 @@
 """How the runner is started: a bare interpreter, with bubblewrap around it where that is installed and works.
 
 The interpreter is the real one behind a virtual environment, isolated (``-I -S -B``: no site-packages, no user
-files, no environment). Bubblewrap gives it every namespace, a file system of what an interpreter needs to start, and
-death with its parent; what the runner locks behind that is the same with and without it.
+files, no environment). It cannot read our files, and so gets the runner's modules as text. Bubblewrap gives it every
+namespace, a file system of what an interpreter needs to start, and death with its parent; what the runner locks
+behind that is the same with and without it.
 """
 
 import functools
@@ -12,9 +13,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-RUNNER = Path(__file__).with_name("runner.py")
+INSIDE = ("wire", "modules", "facades", "limits", "seccomp", "locks", "proof", "runner")
+"""The modules of this package that run inside, each after those that it imports."""
 SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/etc/ld.so.cache", "/etc/alternatives")
 """What a dynamically linked interpreter may need to start."""
+BOOTSTRAP = """
+import sys
+for name, text in {modules!r}:
+    sys.modules[name] = module = type(sys)(name)
+    exec(compile(text, name, "exec"), vars(module))
+module.main()
+"""
 
 
 def interpreter() -> str:
@@ -22,9 +31,19 @@ def interpreter() -> str:
     return os.path.realpath(sys.executable)
 
 
+@functools.cache
+def program() -> str:
+    """The runner with all its modules, as one text."""
+    folder = Path(__file__).parent
+    names = [
+        (f"{__package__}.{name}", (folder / f"{name}.py").read_text(encoding="utf-8")) for name in INSIDE
+    ]
+    return BOOTSTRAP.format(modules=names)
+
+
 def command(bubblewrap: bool) -> list[str]:
     """The words that start the runner."""
-    words = [interpreter(), "-I", "-S", "-B", "-u", "-c", RUNNER.read_text(encoding="utf-8")]
+    words = [interpreter(), "-I", "-S", "-B", "-c", program()]
     return [*_bubblewrap(), *words] if bubblewrap else words
 
 
@@ -55,5 +74,5 @@ def bubblewrap_works() -> tuple[bool, str]:
     except (OSError, subprocess.TimeoutExpired) as error:
         return False, str(error)[:200]
     if done.stdout.strip() == "up":
-        return True, "every namespace, a file system of the interpreter alone"
+        return True, "namespaces of its own, of processes too; of files, the interpreter's alone, read-only"
     return False, f"a trial run failed: {done.stderr.strip()[:200]}"

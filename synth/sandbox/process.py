@@ -1,57 +1,45 @@
 """One runner process: started, fed, watched and ended.
 
-The parent believes nothing but lines of JSON that are a text or a reason, within bounds of size and time. A process
-that does anything else is killed, with its whole group, and its generator has failed.
+The parent believes nothing but frames that answer the next open call, with a text or a reason, within bounds of size
+and time. Each call carries a number that cannot be guessed, so that no answer can be given before its call, twice, or
+for another one. A process that does anything else is killed, with its whole group, and its generator has failed.
 """
 
-import json
 import os
-import select
+import secrets
 import signal
 import subprocess
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
-from curator.errors import CuratorError
-from synth.sandbox.launcher import command, interpreter
+from synth.sandbox.channel import Channel, Closed
+from synth.sandbox.failure import Failure, Limits
+from synth.sandbox.launcher import command
+from synth.sandbox.wire import frame, from_lines, to_lines
 
 CHUNK = 32
-"""Calls in one request; a request fits a pipe's buffer, so that writing it never waits."""
-
-
-class Failure(CuratorError):
-    """Why generated code was stopped or refused, in words fit to be sent back to whoever wrote it.
-
-    Attributes:
-        kind: policy, syntax, exception, timeout, memory, output, not-text, or died.
-    """
-
-    def __init__(self, kind: str, reason: str):
-        super().__init__(reason)
-        self.kind = kind
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What generated code may use.
-
-    Attributes:
-        seconds: wall-clock time for one text, and for running the module.
-        cpu_seconds: of a whole process.
-        memory_bytes: address space.
-        text_bytes: longest text, in UTF-8.
-    """
-
-    seconds: float = 10.0
-    cpu_seconds: int = 3600
-    memory_bytes: int = 1 << 30
-    text_bytes: int = 4 << 20
+"""Calls that are sent at once."""
+START_SECONDS = 30.0
+"""For an interpreter to start on a busy machine."""
+LONGEST_REASON = 4096
+"""Bytes of a frame that is no text, at most."""
 
 
 class Process:
-    """A runner under our eyes; a context manager."""
+    """A runner under our eyes; a context manager. It dies with the thread that made it.
+
+    Args:
+        modules: what is imported before the locks.
+        needed: what must be shut, or it does not run the source.
+        policy: whether the source gets safe builtins and facades of ``modules``.
+
+    Attributes:
+        active: for each layer, whether it holds and what it says; shut: what is shut, and why.
+
+    Raises:
+        Failure: the runner could not be started.
+    """
 
     def __init__(
         self,
@@ -60,10 +48,11 @@ class Process:
         limits: Limits,
         layers: Sequence[str],
         needed: Sequence[str],
+        modules: Sequence[str],
         policy: bool,
     ):
         self.limits = limits
-        self._buffer = bytearray()
+        self._owed: deque[int] = deque()  # numbers of calls whose answers were not read yet
         self._process = subprocess.Popen(
             command("bubblewrap" in layers),
             stdin=subprocess.PIPE,
@@ -75,29 +64,48 @@ class Process:
             bufsize=0,
         )
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
-        os.set_blocking(self._in, False)
-        request = {
-            "source": source,
+        most = max(limits.text_bytes, LONGEST_REASON)
+        self._channel = Channel(self._process.stdin.fileno(), self._process.stdout.fileno(), most)
+        setup = {
             "function": function,
-            "limits": asdict(limits),
-            "layers": list(layers),
-            "needed": list(needed),
-            "policy": policy,
-            "secret": interpreter(),
+            "layers": " ".join(layers),
+            "needed": " ".join(needed),
+            "modules": " ".join(modules),
+            "policy": "on" if policy else "off",
+            "parent": str(os.getpid()),
+            "cpu_seconds": str(limits.cpu_seconds),
+            "memory_bytes": str(limits.memory_bytes),
+            "text_bytes": str(limits.text_bytes),
         }
         try:
-            self._send(request)
-            self.state = self._receive(max(30.0, limits.seconds))
+            start = max(START_SECONDS, limits.seconds)
+            text = source.encode("utf-8", "replace")
+            self._send(frame("setup", 0, to_lines(setup)) + frame("source", 0, text))
+            self._state(start)
+            missing = [what for what in needed if what not in self.shut]
+            if missing:
+                raise Failure("died", f"could not be shut in this time: {', '.join(missing)} stayed open")
         except BaseException:
             self.close()
             raise
 
+    def _state(self, seconds: float) -> None:
+        word, _, data = self._receive(seconds)
+        if word != "state":
+            raise Failure("died", "its process did not start")
+        state = from_lines(data)
+        self.active = {
+            name.removeprefix("layer."): (said[:1] == "1", said[2:])
+            for name, said in state.items()
+            if name.startswith("layer.")
+        }
+        self.shut = {n.removeprefix("shut."): why for n, why in state.items() if n.startswith("shut.")}
+
     def wait_until_loaded(self) -> None:
         """Raises Failure when running the module did not end well."""
-        answer = self._receive(self.limits.seconds)
-        if answer.get("ready") is not True:
-            raise self._failure(answer)
+        word, number, data = self._receive(self.limits.seconds)
+        if (word, number) != ("ready", 0):
+            raise self._failure(word, data)
 
     def texts(self, calls: Sequence[tuple[str | int, int]]) -> Iterator[str | Failure]:
         """One text per (seed, target_tokens), in order; a `Failure` in its place where one call went wrong.
@@ -105,24 +113,27 @@ class Process:
         Raises:
             Failure: the process ran out of time, sent something else, or ended; nothing more comes.
         """
+        while self._owed:  # of calls that nobody waited for
+            self._answer()
+        if not self._channel.quiet():
+            raise Failure("died", "it wrote without being asked")
         chunks = [calls[start : start + CHUNK] for start in range(0, len(calls), CHUNK)]
         for number, chunk in enumerate(chunks):
             if number == 0:
-                self._send([list(call) for call in chunk])
+                self._ask(chunk)
             if number + 1 < len(chunks):  # so that the next request lies there when it asks
-                self._send([list(call) for call in chunks[number + 1]])
+                self._ask(chunks[number + 1])
             for _ in chunk:
-                answer = self._receive(self.limits.seconds)
-                text = answer.get("text")
-                yield text if isinstance(text, str) else self._failure(answer)
+                yield self._answer()
 
     def close(self) -> None:
         """Kill the process and all it may have started, and reap it."""
         process = self._process
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            process.kill()
+        if process.returncode is None:  # else its number may be another's by now
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                process.kill()
         process.wait()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
@@ -134,58 +145,72 @@ class Process:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _failure(self, answer: dict[str, Any]) -> Failure:
-        kind, reason = answer.get("kind"), answer.get("reason")
-        if isinstance(kind, str) and isinstance(reason, str):
-            return Failure(kind[:20], reason[:1000])
+    def _ask(self, calls: Sequence[tuple[str | int, int]]) -> None:
+        frames = []
+        for seed, target in calls:
+            number = secrets.randbits(62)
+            self._owed.append(number)
+            kind = "int" if isinstance(seed, int) else "str"
+            frames.append(frame("call", number, f"{target} {kind} {seed}".encode()))
+        self._send(b"".join(frames))
+
+    def _answer(self) -> str | Failure:
+        word, number, data = self._receive(self.limits.seconds)
+        if number != self._owed.popleft():
+            raise Failure("died", "it answered what was not asked")
+        if word != "text":
+            return self._failure(word, data)
+        if len(data) > self.limits.text_bytes:
+            return Failure(
+                "output", f"the text is {len(data)} bytes long; {self.limits.text_bytes} are allowed"
+            )
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            return Failure("not-text", f"the text is not valid UTF-8 ({error.reason})")
+
+    def _failure(self, word: str, data: bytes) -> Failure:
+        kind, _, reason = data[:LONGEST_REASON].decode("utf-8", "replace").partition(" ")
+        if word == "failed" and kind in ("syntax", "exception", "memory", "output", "not-text"):
+            return Failure(kind, reason[:1000])
         return Failure("died", "it sent something that is no text")
 
-    def _send(self, value: Any) -> None:
-        data = memoryview(json.dumps(value).encode() + b"\n")
-        end = time.monotonic() + self.limits.seconds + 30
-        while data:
-            _, ready, _ = select.select([], [self._in], [], max(0.0, end - time.monotonic()))
-            if not ready:
-                raise Failure("timeout", "it does not read its input")
-            try:
-                data = data[os.write(self._in, data) :]
-            except BlockingIOError:
-                continue
-            except BrokenPipeError:
-                raise self._ended() from None
-
-    def _receive(self, seconds: float) -> dict[str, Any]:
-        """The next line, within time and size."""
-        end = time.monotonic() + seconds
-        most = 6 * self.limits.text_bytes + 4096  # JSON escapes a control character in six
-        searched = 0
-        while True:
-            newline = self._buffer.find(b"\n", searched)
-            if newline >= 0:
-                break
-            searched = len(self._buffer)
-            if searched > most:
-                raise Failure("output", f"it wrote more than {most} bytes in one text")
-            ready, _, _ = select.select([self._out], [], [], max(0.0, end - time.monotonic()))
-            if not ready:
-                raise Failure("timeout", f"it took more than {seconds:g} seconds")
-            data = os.read(self._out, 1 << 20)
-            if not data:
-                raise self._ended()
-            self._buffer += data
-        line = bytes(self._buffer[:newline])
-        del self._buffer[: newline + 1]
+    def _send(self, data: bytes) -> None:
         try:
-            answer = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise Failure("died", "it sent something that is no text") from error
-        return answer if isinstance(answer, dict) else {}
+            self._channel.send(data)
+        except Closed:
+            raise self._ended() from None
+
+    def _receive(self, seconds: float) -> tuple[str, int, bytes]:
+        try:
+            return self._channel.receive(seconds)
+        except Closed:
+            raise self._ended() from None
 
     def _ended(self) -> Failure:
-        try:
-            status = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
+        """Why it is gone."""
+        status = self._status()
+        if status is None:
             return Failure("died", "it closed its output")
-        if status == -signal.SIGXCPU or status == -signal.SIGKILL:
-            return Failure("timeout", "it was killed: too much processor time, or memory")
-        return Failure("died", f"its process ended (status {status})")
+        if 0 <= status <= 128:
+            return Failure("died", f"its process ended (exit status {status})")
+        number = -status if status < 0 else status - 128  # as bubblewrap passes a signal on
+        if number == signal.SIGXCPU:
+            return Failure(
+                "timeout", f"it took more than {self.limits.cpu_seconds} seconds of processor time"
+            )
+        if number == signal.SIGKILL:
+            return Failure("died", "it was killed: the machine had no memory left, or it ran for too long")
+        return Failure("died", f"its process was ended by signal {number}")
+
+    def _status(self) -> int | None:
+        """Its exit status, or minus the signal; None while it lives. It stays unreaped: its group keeps its name."""
+        if not hasattr(os, "waitid"):  # macOS before Python 3.13
+            return self._process.poll()
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            found = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+            if found is not None:
+                return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+            time.sleep(0.005)
+        return None

@@ -1,18 +1,21 @@
 """The door: policy first, then one locked process per generator, and none at all where too little can be shut."""
 
 import functools
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from curator.errors import CuratorError
-from synth.policy import check_source
+from synth.sandbox.failure import Failure, Limits
 from synth.sandbox.launcher import bubblewrap_works
-from synth.sandbox.process import Failure, Limits, Process
+from synth.sandbox.modules import ALLOWED, LATE, OFFERED
+from synth.sandbox.policy import check_source, imported
+from synth.sandbox.process import Process
 
 LAYERS = ("bubblewrap", "namespaces", "landlock", "seccomp")
 """The kernel's locks, from the outside in; all that work are applied together."""
-NEEDED = ("files", "network", "processes")
+NEEDED = ("files", "network", "processes", "memory")
 """What must be shut, as tried from inside, before anything is run."""
 
 
@@ -51,9 +54,10 @@ class Sandbox:
     """Runs generated code, shut in.
 
     Args:
-        unsafe: run it even where files, network or processes cannot be shut.
+        unsafe: run it even where files, network, processes or memory cannot be shut.
         layers: only these locks (for tests of single ones).
-        policy: whether the source is checked and given safe builtins (off in tests of the locks alone).
+        policy: whether the source is checked and given safe builtins. Off is for tests of the locks alone: the source
+            then finds whatever it imports.
 
     Raises:
         CuratorError: too little can be shut here, and not ``unsafe``; says what is missing.
@@ -78,9 +82,10 @@ class Sandbox:
         if missing:
             why = "; ".join(f"{layer.name}: {layer.detail}" for layer in found if not layer.active)
             raise CuratorError(
-                f"generated code cannot be shut in here: {', '.join(missing)} would stay open ({why}). Install "
-                "bubblewrap, or use a Linux with Landlock and seccomp; --unsafe-sandbox runs it all the same (see "
-                "synth doctor)"
+                f"generated code cannot be shut in here: {', '.join(missing)} would stay open "
+                f"({why or 'every lock that was tried is on'}). Use a Linux with seccomp on x86-64 or ARM, and better "
+                "with user namespaces, Landlock or bubblewrap too; --unsafe-sandbox runs it all the same (see synth "
+                "doctor)"
             )
 
     @contextmanager
@@ -94,9 +99,18 @@ class Sandbox:
             complaints = check_source(source, function)
             if complaints:
                 raise Failure("policy", "\n".join(complaints[:10]))
-        with Process(source, function, self.limits, self._names, self._needed, self._policy) as process:
+        with Process(
+            source, function, self.limits, self._names, self._needed, self._modules(source), self._policy
+        ) as process:
             process.wait_until_loaded()
             yield Generator(process)
+
+    def _modules(self, source: str) -> list[str]:
+        """What the source imports, or Python behind its back; each costs milliseconds at every start."""
+        wanted = imported(source)
+        known = {*ALLOWED, *OFFERED} if self._policy else sys.stdlib_module_names
+        found = [name for name in wanted if (name if self._policy else name.partition(".")[0]) in known]
+        return [*found, *(module for words, modules in LATE if words in source for module in modules)]
 
 
 def active_layers() -> list[Layer]:
@@ -114,14 +128,13 @@ def probe(names: tuple[str, ...]) -> tuple[list[Layer], dict[str, str]]:
         layers.append(Layer("bubblewrap", works, detail))
         if not works:
             wanted.remove("bubblewrap")
+    rest = [name for name in names if name != "bubblewrap"]
     try:
-        with Process("", "", Limits(), wanted, (), True) as process:
-            state = process.state
+        with Process("", "", Limits(), wanted, (), (), True) as process:
+            active, shut = process.active, process.shut
     except (Failure, OSError) as error:
-        return [*layers, *(Layer(name, False, str(error)) for name in names if name != "bubblewrap")], {}
-    held = state.get("layers", {})
-    for name in names:
-        if name != "bubblewrap":
-            active, detail = held.get(name, [False, "was not tried"])
-            layers.append(Layer(name, bool(active), str(detail)))
-    return layers, dict(state.get("shut", {}))
+        return [*layers, *(Layer(name, False, str(error)) for name in rest)], {}
+    for name in rest:
+        on, detail = active.get(name, (False, f"not on {sys.platform}"))
+        layers.append(Layer(name, on, detail))
+    return layers, shut

@@ -22,8 +22,8 @@ from synth.generate_llm import LlmWriter, read_code
 from synth.llm.answers import InvalidAnswer
 from synth.llm.ledger import BudgetReached
 from synth.pattern import Pattern
-from synth.policy import check_source
 from synth.sandbox import Sandbox
+from synth.sandbox.policy import check_source
 
 PATTERN = log_pattern()
 SOURCE = write_source(PATTERN)

@@ -1,0 +1,124 @@
+"""What generated code finds instead of modules and builtins: public names, and nothing that leads further.
+
+Runs inside the locked process. This is the policy's half that only shows at run time; it is no wall.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+
+from synth.sandbox.modules import OFFERED, WITHHELD
+
+TYPE_CHECKING = False  # `typing` is slow to import, and one process is started per generator
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from types import ModuleType
+    from typing import Any
+
+DROPPED = {
+    "breakpoint",
+    "compile",
+    "delattr",
+    "dir",
+    "eval",
+    "exec",
+    "getattr",
+    "globals",
+    "hash",
+    "id",
+    "input",
+    "locals",
+    "memoryview",
+    "open",
+    "setattr",
+    "vars",
+}
+"""Builtins that open files, make code, take attributes by name, or differ from process to process."""
+
+
+class Facade:
+    """The offered names of a module, read-only."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self, names: dict[str, Any]):
+        object.__setattr__(self, "_names", names)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return object.__getattribute__(self, "_names")[name]
+        except KeyError:
+            raise AttributeError(f"'{name}' is not available here") from None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("modules are read-only here")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("modules are read-only here")
+
+
+def offered(module: ModuleType) -> dict[str, Any]:
+    """The names of a module that generated code may use."""
+    everything = vars(module)
+    public: Iterable[str] = getattr(module, "__all__", None) or [n for n in everything if n[:1] != "_"]
+    names = OFFERED.get(module.__name__) or set(public).difference(WITHHELD.get(module.__name__, ()))
+    return {n: everything[n] for n in names if n in everything and not isinstance(everything[n], type(sys))}
+
+
+def safe_builtins(modules: Sequence[str]) -> dict[str, Any]:
+    """Builtins without files, code and attributes by name; ``modules``, already imported, can be imported."""
+    kept = {n: v for n, v in vars(builtins).items() if n[:1] != "_" and n not in DROPPED}
+    names = {name: offered(sys.modules[name]) for name in modules}
+    if "dataclasses" in names:
+        names["dataclasses"]["dataclass"] = dataclass
+    facades = {name: Facade(found) for name, found in names.items()}
+    if "collections.abc" in names and "collections" in names:
+        names["collections"]["abc"] = facades["collections.abc"]
+
+    def importer(
+        name: str,
+        globals: Mapping[str, object] | None = None,
+        locals: Mapping[str, object] | None = None,
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> Facade:
+        if level or (name not in facades and name not in sys.modules):
+            raise ImportError(f"module '{name}' is not available here")
+        if name not in facades:  # C code asks through us too, and then takes the loaded module by itself
+            return Facade({})
+        return facades[name if fromlist else name.partition(".")[0]]
+
+    return {
+        **kept,
+        "__import__": importer,
+        "__build_class__": builtins.__build_class__,
+        "__name__": "builtins",
+        "print": _print,
+        "type": _type,
+    }
+
+
+def dataclass(cls: type | None = None, /, **options: Any) -> Any:
+    """`dataclasses.dataclass`, which pastes the names of inherited fields into code: they must still be names."""
+    real: Callable[..., Any] = sys.modules["dataclasses"].dataclass
+
+    def decorate(cls: type) -> Any:
+        for base in cls.__mro__:
+            for name, field in base.__dict__.get("__dataclass_fields__", {}).items():
+                if type(field.name) is not str or field.name != name:
+                    raise TypeError(f"the field {name} of {base.__name__} was renamed")
+        return real(cls, **options)
+
+    return decorate if cls is None else decorate(cls)
+
+
+def _type(value: object) -> type:
+    """The class of a value; the class of a class would make classes with any attribute."""
+    if isinstance(value, type):
+        raise TypeError("type() is for values, not for classes, here")
+    return type(value)
+
+
+def _print(*values: object, **options: object) -> None:
+    """Nothing: the only output is the text that is returned."""

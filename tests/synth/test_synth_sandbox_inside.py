@@ -1,0 +1,302 @@
+"""What generated code finds around it, that honest code works there, and what the sandbox says where it cannot shut."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sandbox_world import limits, run, worlds
+
+from curator.errors import CuratorError
+from synth.sandbox import LAYERS, Layer, Sandbox, active_layers, launcher, sandbox
+from synth.sandbox.launcher import command, program
+from synth.sandbox.policy import check_source
+from synth.sandbox.sandbox import NEEDED, probe
+
+ALL_BUT_BUBBLEWRAP = LAYERS[1:]
+
+
+def inside(source: str, **options: object) -> str:
+    """What a program sees with the policy off."""
+    with worlds() as world:
+        return run(world, source, Sandbox(limits(), policy=False, **options))  # type: ignore[arg-type]
+
+
+def test_the_environment_is_empty_but_for_what_python_sets_itself() -> None:
+    said = inside("import os\ndef g(rng, target_tokens):\n    return repr(dict(os.environ))")
+    found = ast.literal_eval(said)
+    found.pop("LC_CTYPE", None)  # Python's locale coercion, PEP 538
+    assert found in ({}, {"PWD": "/"})  # bubblewrap's
+
+
+def test_only_three_descriptors_are_open_and_none_leads_to_a_file() -> None:
+    source = """
+import os, stat
+NUMBERS = [n for n in range(1024) if os.set_blocking]
+def g(rng, target_tokens):
+    found = []
+    for n in range(1024):
+        try:
+            found.append((n, stat.S_ISFIFO(os.fstat(n).st_mode)))
+        except OSError:
+            pass
+    return repr(found)
+"""
+    layers = ("namespaces", "landlock")  # seccomp would hide the answer
+    assert inside(source, layers=layers, unsafe=True) == "[(0, True), (1, True), (2, True)]"
+
+
+def test_the_file_system_is_empty_and_read_only_in_namespaces() -> None:
+    if not probe(("namespaces",))[0][0].active:
+        pytest.skip("user namespaces are not to be had here")
+    source = """
+import os
+def g(rng, target_tokens):
+    found = [os.getcwd(), os.listdir("/"), os.listdir("..")]
+    for path in ("/x", "x"):
+        try:
+            os.mkdir(path)
+            found.append("made")
+        except OSError as error:
+            found.append(error.strerror)
+    return repr(found)
+"""
+    said = inside(source, layers=("namespaces",), unsafe=True)
+    assert said == "['/', [], [], 'Read-only file system', 'Read-only file system']"
+
+
+def test_the_process_has_no_privileges_and_no_capabilities_whatever_is_locked() -> None:
+    source = (
+        "import os\nSTATUS = open('/proc/self/status').read()\ndef g(rng, target_tokens):\n    return STATUS"
+    )
+    status = dict(line.split(":\t", 1) for line in inside(source, layers=(), unsafe=True).splitlines())
+    assert status["NoNewPrivs"] == "1"
+    assert {int(status[name], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {0}
+
+
+def test_the_runner_needs_no_file_of_ours_and_fits_an_argument_list() -> None:
+    assert max(map(len, command(False))) < 100_000
+    assert not any(str(Path(sandbox.__file__).parent) in word for word in command(False))
+    assert sys.prefix == sys.base_prefix or launcher.interpreter() != sys.executable
+    done = subprocess.run(command(False), input=b"", capture_output=True, env={}, cwd="/", timeout=30)
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"",
+    )  # it came as far as giving up its output, and nothing was asked
+
+
+def test_the_modules_inside_import_the_standard_library_and_each_other_alone() -> None:
+    imports = [line for line in program().replace("\\n", "\n").splitlines() if "import " in line]
+    ours = {line.split()[1] for line in imports if line.startswith("from synth")}
+    assert ours and ours <= {f"synth.sandbox.{name}" for name in launcher.INSIDE}
+
+
+HONEST = '''
+from __future__ import annotations
+
+import base64, binascii, bisect, calendar, collections, collections.abc, decimal, fractions, functools, hashlib
+import heapq, html, itertools, json, math, operator, re, statistics, string, textwrap, unicodedata, uuid, zlib
+import datetime as dt
+from collections import Counter, defaultdict, deque, namedtuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Optional
+
+Point = namedtuple("Point", ["x", "y"])
+TEMPLATES = ["{name} met {other:>8} at {place!r}", "Dear {name},\\n{{not a field}} {0}"]
+
+
+class Row(NamedTuple):
+    key: str
+    value: int = 0
+
+
+@dataclass(order=True)
+class Person:
+    name: str
+    age: int = 3
+    tags: list[str] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} ({self.age})"
+
+
+@dataclass
+class Worker(Person):
+    job: str = "smith"
+
+
+class Machine:
+    """Keeps private state, as honest classes do."""
+
+    def __init__(self, rng):
+        self._rng = rng
+        self._count = 0
+
+    def _step(self):
+        self._count += 1
+        return self._rng.randint(1, 6)
+
+    def __iter__(self):
+        while self._count < 5:
+            yield self._step()
+
+
+@functools.lru_cache(maxsize=None)
+def fib(n):
+    return n if n < 2 else fib(n - 1) + fib(n - 2)
+
+
+def g(rng, target_tokens):
+    """Uses a bit of everything."""
+    parts = []
+    counts = Counter(rng.choices("abc", k=20))
+    groups = defaultdict(list)
+    for number in itertools.islice(itertools.count(), 5):
+        groups[number % 2].append(number)
+    queue = deque([1, 2, 3], maxlen=2)
+    when = dt.datetime(2020, 1, 1) + dt.timedelta(days=rng.randint(0, 999), seconds=1)
+    parts.append(f"{when:%Y-%m-%d %H:%M} {when.strftime('%A')} {dt.datetime.strptime('2024-02-03', '%Y-%m-%d').date()}")
+    parts.append(rng.choice(TEMPLATES).format(5, name="Ann", other="Bob", place="home"))
+    parts.append("{:.2f} {x[0]} {y.real}".format(math.pi, x=[7], y=3) + "%05d" % 42)
+    parts.append(str([*sorted(counts.items()), dict(groups), list(queue), Point(1, 2)._replace(x=9), Row("k")]))
+    parts.append(f"{Worker('Zoe', tags=['t'])} {Person('Al') < Person('Bo')} {Person('Cy').label}")
+    parts.append(str(list(Machine(rng))) + str(fib(30)))
+    parts.append(str(uuid.UUID(int=rng.getrandbits(128))))
+    parts.append(hashlib.sha256(b"x").hexdigest() + hashlib.md5(b"y").hexdigest())
+    parts.append(base64.b64encode(zlib.compress(b"aaa")).decode("ascii") + binascii.hexlify(b"z").decode())
+    parts.append(json.dumps({"a": [1, None, 2.5]}, indent=1) + str(json.loads("[1]")))
+    parts.append(re.sub(r"(\\w)\\1", lambda m: m.group(1).upper(), "aabbc") + textwrap.fill("w " * 30, 20))
+    parts.append(html.escape("<&>") + string.ascii_letters + string.Template("$x").substitute(x=1))
+    parts.append(str(decimal.Decimal("1.10") + 1) + str(fractions.Fraction(1, 3)) + str(statistics.median([1, 2, 9])))
+    parts.append(str(heapq.nsmallest(2, [3, 1, 2])) + str(bisect.bisect([1, 3], 2)) + calendar.month_name[2])
+    parts.append(str(sorted([("b", 1), ("a", 2)], key=operator.itemgetter(1))) + unicodedata.name("é"))
+    parts.append("\\N{BULLET} é 漢字 😀" + "é".encode("latin-1").decode("cp1252") + str(type(3) is int))
+    match target_tokens:
+        case int(n) if n > 5:
+            parts.append(f"{n = }")
+        case {"a": _, **rest}:
+            parts.append("never")
+        case _:
+            parts.append("few")
+    if (total := sum(x ** 2 for x in range(4))) and isinstance(parts, collections.abc.Sequence):
+        parts.append(f"{total:,} {'yes' if total else 'no'!r:>6}")
+    print("this goes nowhere")
+    try:
+        {}["missing"]
+    except KeyError as error:
+        parts.append(f"no {error}")
+    squares = {n: n * n for n in {1, 2, 3}}
+    return "\\n".join(parts + [str(squares)])
+
+
+if __name__ == "__main__":
+    print(g(None, 1))
+'''
+
+
+def test_honest_code_passes_the_policy_and_runs_alike_in_every_process_and_order() -> None:
+    assert check_source(HONEST, "g") == []
+    calls: list[tuple[str | int, int]] = [(f"seed/{n}", n) for n in range(8)] + [
+        (7, 3),
+        (8, 3),
+        (1 << 80, 3),
+    ]
+    runs = []
+    for layers, order in ((LAYERS, 1), (LAYERS, -1), (("seccomp",), 1)):
+        with Sandbox(limits(), layers=layers).load(HONEST, "g") as generator:
+            runs.append(list(generator.texts(calls[::order]))[::order])
+    assert runs[0] == runs[1] == runs[2] and len(set(runs[0])) == len(calls)
+    assert "😀" in runs[0][0] and "2024-02-03" in runs[0][0] and "no 'missing'" in runs[0][0]
+
+
+def test_the_seed_alone_decides_as_in_a_plain_random() -> None:
+    from random import Random
+
+    with Sandbox(limits()).load("def g(rng, target_tokens):\n    return str(rng.random())", "g") as generator:
+        seeds: list[str | int] = ["a", "1", 1, 0, -5, "é"]
+        assert list(generator.texts([(s, 1) for s in seeds])) == [str(Random(s).random()) for s in seeds]
+
+
+def test_the_layers_that_are_named_are_those_that_hold() -> None:
+    found = active_layers()
+    assert [layer.name for layer in found] == list(LAYERS)
+    assert all(layer.detail for layer in found)
+    assert [layer.name for layer in Sandbox().layers] == list(LAYERS)
+    if sys.platform == "linux" and os.uname().machine in ("x86_64", "aarch64"):
+        assert set(Sandbox().shut) == set(NEEDED)
+
+
+def test_where_nothing_is_locked_it_refuses_and_says_what_is_open_and_how_to_mend_it() -> None:
+    with pytest.raises(CuratorError) as caught:
+        Sandbox(layers=())
+    for words in (
+        "files, network, processes, memory would stay open",
+        "seccomp",
+        "--unsafe-sandbox",
+        "synth doctor",
+    ):
+        assert words in str(caught.value)
+    with Sandbox(layers=(), unsafe=True).load(
+        "def g(rng, target_tokens):\n    return 'ran'", "g"
+    ) as generator:
+        assert list(generator.texts([(1, 1)])) == ["ran"]
+
+
+def test_a_lock_that_claims_to_be_on_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel is taken away and the locks still say they hold."""
+    text = program().replace("self.held[name] = True, lock()", "self.held[name] = True, str(1)")
+    assert text != program()
+    monkeypatch.setattr(launcher, "program", lambda: text)
+    probe.cache_clear()
+    try:
+        assert all(layer.active for layer in probe(ALL_BUT_BUBBLEWRAP)[0])
+        with pytest.raises(CuratorError, match="files, network, processes, memory would stay open"):
+            Sandbox(layers=ALL_BUT_BUBBLEWRAP)
+    finally:
+        probe.cache_clear()
+
+
+@pytest.mark.parametrize("missing", ["_ctypes", "resource"])
+def test_a_python_without_what_the_locks_need_is_refused(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    text = program().replace("import sys\n", f"import sys\nsys.modules[{missing!r}] = None\n", 1)
+    monkeypatch.setattr(launcher, "program", lambda: text)
+    probe.cache_clear()
+    try:
+        with pytest.raises(CuratorError, match="would stay open"):
+            Sandbox(layers=ALL_BUT_BUBBLEWRAP)
+    finally:
+        probe.cache_clear()
+
+
+def test_what_could_be_shut_at_first_but_not_for_this_process_stops_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    door = Sandbox(limits())
+    text = program().replace("self.held[name] = True, lock()", "self.held[name] = True, str(1)")
+    monkeypatch.setattr(launcher, "program", lambda: text)
+    door._names = ["seccomp"]
+    with (
+        pytest.raises(CuratorError, match="could not be shut in this time: files, network"),
+        door.load("def g(rng, target_tokens):\n    return 'ran'", "g"),
+    ):
+        pass
+
+
+def test_bubblewrap_that_does_not_work_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "bwrap"
+    broken.write_text("#!/bin/sh\necho 'no namespaces for you' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    launcher.bubblewrap_works.cache_clear()
+    probe.cache_clear()
+    try:
+        first = Sandbox().layers[0]
+        assert first == Layer("bubblewrap", False, "a trial run failed: no namespaces for you")
+    finally:
+        launcher.bubblewrap_works.cache_clear()
+        probe.cache_clear()
