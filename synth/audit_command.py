@@ -79,7 +79,7 @@ def print_audit(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> 
         if 0 < kept < patterns
         else f"curator inject --rows {quote(result['rows'])} --help"
         if kept
-        else "synth audit patterns, and other patterns or another ranking: these rows are not what raises the probe"
+        else "other patterns, or another ranking: these rows are not what raises the probe"
     )
     print(f"Written to {here}/: audit.json, kept.json, audit.png, ranking/. Next: {step}")
 

@@ -19,8 +19,8 @@ from curator.errors import CuratorError
 from curator.influence.given_queries import GivenQueries
 from curator.influence.run import rank
 from curator.ranking import Ranking
-from curator.storage import differences, fingerprint, is_temporary, load_json, save_array, save_json
-from synth.alone import alone
+from curator.storage import fingerprint, load_json, save_array, save_json
+from synth.alone import alone, claimed
 from synth.audit_plot import plot_audit
 from synth.diversity import diversity, doublings
 from synth.render.folder import Rows
@@ -94,7 +94,7 @@ def audit_data(
         "seed": settings.seed,
     }
     with alone(out):
-        if _is_complete(out, identity):
+        if claimed(out, identity, what="audit results", result="audit.json", claim="identity.json"):
             return load_json(out / "audit.json")
         chosen = draw(rows, settings.sample, settings.seed)
         file = out / "scored.npy"
@@ -244,20 +244,3 @@ def _diversity(
         "natural_random": diversity(lambda n: corpus.rows(random[:n]), beside),
         "patterns": {rows.patterns[number]: of_pattern(number) for number in largest if sizes[number]},
     }
-
-
-def _is_complete(out: Path, identity: dict[str, Any]) -> bool:
-    """Claims the folder, or compares what is there with what was asked for."""
-    claim, finished = out / "identity.json", out / "audit.json"
-    if not claim.is_file():
-        if any(not is_temporary(path) for path in out.iterdir()):
-            raise CuratorError(f"{out}: the folder is not empty and holds no audit; choose another --out")
-        save_json(claim, identity)
-        return False
-    lines = differences(identity, load_json(claim))
-    if lines:
-        raise CuratorError(
-            f"{out}: holds an audit of something else; choose another --out, or remove it:\n  "
-            + "\n  ".join(lines[:8])
-        )
-    return finished.is_file()

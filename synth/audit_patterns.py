@@ -5,14 +5,21 @@ leave all top samples out: random ones, and ones with the losses of the top. The
 with Woolf's interval (normal on the log; the halves are Haldane's and Anscombe's, for empty cells). A pattern is
 called *carrying* when the interval lies above 1 against every control, at a level corrected for the number of
 patterns (Bonferroni), so that a long registry does not pass some by luck. Shown intervals are plain 95 %.
+
+Counting is all the work. The counts of a pattern are a file of their own until all are there, named by the pattern and
+the texts they were counted in, so that a killed audit goes on, and one of a registry that was edited or with other
+texts begins anew where it must.
 """
 
 import math
 import multiprocessing
 import os
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
@@ -25,16 +32,23 @@ from curator.errors import CuratorError
 from curator.progress import progress
 from curator.ranking import Ranking
 from curator.selection import choose
-from curator.storage import fingerprint
+from curator.storage import fingerprint, load_json, save_json
+from synth.manifests import load_manifest
 from synth.matcher import Matcher
 from synth.pattern import Pattern
 from synth.registry import Registry
 from synth.samples import read_samples
+from synth.workers import follow_parent, worker_ended
 
 FORMAT = "synth-pattern-audit-1"
 CONTROLS = ("random", "loss-matched")
 BINS = (100, 50, 20, 10, 5)
 LEVEL = 0.95
+
+Texts = dict[str, list[str]]
+"""By group."""
+Counts = dict[str, list[int]]
+"""By group; see `count`."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +80,12 @@ def audit_patterns(
     *,
     seed: int = 0,
     workers: int | None = None,
+    parts: Path | None = None,
 ) -> dict[str, Any]:
     """Test every pattern of ``registry`` on ``ranking``; the result as JSON, best pattern first.
+
+    Args:
+        parts: folder for the counts of each pattern; those that are there are not counted again.
 
     Raises:
         CuratorError: another ranking or corpus than the patterns were distilled from, or nothing held out.
@@ -101,7 +119,7 @@ def audit_patterns(
     patterns = [entry.pattern for entry in registry.entries]
     results = []
     corrected = 1 - (1 - LEVEL) / max(1, len(patterns))
-    for pattern, counted in zip(patterns, _count_all(patterns, texts, workers)):
+    for pattern, counted in zip(patterns, _count_all(patterns, texts, workers, parts)):
         a, out_of_time = counted["top"][0], sum(times for _, times in counted.values())
         odds, carries = {}, True
         for control in controls:
@@ -120,15 +138,37 @@ def audit_patterns(
     results.sort(key=_lowest, reverse=True)
     return {
         "format": FORMAT,
-        "registry_fingerprint": registry.fingerprint(),
+        **_identity(registry, ranking, tokenizer, seed),
         "ranking": str(ranking.path.absolute()),
         "unit": unit,
-        "seed": seed,
         "samples": {name: len(samples) for name, samples in groups.items()},
         "rule": f"carries: interval above 1 against every control at {corrected:.4%} (95 % over all patterns)",
         "notes": notes,
         "patterns": results,
     }
+
+
+def _identity(registry: Registry, ranking: Ranking, tokenizer: Tokenizer, seed: int) -> dict[str, Any]:
+    """What decides the result; the corpus is part of the ranking's fingerprint."""
+    return {
+        "registry_fingerprint": registry.fingerprint(),
+        "ranking_fingerprint": fingerprint(ranking.manifest),
+        "held_out_fingerprint": fingerprint([registry.header["samples"][key] for key in ("held_out", "top")]),
+        "tokenizer_fingerprint": fingerprint(tokenizer.to_str()),
+        "seed": seed,
+    }
+
+
+def finished(
+    file: Path, registry: Registry, ranking: Ranking, tokenizer: Tokenizer, seed: int
+) -> dict[str, Any] | None:
+    """The result in ``file`` if it is whole and of the same request."""
+    try:
+        result = load_manifest(file, FORMAT, "", ("patterns[]", "notes[]", "rule"))
+    except CuratorError:
+        return None
+    same = all(result.get(k) == v for k, v in _identity(registry, ranking, tokenizer, seed).items())
+    return result if same else None
 
 
 def _random(candidates: Candidates, top: int, n: int, seed: int) -> np.ndarray:
@@ -152,42 +192,70 @@ def _lowest(result: dict[str, Any]) -> float:
 
 
 def _count_all(
-    patterns: Sequence[Pattern], texts: dict[str, list[str]], workers: int | None
-) -> list[dict[str, tuple[int, int]]]:
-    """Per pattern and group: (occurrences, searches that ran out of time)."""
-    workers = min(workers or os.cpu_count() or 1, len(patterns))
-    with progress("patterns in held-out and control samples", len(patterns), unit="patterns") as advance:
-        if workers < 2:
-            counted = []
-            for pattern in patterns:
-                counted.append(count(pattern, texts))
-                advance()
-            return counted
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(texts,)) as pool:
-            counted = []
-            for result in pool.map(_count, patterns):
-                counted.append(result)
-                advance()
-            return counted
+    patterns: Sequence[Pattern], texts: Texts, workers: int | None, parts: Path | None
+) -> list[Counts]:
+    """Per pattern its `count`; ``parts`` keeps what is counted."""
+    files = _part_files(patterns, texts, parts)
+    counted = {n: load_json(file) for n, file in enumerate(files) if file is not None and file.is_file()}
+    missing = [number for number in range(len(patterns)) if number not in counted]
+    workers = min(workers or os.cpu_count() or 1, len(missing))
+    what = "patterns in held-out and control samples"
+    with progress(what, len(patterns), unit="patterns", done=len(counted)) as advance:
+        for number, result in _results(patterns, missing, texts, workers):
+            counted[number] = result
+            file = files[number]
+            if file is not None:
+                save_json(file, result)
+            advance()
+    return [counted[number] for number in range(len(patterns))]
 
 
-_texts: dict[str, list[str]] = {}
+def _results(
+    patterns: Sequence[Pattern], missing: Sequence[int], texts: Texts, workers: int
+) -> Iterator[tuple[int, Counts]]:
+    """(number of a pattern, its counts) as they come."""
+    if workers < 2:
+        for number in missing:
+            yield number, count(patterns[number], texts)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(texts,))
+    try:
+        futures = {pool.submit(_count, patterns[number]): number for number in missing}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise worker_ended() from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _start(texts: dict[str, list[str]]) -> None:
+def _part_files(patterns: Sequence[Pattern], texts: Texts, parts: Path | None) -> list[Path | None]:
+    if parts is None:
+        return [None] * len(patterns)
+    of_texts = fingerprint(texts)
+    return [parts / f"{fingerprint([pattern.to_json(), of_texts])}.json" for pattern in patterns]
+
+
+_texts: Texts = {}
+
+
+def _start(texts: Texts) -> None:
+    """In a new process, which Ctrl-C ends at once: one pattern may take minutes."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    follow_parent()
     _texts.update(texts)
 
 
-def _count(pattern: Pattern) -> dict[str, tuple[int, int]]:
+def _count(pattern: Pattern) -> Counts:
     return count(pattern, _texts)
 
 
-def count(pattern: Pattern, texts: dict[str, list[str]]) -> dict[str, tuple[int, int]]:
-    """Per group of texts: in how many ``pattern`` occurs, and in how many the search ran out of time."""
+def count(pattern: Pattern, texts: Texts) -> Counts:
+    """Per group of texts: [in how many ``pattern`` occurs, in how many the search ran out of time]."""
     matcher = Matcher(pattern)
     counted = {}
     for name, group in texts.items():
         found = [matcher.occurs(text) for text in group]
-        counted[name] = (sum(one is True for one in found), sum(one is None for one in found))
+        counted[name] = [sum(one is True for one in found), sum(one is None for one in found)]
     return counted

@@ -1,7 +1,7 @@
 """The command line of `synth`: one thin function per command; the work is done in the rooms they call.
 
 Heavy imports stay inside the functions, so that ``synth --help`` is instant.
-Exit codes: 0 done, 1 failed, 2 usage.
+Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.
 """
 
 from pathlib import Path

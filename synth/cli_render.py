@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from curator import cli_options
+from curator.errors import UsageError
 from synth import cli_options as options
 
 EXAMPLES = {
@@ -97,6 +98,10 @@ def render(
     from synth.render.command import run_render, run_verify
 
     if verify is not None:
+        if out is not None or count is not None:
+            raise UsageError(
+                "--verify looks at rendered rows and writes nothing: leave out --out and --count"
+            )
         run_verify(generators, verify, seed, unsafe_sandbox)
         return
     run_render(

@@ -1,14 +1,17 @@
 """What the commands of `synth` do with their flags: gather, call one room, say where the result is."""
 
+import shutil
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from curator.errors import UsageError
-from curator.storage import fingerprint, load_json, save_json
+from curator.errors import CuratorError, UsageError
+from curator.storage import fingerprint, save_json
 from curator.tables import print_rows
 from curator.token_text import read_tokenizer, visible
+from synth.alone import alone, clean
 from synth.llm.settings import ChatSettings
+from synth.manifests import load_manifest
 from synth.registry import Registry
 
 ENGINES = ("llm", "builtin")
@@ -28,7 +31,7 @@ def run_distill(
     """`synth distill`."""
     from synth.distill import Engine, Top, distill
 
-    _check_engine(engine)
+    _check_engine(engine, chat, llm)
     top = Top.open(path, **chosen)
     ask: Engine
     if engine == "builtin":
@@ -67,8 +70,12 @@ def _print_registry(registry: Registry, out: Path) -> None:
             f"{len(header['set_aside'])} answers or patterns were set aside, with reasons, in registry.json."
         )
     print(
-        f"Written to {out}/registry.json; {len(header['samples']['held_out'])} top samples held out. "
-        f"Next: synth audit patterns {quote(str(out))}"
+        f"Written to {out}/registry.json; {len(header['samples']['held_out'])} top samples held out. Next: "
+        + (
+            f"synth audit patterns {quote(str(out))}"
+            if header["samples"]["held_out"]
+            else f"synth generate {quote(str(out))} {_engine_words(registry)}--out generators"
+        )
     )
 
 
@@ -83,22 +90,29 @@ def run_audit_patterns(
     """`synth audit patterns`."""
     from curator.commands import ranked_corpus
     from curator.ranking import Ranking
-    from synth.audit_patterns import audit_patterns
+    from synth.audit_patterns import audit_patterns, finished
 
     registry = Registry.open(patterns)
     made_of = registry.header["samples"]
     ranking = Ranking.open(ranking_path or Path(made_of["ranking"]))
     corpus = ranked_corpus(ranking, corpus_path)
-    result = audit_patterns(
-        registry,
-        ranking,
-        corpus,
-        read_tokenizer(tokenizer or Path(made_of["tokenizer"])),
-        seed=seed,
-        workers=workers,
-    )
-    file = registry.path.parent / AUDIT
-    save_json(file, result)
+    tokens = tokenizer_file(tokenizer, registry)
+    known = read_tokenizer(tokens)
+    found = fingerprint(tokens.read_bytes())
+    if found != made_of["tokenizer_fingerprint"]:
+        raise CuratorError(
+            f"{registry.path} was distilled with the tokenizer of fingerprint {made_of['tokenizer_fingerprint']}, but "
+            f"{tokens} has {found}: give that tokenizer"
+        )
+    folder = registry.path.parent
+    file, parts = folder / AUDIT, folder / "audit-parts"
+    with alone(folder):
+        clean(folder)
+        result = finished(file, registry, ranking, known, seed)
+        if result is None:
+            result = audit_patterns(registry, ranking, corpus, known, seed=seed, workers=workers, parts=parts)
+            save_json(file, result)
+        shutil.rmtree(parts, ignore_errors=True)
     rows = []
     for one in result["patterns"][:30]:
         a, n = one["odds"]["random"]["counts"][:2]
@@ -121,7 +135,8 @@ def run_audit_patterns(
     carrying = sum(one["carries"] for one in result["patterns"])
     print(
         f"{carrying} of {len(result['patterns'])} patterns carry ({result['rule']}).\nWritten to {file}. "
-        f"Next: synth generate {quote(str(registry.path.parent))} --out generators"
+        f"Next: synth generate {quote(str(folder))} {_engine_words(registry)}"
+        f"{'' if carrying else '--all '}--out generators"
     )
 
 
@@ -138,21 +153,20 @@ def run_generate(
     chat: ChatSettings,
 ) -> None:
     """`synth generate`."""
-    from synth.generate import Writer, builtin_writer, generate, own_writer
+    from synth.generate import Writer, builtin_writer, generate, own_sources, own_writer
     from synth.sandbox import Sandbox
 
-    _check_engine(engine)
+    _check_engine(engine, chat, llm)
     registry = Registry.open(patterns)
     entries = _chosen(registry, **chosen)
     made_of = registry.header["samples"]
-    file = tokenizer or Path(made_of["tokenizer"])
+    patterns_chosen = [entry.pattern for entry in entries]
+    file = tokenizer_file(tokenizer, registry)
+    known = read_tokenizer(file)
     target = target_tokens or made_of["seq_length"] + 1
-    sandbox = Sandbox(unsafe=unsafe)
     identity: dict[str, Any] = {
-        "registry": str(registry.path.absolute()),
         "engine": {"name": "builtin"},
-        "tokenizer": str(file.absolute()),
-        "tokenizer_fingerprint": fingerprint(file.read_bytes()) if file.is_file() else None,
+        "tokenizer": fingerprint(file.read_bytes()),
         "seq_length": made_of["seq_length"],
     }
     write: Writer = builtin_writer
@@ -162,18 +176,24 @@ def run_generate(
         write = LlmWriter(chat, out / "cache", **llm)
         identity["engine"] = write.describe()
     if own is not None:
-        write = own_writer(own, write)
-        identity["own"] = {f.name: fingerprint(f.read_bytes()) for f in sorted(own.glob("*.py"))}
-    concurrency = chat.concurrency if engine == "llm" else 2
+        sources = own_sources(own, patterns_chosen)
+        write = own_writer(sources, write)
+        identity["own"] = {name: fingerprint(source.read_bytes()) for name, source in sources.items()}
     made = generate(
-        [entry.pattern for entry in entries],
+        patterns_chosen,
         out,
         identity,
         write,
-        sandbox,
-        read_tokenizer(file),
+        Sandbox(unsafe=unsafe),
+        known,
         target_tokens=target,
-        concurrency=concurrency,
+        concurrency=chat.concurrency if engine == "llm" else 2,
+        facts={
+            "registry": str(registry.path.absolute()),
+            "ranking": made_of["ranking"],
+            "tokenizer": str(file.absolute()),
+            "seq_length": made_of["seq_length"],
+        },
     )
     rows = [
         [
@@ -199,6 +219,8 @@ def run_generate(
 
 def _chosen(registry: Registry, only: list[str] | None, carrying: bool | None) -> Any:
     """The entries to work on: those named, or those that carry, best first, or all."""
+    from synth.audit_patterns import FORMAT
+
     file = registry.path.parent / AUDIT
     if only:
         return registry.chosen(only)
@@ -206,14 +228,53 @@ def _chosen(registry: Registry, only: list[str] | None, carrying: bool | None) -
         carrying = file.is_file()
     if not carrying:
         return registry.entries
-    audit = load_json(file)
-    if audit.get("registry_fingerprint") != registry.fingerprint():
-        raise UsageError(f"{file} is of another registry; run synth audit patterns again, or give --all")
-    ids = [one["pattern_id"] for one in audit["patterns"] if one["carries"]]
+    again = "run synth audit patterns again, or give --all"
+    if not file.is_file():
+        raise UsageError(f"{file}: the patterns were not audited, so none is known to carry; {again}")
+    audit = load_manifest(file, FORMAT, again, ("registry_fingerprint", "patterns[]"))
+    if audit["registry_fingerprint"] != registry.fingerprint():
+        raise UsageError(f"{file} is of another registry; {again}")
+    try:
+        ids = [one["pattern_id"] for one in audit["patterns"] if one["carries"]]
+    except (KeyError, TypeError) as error:
+        raise CuratorError(f"{file}: a pattern lacks its verdict, so it was edited; {again}") from error
     if not ids:
         raise UsageError(f"{file}: no pattern carries; give --all to generate for all of them, or --only")
     print(f"{len(ids)} of {len(registry.entries)} patterns, those that carry ({file}); --all takes all.")
     return registry.chosen(ids)
+
+
+def tokenizer_file(given: Path | None, registry: Registry) -> Path:
+    """The one given, else that of the distilled samples.
+
+    Raises:
+        CuratorError: it is no longer there.
+    """
+    made_of = registry.header["samples"]
+    there = Path(made_of["tokenizer"])
+    if given is None and not there.is_file():
+        raise CuratorError(
+            f"{registry.path}: its tokenizer {there} is no longer there; give --tokenizer FILE"
+        )
+    file = given or there
+    return file / "tokenizer.json" if file.is_dir() else file
+
+
+def _engine_words(registry: Registry) -> str:
+    """What asks `synth generate` for the engine that distilled; empty where that is the default."""
+    engine = registry.header["engine"]
+    if engine.get("name") == "builtin":
+        return "--engine builtin "
+    default = ChatSettings()
+    words = [
+        f"{flag} {quote(str(engine[key]))} "
+        for flag, key, usual in (
+            ("--base-url", "base_url", default.base_url),
+            ("--model", "model", default.model),
+        )
+        if engine.get(key, usual) != usual
+    ]
+    return "".join(words)
 
 
 def run_doctor() -> None:
@@ -224,6 +285,11 @@ def run_doctor() -> None:
     print_checks(report())
 
 
-def _check_engine(engine: str) -> None:
+def _check_engine(engine: str, chat: ChatSettings, llm: dict[str, Any]) -> None:
+    """Refuse an engine that is none, and what only a language model could heed."""
     if engine not in ENGINES:
         raise UsageError(f"--engine {engine}: the engines are {' and '.join(ENGINES)}")
+    asked = {"--dry-run": llm.get("dry_run"), "--prompt": llm.get("prompt"), "--budget": chat.budget}
+    for flag, value in asked.items():
+        if engine == "builtin" and value not in (None, False):
+            raise UsageError(f"{flag} is for --engine llm; --engine builtin asks nobody and costs nothing")

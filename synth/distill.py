@@ -12,11 +12,15 @@ from curator.commands import ranked_corpus
 from curator.corpus import Corpus
 from curator.errors import CuratorError
 from curator.ranking import Ranking
-from curator.storage import differences, fingerprint, load_json, save_json
+from curator.storage import fingerprint, is_temporary, save_json
 from curator.token_text import read_tokenizer
+from synth.alone import alone, clean, refuse_others
 from synth.found import Found
 from synth.registry import FILE, FORMAT, SIMILAR, Registry, merge
 from synth.samples import SampleText, Split, find_tokenizer_file, read_samples, split_top
+
+BESIDE = ("cache", "audit.json", "audit-parts")
+"""What else may lie beside the registry: answers of a language model, and the patterns' audit."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,31 +98,48 @@ def distill(
         CuratorError: ``out`` holds another registry, or nothing was found.
     """
     identity = {"samples": top.describe(), "engine": described, "similar": similar}
-    if (out / FILE).is_file():
-        there = load_json(out / FILE)
-        lines = differences(identity, {key: there.get(key) for key in identity})
-        if lines:
-            raise CuratorError(
-                f"{out}: holds a registry of something else; choose another --out, or remove it:\n  "
-                + "\n  ".join(lines[:8])
-            )
-        return Registry.open(out)
-    found, set_aside = engine(top.samples())
-    if not found:
-        reasons = "; ".join(str(item["reason"]) for item in set_aside[:3])
-        raise CuratorError(
-            f"no pattern was found in {len(top.split.distilled)} samples"
-            + (f" (set aside: {reasons})" if reasons else "; try more samples (--top), or --least 2")
-        )
-    entries = merge(found, similar)
-    save_json(
-        out / FILE,
-        {
-            "format": FORMAT,
-            **identity,
-            "found": len(found),
-            "patterns": [entry.to_json() for entry in entries],
-            "set_aside": set_aside,
-        },
-    )
+    with alone(out):
+        if not _finished(out, identity):
+            found, set_aside = engine(top.samples())
+            if not found:
+                raise CuratorError(_nothing_found(top, set_aside))
+            content = {
+                **identity,
+                "found": len(found),
+                "patterns": [entry.to_json() for entry in merge(found, similar)],
+                "set_aside": set_aside,
+            }
+            save_json(out / FILE, {"format": FORMAT, **content})
     return Registry.open(out)
+
+
+def _finished(out: Path, identity: dict[str, Any]) -> bool:
+    """Whether the registry is there; refuses that of another request, and a folder that is none of ours.
+
+    There is no claim before the end: what is kept in between are answers, which are named by what was asked, so that
+    a request that was changed goes on with those it shares.
+    """
+    file = out / FILE
+    if not file.is_file():
+        if any(path.name not in BESIDE and not is_temporary(path) for path in out.iterdir()):
+            raise CuratorError(f"{out}: the folder is not empty and holds no registry; choose another --out")
+        clean(out)
+        return False
+    there = Registry.open(file).header
+    refuse_others(out, "patterns", _deciding(identity), _deciding({key: there.get(key) for key in identity}))
+    clean(out)
+    return True
+
+
+def _deciding(identity: dict[str, Any]) -> dict[str, Any]:
+    """``identity`` without places, for which fingerprints stand, so that a study may be moved, and what follows."""
+    left_out = ("ranking", "tokenizer", "held_out", "distilled")
+    samples = {key: value for key, value in identity["samples"].items() if key not in left_out}
+    return {**identity, "samples": samples}
+
+
+def _nothing_found(top: Top, set_aside: list[dict[str, Any]]) -> str:
+    reasons = "; ".join(str(item["reason"]) for item in set_aside[:3])
+    return f"no pattern was found in {len(top.split.distilled)} samples" + (
+        f" (set aside: {reasons})" if reasons else "; try more samples (--top), or --least 2"
+    )

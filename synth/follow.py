@@ -125,12 +125,14 @@ class _Ends:
             end = place
             while end < len(text) and end - place < most and text[end] in known:
                 end += 1
-            ends = list(range(place + least, end + 1))
-            return ends + [len(text) + 1] * (end == len(text) and end - place < least)
+            return [*range(place + least, end + 1)] + [len(text) + 1] * (
+                end == len(text) and end - place < least
+            )
         if self.field.type == "random_text":
             furthest = min(len(text), place + LONGEST_WORD * most)
             return [*range(place + 1, furthest + 1), len(text) + 1]
-        reached, ends, cut = {place}, set(), place == len(text)
+        reached, cut = {place}, place == len(text)
+        ends: set[int] = set()
         for count in range(1, most + 1):
             begins = reached
             if count > 1 and self.field.separator:

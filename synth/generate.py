@@ -5,24 +5,27 @@ on: it runs in the sandbox alone, and is kept when `check_generator` has no comp
 the reason, never mended by us.
 """
 
-import fcntl
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from curator.errors import CuratorError
+from curator.errors import UsageError
 from curator.progress import progress
-from curator.storage import differences, fingerprint, load_json, remove_temporaries, save_json, save_text
+from curator.storage import fingerprint, load_json, save_json, save_text
+from synth.alone import alone, claimed
 from synth.checks import Checked, check_generator
 from synth.codegen import write_source
 from synth.generators import FORMAT, Generators
 from synth.pattern import Pattern
 from synth.sandbox import Sandbox
+
+PARTS = "parts"
+CLAIM = f"{PARTS}/identity.json"
 
 Check = Callable[[str], Checked]
 """From a source to what its checks found."""
@@ -55,20 +58,45 @@ def builtin_writer(pattern: Pattern, check: Check) -> Written:
     )
 
 
-def own_writer(folder: Path, otherwise: Writer) -> Writer:
-    """The user's own sources, ``{pattern_id}_*.py`` or ``{pattern_id}.py`` in ``folder``; else ``otherwise``."""
+def own_sources(folder: Path, patterns: Sequence[Pattern]) -> dict[str, Path]:
+    """The user's own sources by pattern id: ``{pattern_id}.py`` or ``{pattern_id}_*.py`` in ``folder``.
+
+    Raises:
+        UsageError: no such folder, none of any pattern, or two of one.
+    """
     if not folder.is_dir():
-        raise CuratorError(f"{folder}: no such folder of generators")
+        raise UsageError(f"--own {folder}: no such folder; give one that holds PATTERN_ID_anything.py")
+    found = {}
+    for pattern_id in (pattern.pattern_id for pattern in patterns):
+        files = sorted({*folder.glob(f"{pattern_id}.py"), *folder.glob(f"{pattern_id}_*.py")})
+        if len(files) > 1:
+            names = ", ".join(file.name for file in files)
+            raise UsageError(
+                f"--own {folder}: {len(files)} files of pattern {pattern_id} ({names}); keep one"
+            )
+        if files:
+            found[pattern_id] = files[0]
+    if not found:
+        known = ", ".join(pattern.pattern_id for pattern in patterns[:12])
+        raise UsageError(f"--own {folder}: holds no PATTERN_ID_anything.py of these patterns: {known}")
+    return found
+
+
+def own_writer(sources: Mapping[str, Path], otherwise: Writer) -> Writer:
+    """The user's own sources where there is one (`own_sources`); else ``otherwise``."""
 
     def write(pattern: Pattern, check: Check) -> Written:
-        files = sorted({*folder.glob(f"{pattern.pattern_id}.py"), *folder.glob(f"{pattern.pattern_id}_*.py")})
-        if not files:
+        if pattern.pattern_id not in sources:
             return otherwise(pattern, check)
-        if len(files) > 1:
-            raise CuratorError(f"{folder}: {len(files)} files for pattern {pattern.pattern_id}: keep one")
-        source = files[0].read_text(encoding="utf-8")
+        file = sources[pattern.pattern_id]
+        try:
+            source = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"--own: {file} is not UTF-8 text ({error.reason} at byte {error.start})"
+            ) from error
         checked = check(source)
-        provenance = {"engine": "own", "file": files[0].name}
+        provenance = {"engine": "own", "file": file.name}
         return Written(
             source=source, checked=checked, provenance=provenance, reason="\n".join(checked.complaints)
         )
@@ -86,12 +114,14 @@ def generate(
     *,
     target_tokens: int,
     concurrency: int = 1,
+    facts: Mapping[str, Any] | None = None,
 ) -> Generators:
     """Write and check a generator for each pattern into the folder ``out``.
 
     Args:
         identity: everything besides the patterns that decides the result, as JSON; another one in ``out`` is refused.
         write: asked from ``concurrency`` threads.
+        facts: what the manifest says besides and nothing depends on (where the tokenizer lies).
 
     Raises:
         CuratorError: ``out`` holds something else, or what a writer raises (a budget that is reached); what was
@@ -102,10 +132,11 @@ def generate(
         "patterns": fingerprint([p.to_json() for p in patterns]),
         "target_tokens": target_tokens,
     }
-    with _alone(out):
-        if _finished(out, identity):
+    with alone(out):
+        if claimed(out, identity, what="generators", result="manifest.json", claim=CLAIM):
+            shutil.rmtree(out / PARTS, ignore_errors=True)
             return Generators.open(out)
-        parts = out / "parts"
+        parts = out / PARTS
         missing = [p for p in patterns if not (parts / f"{p.pattern_id}.json").is_file()]
 
         def one(pattern: Pattern) -> str:
@@ -129,7 +160,8 @@ def generate(
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        _assemble(out, patterns, identity)
+        _assemble(out, patterns, identity, facts or {})
+        shutil.rmtree(parts, ignore_errors=True)
     return Generators.open(out)
 
 
@@ -143,10 +175,12 @@ def _part(pattern: Pattern, written: Written) -> dict[str, Any]:
     }
 
 
-def _assemble(out: Path, patterns: Sequence[Pattern], identity: dict[str, Any]) -> None:
+def _assemble(
+    out: Path, patterns: Sequence[Pattern], identity: Mapping[str, Any], facts: Mapping[str, Any]
+) -> None:
     generators, set_aside = [], []
     for pattern in patterns:
-        part = load_json(out / "parts" / f"{pattern.pattern_id}.json")
+        part = load_json(out / PARTS / f"{pattern.pattern_id}.json")
         if part["reason"]:
             set_aside.append({key: part[key] for key in ("pattern_id", "reason", "source", "provenance")})
             continue
@@ -163,46 +197,4 @@ def _assemble(out: Path, patterns: Sequence[Pattern], identity: dict[str, Any]) 
             }
         )
     content = {"format": FORMAT, "identity": identity, "generators": generators, "set_aside": set_aside}
-    # what `synth render` takes for granted
-    content |= {key: identity[key] for key in ("tokenizer", "seq_length") if key in identity}
-    save_json(out / "manifest.json", content)
-
-
-def _finished(out: Path, identity: dict[str, Any]) -> bool:
-    """Whether ``out`` is complete; claims it for ``identity`` or refuses what it holds."""
-    claim = out / "parts" / "identity.json"
-    manifest = out / "manifest.json"
-    if manifest.is_file():
-        there = load_json(manifest)
-        there = there.get("identity") if isinstance(there, dict) else None
-    elif claim.is_file():
-        there = load_json(claim)
-    elif any(not path.name.startswith(".") for path in out.iterdir()):
-        raise CuratorError(f"{out}: the folder is not empty and holds no generators; choose another --out")
-    else:
-        save_json(claim, identity)
-        return False
-    lines = differences(identity, there or {})
-    if lines:
-        raise CuratorError(
-            f"{out}: holds generators of something else; choose another --out, or remove it:\n  "
-            + "\n  ".join(lines[:8])
-        )
-    return manifest.is_file()
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Refuse a second process in the same folder; a killed one lets go."""
-    out.mkdir(parents=True, exist_ok=True)
-    lock = out / ".generate.tmp"
-    with open(lock, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CuratorError(f"{out}: another process is at work there; wait for it") from error
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-            remove_temporaries(out)
+    save_json(out / "manifest.json", {**content, **facts})

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from curator.errors import CuratorError
-from curator.storage import fingerprint, load_json
-from synth.pattern import Pattern
+from curator.storage import fingerprint
+from synth.manifests import load_manifest
+from synth.pattern import Pattern, PatternError
 
 FORMAT = "synth-generators-1"
 
@@ -66,31 +67,38 @@ class Generators:
                 f"{path}: no generators there (no manifest.json); make them with `synth generate --out {path}`, or "
                 "let the same command finish"
             )
-        manifest = load_json(path / "manifest.json")
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-            raise CuratorError(f"{path}/manifest.json: format is {found!r}, expected {FORMAT!r}")
+        mend = "put it back, or generate again"
+        manifest = load_manifest(path / "manifest.json", FORMAT, mend, ("generators[]", "set_aside[]"))
         generators = []
-        for entry in manifest["generators"]:
-            file = path / entry["file"]
-            if not file.is_file():
-                raise CuratorError(f"{file}: missing; generate again")
-            source = file.read_text(encoding="utf-8")
-            if fingerprint(source) != entry["fingerprint"]:
+        for number, entry in enumerate(manifest["generators"]):
+            try:
+                generators.append(_generator(path, entry))
+            except (PatternError, KeyError, TypeError, ValueError) as error:
+                said = f"lacks {error}" if isinstance(error, KeyError) else str(error)
                 raise CuratorError(
-                    f"{file}: was changed after it was checked; take it in with `synth generate --own {path}`, or "
-                    "generate again"
-                )
-            generators.append(
-                Generator(
-                    pattern=Pattern.from_json(entry["pattern"]),
-                    source=source,
-                    length_ratio=float(entry["checks"]["length_ratio"]),
-                    details=entry,
-                )
-            )
+                    f"{path}/manifest.json: generator {number}: {said}, so it was edited; {mend}"
+                ) from error
         if not generators:
             raise CuratorError(
                 f"{path}: holds no generator that passed its checks; see set_aside in its manifest"
             )
         return Generators(path=path, manifest=manifest, generators=tuple(generators))
+
+
+def _generator(folder: Path, entry: dict[str, Any]) -> Generator:
+    file = folder / entry["file"]
+    if not file.is_file():
+        raise CuratorError(f"{file}: missing; put it back, or generate again")
+    # bytes that are no UTF-8 become U+FFFD, and the fingerprint another
+    source = file.read_text(encoding="utf-8", errors="replace")
+    if fingerprint(source) != entry["fingerprint"]:
+        raise CuratorError(
+            f"{file}: was changed after it was checked; take it in with `synth generate PATTERNS --own {folder} "
+            "--out OTHER`, or generate again"
+        )
+    return Generator(
+        pattern=Pattern.from_json(entry["pattern"]),
+        source=source,
+        length_ratio=float(entry["checks"]["length_ratio"]),
+        details=entry,
+    )

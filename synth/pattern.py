@@ -9,7 +9,7 @@ data, and nothing in a template is evaluated (no attributes, indices, conversion
 
 import re
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -185,6 +185,8 @@ class Pattern:
         errors = sorted(_VALIDATOR.iter_errors(value), key=lambda error: str(list(error.absolute_path)))
         if errors:
             raise PatternError("\n".join(map(schema_complaint, errors[:20])))
+        if (half := half_character(value)) is not None:
+            raise PatternError(f"{ascii(half)[:60]} holds half a character (a lone surrogate)")
         fields = tuple(
             Field(
                 name=field["name"],
@@ -254,9 +256,9 @@ class Pattern:
             yield f"template: {error}; a literal brace is written twice, {{{{ or }}}}"
             return
         used = [name for _, name, _, _ in pieces if name is not None]
-        for _, name, specification, conversion in pieces:
-            if name is not None and (specification or conversion or not name.isidentifier()):
-                yield f"template: '{{{name}}}' is more than a field's name; placeholders are plain {{name}}"
+        for _, written, specification, conversion in pieces:
+            if written is not None and (specification or conversion or not written.isidentifier()):
+                yield f"template: '{{{written}}}' is more than a field's name; placeholders are plain {{name}}"
         for name in sorted(set(used) - set(names)):
             yield f"template: no field '{name[:40]}'; the fields are: {', '.join(names) or 'none'}"
         for name in sorted(set(names) - set(used)):
@@ -277,13 +279,16 @@ def _rules(value: Any) -> tuple[str, ...] | str:
     return value if isinstance(value, str) else tuple(value)
 
 
+def half_character(value: Any) -> str | None:
+    """The first string within a JSON value that cannot be written down, since it holds half a character."""
+    if isinstance(value, str):
+        return value if any("\ud800" <= c <= "\udfff" for c in value) else None
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((found for item in inner if (found := half_character(item)) is not None), None)
+
+
 def schema_complaint(error: Any) -> str:
     """A validator's error as ``place: what is wrong``, short enough to be sent back."""
     place = ".".join(map(str, error.absolute_path)) or "the pattern"
     text = error.message if len(error.message) <= 300 else error.message[:140] + " … " + error.message[-140:]
     return f"{place}: {text}"
-
-
-def pattern_from(value: Mapping[str, Any], pattern_id: str) -> Pattern:
-    """`Pattern.from_json` under another id."""
-    return Pattern.from_json({**value, "pattern_id": pattern_id})

@@ -3,7 +3,9 @@
 Two patterns are one when they say nearly the same: equal normal forms (template with every field written as its type
 and size, digits as 0, blanks as one, lower case; anchors likewise), or a similarity of at least the stated threshold.
 Similarity is the Jaccard index of the 3-character substrings of the normal templates, averaged with that of the
-normal anchors where either has any. The one found in more samples stays and takes over the other's provenance.
+normal anchors where either has any. Where a pattern has no anchor, the values that its fields list stand in for them:
+``{word}`` of colours and of countries have nothing in common. The one found in more samples stays and takes over
+the other's provenance.
 """
 
 import re
@@ -12,14 +14,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curator.errors import CuratorError
+from curator.errors import CuratorError, UsageError
 from curator.progress import progress
-from curator.storage import fingerprint, load_json
+from curator.storage import fingerprint
 from synth.found import Found
+from synth.manifests import load_manifest
 from synth.pattern import Pattern
 
 FORMAT = "synth-registry-1"
 FILE = "registry.json"
+NEEDED = (
+    "engine",
+    "found",
+    "patterns[]",
+    "set_aside[]",
+    *(f"samples.{key}" for key in ("ranking", "ranking_fingerprint", "unit", "seq_length")),
+    *(f"samples.{key}" for key in ("tokenizer", "tokenizer_fingerprint")),
+    *(f"samples.{key}" for key in ("top", "distilled", "held_out[]")),
+)
+"""What every later command reads."""
 SIMILAR = 0.85
 """Similarity from which two patterns are one, unless the user says otherwise."""
 SIZES = "zabcdefghijk"
@@ -63,16 +76,16 @@ class Registry:
             raise CuratorError(
                 f"{file}: no such registry; make one with `synth distill RANKING --out {path}`"
             )
-        content = load_json(file)
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            found = content.get("format") if isinstance(content, dict) else type(content).__name__
-            raise CuratorError(f"{file}: format is {found!r}, expected {FORMAT!r}")
+        content = load_manifest(file, FORMAT, "put it back, or remove it and distill again", NEEDED)
         entries = []
-        for number, item in enumerate(content.get("patterns", [])):
+        for number, item in enumerate(content["patterns"]):
             try:
                 entries.append(Entry(Pattern.from_json(item["pattern"]), item["provenance"]))
             except (CuratorError, KeyError, TypeError) as error:
-                raise CuratorError(f"{file}: pattern {number}: {error}") from error
+                said = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+                raise CuratorError(f"{file}: pattern {number}: {said}") from error
+        if not entries:
+            raise CuratorError(f"{file}: holds no pattern; distill again")
         names = [entry.pattern.pattern_id for entry in entries]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -85,16 +98,16 @@ class Registry:
         return fingerprint([entry.pattern.to_json() for entry in self.entries])
 
     def chosen(self, ids: Sequence[str]) -> tuple[Entry, ...]:
-        """The entries with these ids, in the order of the ids.
+        """The entries with these ids, each once, in the order of the ids.
 
         Raises:
-            CuratorError: there is no such pattern; lists those there are.
+            UsageError: there is no such pattern; lists those there are.
         """
         by_id = {entry.pattern.pattern_id: entry for entry in self.entries}
         missing = [name for name in ids if name not in by_id]
         if missing:
-            raise CuratorError(f"{self.path}: no pattern {', '.join(missing)}; there are {', '.join(by_id)}")
-        return tuple(by_id[name] for name in ids)
+            raise UsageError(f"{self.path}: no pattern {', '.join(missing)}; there are {', '.join(by_id)}")
+        return tuple(by_id[name] for name in dict.fromkeys(ids))
 
 
 def merge(found: Sequence[Found], similar: float = SIMILAR) -> list[Entry]:
@@ -149,7 +162,7 @@ def _entry(group: Sequence[Found], pattern_id: str) -> Entry:
 
 
 def normal_form(pattern: Pattern) -> tuple[str, tuple[str, ...]]:
-    """(template, anchors) without what does not matter; patterns with equal ones are the same."""
+    """(template, anchors or listed values) without what does not matter; patterns with equal ones are the same."""
     template = ""
     for literal, name in pattern.parts():
         template += literal
@@ -157,7 +170,9 @@ def normal_form(pattern: Pattern) -> tuple[str, tuple[str, ...]]:
             field = pattern.field(name)
             size = "" if field.count is None else "".join(SIZES[n.bit_length()] for n in field.count)
             template += f"⟨{field.type[0]}{'*' if field.scope == 'text' else ''}{size}⟩"
-    return _plain(template), tuple(sorted({_plain(anchor).strip() for anchor in pattern.anchor_tokens}))
+    listed = (value for field in pattern.fields if field.type == "fixed_list" for value in field.values)
+    telling = {_plain(text).strip() for text in pattern.anchor_tokens or listed}
+    return _plain(template), tuple(sorted(telling))
 
 
 def similarity(a: Pattern, b: Pattern) -> float:

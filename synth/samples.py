@@ -17,7 +17,6 @@ from curator.corpus import Corpus
 from curator.errors import CuratorError, UsageError
 from curator.models import tokenizer_file
 from curator.ranking import Ranking
-from curator.token_text import read_tokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,17 +80,12 @@ def decode(tokenizer: Tokenizer, rows: np.ndarray | Sequence[np.ndarray]) -> lis
     return tokenizer.decode_batch([row.tolist() for row in rows], skip_special_tokens=False)
 
 
-def find_tokenizer(given: Path | None, corpus: Corpus, model: str) -> Tokenizer:
-    """The tokenizer given, else the one beside the corpus, else the model's.
+def find_tokenizer_file(given: Path | None, corpus: Corpus, model: str) -> Path:
+    """The tokenizer.json given (or its folder), else the one beside the corpus, else the model's.
 
     Raises:
-        CuratorError: there is none, or the file is no tokenizer.
+        CuratorError: there is none.
     """
-    return read_tokenizer(find_tokenizer_file(given, corpus, model))
-
-
-def find_tokenizer_file(given: Path | None, corpus: Corpus, model: str) -> Path:
-    """The file of `find_tokenizer`."""
     file = given or corpus.tokenizer_file or tokenizer_file(model)
     if file is None:
         raise CuratorError(

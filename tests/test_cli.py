@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,10 +76,10 @@ class Result:
     err: str
 
 
-def run(*words: Any) -> Result:
-    """`curator WORDS` in this process."""
+def run(*words: Any, main: Callable[[], None] = main) -> Result:
+    """`curator WORDS` in this process, or the words of another command line's ``main``."""
     out, err = io.StringIO(), io.StringIO()
-    before, sys.argv = sys.argv, ["curator", *map(str, words)]
+    before, sys.argv = sys.argv, [main.__module__.partition(".")[0], *map(str, words)]
     code = 0
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -90,15 +91,15 @@ def run(*words: Any) -> Result:
     return Result(code, out.getvalue(), err.getvalue())
 
 
-def done(*words: Any) -> str:
-    result = run(*words)
+def done(*words: Any, main: Callable[[], None] = main) -> str:
+    result = run(*words, main=main)
     assert result.code == 0, result.err
     return result.out
 
 
-def refused(code: int, *words: Any) -> str:
+def refused(code: int, *words: Any, main: Callable[[], None] = main) -> str:
     """The message of a command that must end with ``code``; one line of stderr, without box drawing."""
-    result = run(*words)
+    result = run(*words, main=main)
     assert result.code == code, (result.code, result.out, result.err)
     assert "Traceback" not in result.err
     return " ".join(result.err.replace("│", " ").split())

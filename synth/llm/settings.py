@@ -54,8 +54,12 @@ class ChatSettings:
     thinking: bool = False
 
     def __post_init__(self) -> None:
-        url = urlsplit(self.base_url)
-        if url.scheme not in ("http", "https") or not url.hostname:
+        try:
+            url = urlsplit(self.base_url)
+            sound = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        except ValueError:  # brackets that do not close, a port that is no number
+            sound = False
+        if not sound:
             raise UsageError(f"--base-url {self.base_url}: expected a URL such as https://api.deepseek.com")
         if url.username or url.password or url.query or url.fragment:
             raise UsageError(

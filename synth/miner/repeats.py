@@ -2,7 +2,7 @@
 
 Comparing a row with itself shifted by d tokens gives runs of equal tokens. A run at least d long is a tiling: a
 period of d tokens again and again. A shorter one is a span that stands twice; all runs together name every span
-worth counting. n² comparisons for n tokens, 2,049 of them in about 20 ms.
+worth counting. n² comparisons for n tokens, many shifts at a time: 2,049 tokens take about 10 ms.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ import numpy as np
 
 SHORTEST = 3
 """Tokens in the shortest span that counts."""
+SHIFTS = 128
+"""Compared at a time."""
 MOST_SPANS = 96
 """Spans of a sample that are counted, the longest and the most frequent."""
 
@@ -70,15 +72,21 @@ def _tail(row: list[int], span: tuple[int, ...], starts: list[int]) -> int:
 
 def _runs(tokens: np.ndarray) -> list[tuple[int, int, int]]:
     """(start, length, shift) of every run of at least `SHORTEST` tokens that equal those ``shift`` further on."""
-    runs = []
-    for shift in range(
-        SHORTEST, len(tokens) - SHORTEST + 1
-    ):  # shorter periods (rules of dashes, padding) teach no span
-        equal = np.concatenate([[False], tokens[:-shift] == tokens[shift:], [False]])
-        borders = np.flatnonzero(equal[1:] != equal[:-1])
+    n = len(tokens)
+    row = tokens.astype(np.int64)
+    shifted = np.lib.stride_tricks.sliding_window_view(np.append(row, np.full(n, -1)), n)  # [n + 1, n]
+    runs: list[tuple[int, int, int]] = []
+    # shorter periods (rules of dashes, padding) teach no span
+    for first in range(SHORTEST, n - SHORTEST + 1, SHIFTS):
+        block = shifted[first : min(first + SHIFTS, n - SHORTEST + 1)]
+        equal = np.zeros((len(block), n + 1), bool)  # a last column of False ends every run
+        np.equal(block, row, out=equal[:, :n])
+        flat = np.concatenate([[False], equal.ravel()])
+        borders = np.flatnonzero(flat[1:] != flat[:-1])
         starts, lengths = borders[::2], borders[1::2] - borders[::2]
-        keep = lengths >= SHORTEST
-        runs += [(int(s), int(n), shift) for s, n in zip(starts[keep], lengths[keep])]
+        starts, lengths = starts[lengths >= SHORTEST], lengths[lengths >= SHORTEST]
+        shifts, places = np.divmod(starts, n + 1)
+        runs += zip(places.tolist(), lengths.tolist(), (first + shifts).tolist())
     return runs
 
 

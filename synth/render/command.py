@@ -30,10 +30,11 @@ def run_render(
     if only is not None:
         weights = kept_alone(generators, weights, only)
     settings = RenderSettings.resolve(generators, weights=weights, **given)
-    print_summary(render(generators, settings, out, workers, unsafe))
+    rows = render(generators, settings, out, workers, unsafe)
+    print_summary(rows, generators.manifest.get("ranking", "RANKING"))
 
 
-def print_summary(rows: Rows) -> None:
+def print_summary(rows: Rows, ranking: str) -> None:
     """What was rendered, what was left out, and what to do next."""
     manifest = rows.manifest
     patterns = sorted(manifest["patterns"], key=lambda one: -one["rows"])
@@ -61,7 +62,7 @@ def print_summary(rows: Rows) -> None:
         f"{manifest['duplicates']:,} duplicates removed; {last['rows_made']:,} rows in {last['seconds']:.1f} s "
         f"({last['rows_per_second']:.0f}/s, {last['workers']} workers).\n"
         f"Written to {rows.path}/: rows (mmap-ninja), row_patterns.npy, row_candidates.npy, manifest.json. "
-        f"Next: synth audit data {quote(str(rows.path))} --ranking RANKING --out audit; "
+        f"Next: synth audit data {quote(str(rows.path))} --ranking {quote(ranking)} --out audit; "
         f"curator inject --rows {quote(str(rows.path))} --help"
     )
 

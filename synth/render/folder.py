@@ -21,12 +21,22 @@ from curator.corpus.ninja import NinjaCorpus
 from curator.errors import CuratorError
 from curator.storage import load_array, load_json, save_array, save_json
 from synth.generators import Generators
+from synth.manifests import load_manifest
 from synth.render.mix import Mix
 from synth.render.settings import Filling
 from synth.render.task import Shard, Task
 
 FORMAT = "synth-rows-1"
 PARTS = "parts"
+NEEDED = (
+    "fingerprint",
+    "patterns[]",
+    "rows",
+    "request.generators",
+    *(f"identity.{key}" for key in ("seq_length", "fill", "separator_id", "pad_id", "seed")),
+    *(f"identity.{key}" for key in ("generators", "tokenizer")),
+)
+"""What later commands read."""
 _WRITE_ROWS = 256
 
 
@@ -59,11 +69,13 @@ class Rows:
                 f"{path}: no rendered rows there (no manifest.json); make them with `synth render --out {path}`, or "
                 "let the same command finish"
             )
-        manifest = load_json(file)
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-            raise CuratorError(f"{file}: format is {found!r}, expected {FORMAT!r}")
+        manifest = load_manifest(file, FORMAT, "put it back, or render again", NEEDED)
         corpus = NinjaCorpus(path)
+        try:
+            patterns = load_json(path / "patterns.json")
+            arrays = {name: load_array(path / f"{name}.npy") for name in ("row_patterns", "row_candidates")}
+        except CuratorError as error:
+            raise CuratorError(f"{error}; copy the folder again, or render again") from error
         if corpus.fingerprint() != manifest["fingerprint"]:
             raise CuratorError(
                 f"{path}: the rows have fingerprint {corpus.fingerprint()}, the manifest says "
@@ -73,9 +85,8 @@ class Rows:
             path=path,
             manifest=manifest,
             corpus=corpus,
-            patterns=load_json(path / "patterns.json"),
-            row_patterns=load_array(path / "row_patterns.npy"),
-            row_candidates=load_array(path / "row_candidates.npy"),
+            patterns=patterns,
+            **arrays,
         )
 
     @property

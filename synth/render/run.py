@@ -19,10 +19,9 @@ import numpy as np
 import tokenizers
 
 import curator
-from curator.errors import CuratorError
 from curator.progress import console, progress
-from curator.storage import differences, is_temporary, load_json, save_json
-from synth.alone import alone
+from curator.storage import save_json
+from synth.alone import alone, claimed
 from synth.generators import Generators
 from synth.render.fill import Source
 from synth.render.folder import FORMAT, PARTS, Assembled, Rows, assemble
@@ -30,6 +29,7 @@ from synth.render.mix import Mix, Range
 from synth.render.settings import RenderSettings
 from synth.render.task import Shard, Task, Work, Worker, make_shard, start_worker
 from synth.sandbox import Sandbox
+from synth.workers import worker_ended
 
 
 def render(
@@ -89,26 +89,9 @@ class _Run:
 
     def is_complete(self) -> bool:
         """Claims the folder, or compares what is there with what was asked for."""
-        manifest, claim = self.out / "manifest.json", self.parts / "identity.json"
-        if manifest.is_file():
-            there = load_json(manifest)
-            if not isinstance(there, dict) or there.get("format") != FORMAT:
-                raise CuratorError(f"{self.out}: holds something else; choose another --out")
-            there = there["identity"]
-        elif claim.is_file():
-            there = load_json(claim)
-        elif any(not is_temporary(path) for path in self.out.iterdir()):
-            raise CuratorError(f"{self.out}: the folder is not empty and holds no rows; choose another --out")
-        else:
-            save_json(claim, self.identity)
-            return False
-        lines = differences(self.identity, there)
-        if lines:
-            raise CuratorError(
-                f"{self.out}: holds rows of something else; choose another --out, or remove it:\n  "
-                + "\n  ".join(lines[:8])
-            )
-        return manifest.is_file()
+        return claimed(
+            self.out, self.identity, what="rows", result="manifest.json", claim=f"{PARTS}/identity.json"
+        )
 
     def run(self) -> None:
         started = time.monotonic()
@@ -160,9 +143,7 @@ class _Run:
             for future in as_completed([pool.submit(make_shard, task) for task in tasks]):
                 advance(future.result())
         except BrokenProcessPool as error:
-            raise CuratorError(
-                "a worker process ended: out of memory, or killed; the same command goes on (--workers takes fewer)"
-            ) from error
+            raise worker_ended() from error
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -169,7 +169,12 @@ def read_weights(words: Sequence[str]) -> dict[str, float]:
     for word in words:
         pattern_id, equals, number = word.partition("=")
         if Path(word).is_file():
-            value = load_json(Path(word))
+            try:
+                value = load_json(Path(word))
+            except CuratorError as error:
+                raise UsageError(
+                    f"--weights: {error}; expected a JSON object of pattern_id: number"
+                ) from error
             if not isinstance(value, dict) or not all(
                 isinstance(v, int | float) and not isinstance(v, bool) for v in value.values()
             ):
@@ -191,12 +196,16 @@ def kept_alone(generators: Generators, weights: dict[str, float], only: Path) ->
     """``weights`` with 0 for every pattern that ``only`` (audit.json or kept.json) does not keep.
 
     Raises:
-        CuratorError: not such a file, or it keeps no pattern of these generators.
+        UsageError: not such a file.
+        CuratorError: it keeps no pattern of these generators.
     """
-    value = load_json(only)
+    try:
+        value = load_json(only)
+    except CuratorError as error:
+        raise UsageError(f"--only: {error}; give audit.json or kept.json of `synth audit data`") from error
     kept = value.get("kept") if isinstance(value, dict) else value
     if not isinstance(kept, list) or not all(isinstance(name, str) for name in kept):
-        raise CuratorError(f"{only}: expected audit.json or kept.json of `synth audit data`")
+        raise UsageError(f"--only {only}: expected audit.json or kept.json of `synth audit data`")
     ids = [generator.pattern_id for generator in generators.generators]
     if not set(kept) & set(ids):
         raise CuratorError(

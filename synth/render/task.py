@@ -7,12 +7,9 @@ A shard appears whole: it is its own marker.
 """
 
 import hashlib
-import multiprocessing
 import os
 import signal
-import threading
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from curator.token_text import read_tokenizer
 from synth.render.fill import Filled, Filler, Source
 from synth.render.settings import Filling
 from synth.sandbox import Failure, Sandbox
+from synth.workers import follow_parent
 
 
 @dataclass(frozen=True, order=True)
@@ -110,7 +108,7 @@ def start_worker(work: Work) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # there is one process per core
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    follow_parent()
     _worker = Worker(work)
 
 
@@ -118,10 +116,3 @@ def make_shard(task: Task) -> int:
     """`Worker.make` in a worker process."""
     assert _worker is not None
     return _worker.make(task)
-
-
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

@@ -89,3 +89,16 @@ def test_any_json_is_a_pattern_or_a_pattern_error(value: Any) -> None:
 def test_parts_join_escaped_braces() -> None:
     pattern = log_pattern(template="INFO worker-{{{number}}}: {words}\n", anchor_tokens=["INFO worker-{"])
     assert pattern.parts()[0] == ("INFO worker-{", "number")
+
+
+@pytest.mark.parametrize("key", ["pattern_name", "template", "length_control", "anchor_tokens", "fields"])
+def test_a_pattern_that_cannot_be_written_down_is_refused(key: str) -> None:
+    """JSON may hold half a character as an escape; no file can."""
+    half = "INFO worker-\ud800"
+    changes: dict[str, Any] = {
+        "template": half + "{number}: {words}\n",
+        "anchor_tokens": [half],
+        "fields": [{"name": "number", "type": "fixed_list", "values_or_rules": ["a", half]}],
+    }
+    with pytest.raises(PatternError, match=r"'INFO worker-\\ud800.* holds half a character"):
+        Pattern.from_json(pattern_json(**{key: changes.get(key, half)}))

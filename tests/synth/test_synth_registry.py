@@ -40,6 +40,21 @@ def test_patterns_that_differ_in_digits_case_blanks_and_names_are_one() -> None:
     assert {source["request"] for source in entry.provenance["sources"]} == {"a", "b"}
 
 
+def test_patterns_without_anchors_are_one_only_if_they_list_the_same_values() -> None:
+    """What two requests give for the same habit: names differ, lists overlap; another habit has other lists."""
+
+    def words(name: str, values: list[str]) -> Pattern:
+        field = {"name": name, "type": "fixed_list", "values_or_rules": values, "scope": "text"}
+        return log_pattern(anchor_tokens=[], fields=[field], template="{" + name + "}, ")
+
+    colours = ["red", "green", "blue", "white", "black", "grey", "pink", "gold"]
+    one, same = words("colour", colours), words("c", [*colours, "brown"])
+    other = words("country", ["France", "Peru", "Chad", "Laos", "Oman", "Togo", "Mali", "Cuba"])
+    entries = merge([found(one, 1, 2, 3), found(same, 4, 5), found(other, 6)])
+    assert [entry.provenance["merged"] for entry in entries] == [2, 1]
+    assert entries[1].pattern.fields[0].name == "country"
+
+
 def test_different_patterns_stay_apart_and_are_numbered_by_influence() -> None:
     entries = merge([found(span_pattern(), 90), found(log_pattern(), 1, 2)])
     assert [e.pattern.pattern_id for e in entries] == ["p001", "p002"]
@@ -79,6 +94,19 @@ def test_distilling_twice_asks_once_and_another_request_is_refused(top: Top, tmp
     assert len(asked) == 1
     with pytest.raises(CuratorError, match=r"engine\.name: there 'test', asked for 'other'"):
         distill(top, engine, {"name": "other"}, out)
+
+
+def test_a_registry_that_was_removed_is_made_again_beside_answers_and_audit(top: Top, tmp_path: Path) -> None:
+    """As the message about a damaged one says; anything else in the folder is somebody's."""
+    out = tmp_path / "patterns"
+    for name in ("cache/answer.json", "audit.json"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("{}")
+    assert len(distill(top, lambda samples: ([found(log_pattern(), 30)], []), {}, out).entries) == 1
+    (out / "registry.json").unlink()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(CuratorError, match="not empty and holds no registry"):
+        distill(top, lambda samples: ([found(log_pattern(), 30)], []), {}, out)
 
 
 def test_nothing_found_is_said_with_what_was_set_aside(top: Top, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import psutil
 import pytest
 from generator_folders import FEW, LINES, write_generators
-from render_runs import finish, settings, start
+from killed_runs import finish
+from render_runs import settings, start
 
 from curator.errors import CuratorError
 from synth.alone import alone

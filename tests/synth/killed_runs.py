@@ -1,0 +1,102 @@
+"""Commands of `synth` in processes of their own that die by SIGKILL at a file of their folder, or from outside.
+
+An importable module, as a new process needs; the processes are forked from a server that has imported the heavy part.
+"""
+
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["synth.render.run", "synth.audit_data", "synth.commands"])
+
+
+def die(hits: Callable[[Path], bool], moment: str) -> None:
+    """SIGKILL to this process ``before`` or ``after`` a file that ``hits`` is moved into place."""
+    replace = os.replace
+
+    def dying(source: Any, target: Any) -> None:
+        hit = hits(Path(target))
+        if hit and moment == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+        if hit:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace = dying  # type: ignore[assignment]
+
+
+def _run(words: list[str], cwd: Path, die_at: tuple[int | str, str] | None) -> None:
+    """Runs in another process."""
+    from synth.cli import main
+
+    if die_at is not None:
+        place, moment = die_at
+        new = itertools.count(1)
+
+        def hits(target: Path) -> bool:
+            if isinstance(place, int):
+                return not target.exists() and next(new) == place
+            return place in str(target)
+
+        die(hits, moment)
+    import torch
+
+    torch.set_num_threads(1)  # the same bits in every run, and no fight for cores
+    os.chdir(cwd)
+    sys.argv = ["synth", *words]
+    with open("said.txt", "w") as sys.stdout, open("errors.txt", "w") as sys.stderr:
+        main()
+
+
+def start(words: list[Any], cwd: Path, die_at: tuple[int | str, str] | None = None) -> Any:
+    """``die_at``: (number of the new file it moves into place, or a part of a file's path; before or after)."""
+    process = PROCESSES.Process(target=_run, args=([str(word) for word in words], cwd, die_at))
+    process.start()
+    return process
+
+
+def finish(process: Any) -> int | None:
+    process.join(120)
+    if process.exitcode is None:
+        process.kill()
+    return process.exitcode  # type: ignore[no-any-return]
+
+
+def die_at_every_file(words: list[Any], cwd: Path, out: Path) -> int:
+    """Run ``words`` again and again, one file further each time and killed there, until it ends well.
+
+    By turns behind a file, and before the next one, whose half-written neighbour is then left. How often it died.
+    """
+    died = 0
+    while True:
+        code = finish(start(words, cwd, [(1, "after"), (2, "before")][died % 2]))
+        if code == 0:
+            return died
+        assert code == -signal.SIGKILL, (cwd / "errors.txt").read_text()
+        died += 1
+        assert died < 200, "it does not get on"
+        assert died % 2 or temporaries(out), "nothing was left half-written, so that nothing is tested"
+
+
+def temporaries(out: Path) -> list[str]:
+    return [str(path.relative_to(out)) for path in out.rglob(".*.tmp")]
+
+
+def contents(out: Path) -> dict[str, Any]:
+    """Every file and what is in it, but for the time of answers and the names of entries in a ledger."""
+    found: dict[str, Any] = {}
+    for path in out.rglob("*"):
+        name = str(path.relative_to(out))
+        if not path.is_file() or name.endswith("spent.jsonl"):
+            continue
+        found[name] = path.read_bytes()
+        if name.startswith("cache/"):
+            found[name] = {**json.loads(found[name]), "time": None}
+    return found
