@@ -124,7 +124,8 @@ def write_generators(folder: Path, tokenizer: Path, seq_length: int) -> Generato
                 "pattern": pattern.to_json(),
                 "file": file,
                 "fingerprint": fingerprint(source),
-                "checks": {"length_ratio": tokens / len(texts) / seq_length},
+                "samples": 1,
+                "checks": {"length_low": tokens / len(texts) / seq_length},
             }
         )
     manifest = {
@@ -144,7 +145,7 @@ def one_core(generators: Generators, tokenizer: Path, width: int) -> None:
     print(f"on one core, {SAMPLE} texts each:")
     print(f"{'generator':18} {'generate':>12} {'tokenise':>12} {'tokens/row':>11} {'bytes/token':>12}")
     for generator in generators.generators:
-        asked = int(width * MARGIN / generator.length_ratio)
+        asked = int(width * MARGIN / generator.length_low)
         with sandbox.load(generator.source, generator.function) as loaded:
             started = time.perf_counter()
             texts = list(loaded.texts([(f"0/{k}", asked) for k in range(SAMPLE)]))

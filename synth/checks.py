@@ -35,12 +35,14 @@ class Checked:
     Attributes:
         complaints: why the generator is refused; empty when it passed.
         length_ratio: tokens written per token asked for, median over seeds.
+        length_low: the same of a short text (10 % quantile); rendering asks by it, so that most rows are one text.
         distinct: share of distinct texts; alike: mean similarity of two texts, from 0 to 1.
         characters_per_token: of its texts, for the builtin generators.
     """
 
     complaints: tuple[str, ...]
     length_ratio: float = 0.0
+    length_low: float = 0.0
     distinct: float = 0.0
     alike: float = 0.0
     characters_per_token: float = 0.0
@@ -96,6 +98,7 @@ def check_generator(
     return Checked(
         complaints=tuple(complaints),
         length_ratio=ratio,
+        length_low=sorted(ratios)[len(ratios) // 10],
         distinct=distinct,
         alike=alike,
         characters_per_token=_per_token(texts, tokenizer),

@@ -41,8 +41,8 @@ def render(
     weights: Annotated[
         list[str] | None,
         typer.Option(
-            help="PATTERN_ID=WEIGHT, repeatable, or a JSON file of them; a pattern not named weighs 1, and 0 leaves "
-            "it out.",
+            help="PATTERN_ID=WEIGHT, repeatable, or a JSON file of them; 0 leaves a pattern out. One not named weighs "
+            "as many as the samples it was distilled from, or 1 with --weights equal.",
             show_default=False,
         ),
     ] = None,

@@ -10,6 +10,7 @@ from curator.storage import fingerprint, save_json
 from curator.tables import print_rows
 from curator.token_text import read_tokenizer, visible
 from synth.alone import alone, clean
+from synth.llm.chat import Chat
 from synth.llm.settings import ChatSettings
 from synth.manifests import load_manifest
 from synth.registry import Registry
@@ -34,6 +35,7 @@ def run_distill(
     _check_engine(engine, chat, llm)
     top = Top.open(path, **chosen)
     ask: Engine
+    asked: Chat | None = None
     if engine == "builtin":
         from synth.miner import mine
 
@@ -44,16 +46,17 @@ def run_distill(
     else:
         from synth.distill_llm import LlmEngine
 
-        ask = LlmEngine(chat, out / "cache", **{k: v for k, v in llm.items() if k != "dry_run"})
-        described = ask.describe()
+        model = LlmEngine(chat, out / "cache", **{k: v for k, v in llm.items() if k != "dry_run"})
+        described = model.describe()
         if llm["dry_run"]:
-            print(ask.dry_run(top.samples()))
+            print(model.dry_run(top.samples()))
             return
+        ask, asked = model, model.chat
     registry = distill(top, ask, described, out, similar)
-    _print_registry(registry, out)
+    _print_registry(registry, out, asked.bill() if asked is not None and asked.totals.any else "")
 
 
-def _print_registry(registry: Registry, out: Path) -> None:
+def _print_registry(registry: Registry, out: Path, bill: str) -> None:
     rows = []
     for entry in registry.entries[:20]:
         samples = len(entry.provenance["samples"])
@@ -65,6 +68,8 @@ def _print_registry(registry: Registry, out: Path) -> None:
         f"({header['found']} before merging); the first ones:"
     )
     print_rows(title, ["id", "name", "samples", "template"], rows)
+    if bill:
+        print(bill)
     if header["set_aside"]:
         print(
             f"{len(header['set_aside'])} answers or patterns were set aside, with reasons, in registry.json."
@@ -122,12 +127,12 @@ def run_audit_patterns(
                 f"{odds['counts'][2] / odds['counts'][3]:.1%}",
                 f"{odds['ratio']:.2f} [{odds['low']:.2f}, {odds['high']:.2f}]",
             ]
-        rows.append([*cells, "yes" if one["carries"] else "no"])
+        rows.append([*cells, "yes" if one["carries"] else "no", _beyond(one["beyond_loss"])])
     title = (
         "How often each pattern occurs in held-out top samples and in controls; odds ratio [95 % interval]"
     )
     controls = [cell for control in result["patterns"][0]["odds"] for cell in (control, "odds")]
-    print_rows(title, ["id", "name", "top", *controls, "carries"], rows)
+    print_rows(title, ["id", "name", "top", *controls, "carries", "beyond loss"], rows)
     print("".join(f"{note}\n" for note in result["notes"]), end="")
     out_of_time = sum(one["out_of_time"] for one in result["patterns"])
     if out_of_time:
@@ -138,6 +143,10 @@ def run_audit_patterns(
         f"Next: synth generate {quote(str(folder))} {_engine_words(registry)}"
         f"{'' if carrying else '--all '}--out generators"
     )
+
+
+def _beyond(says: bool | None) -> str:
+    return "-" if says is None else "yes" if says else "no"
 
 
 def run_generate(
@@ -159,6 +168,7 @@ def run_generate(
     _check_engine(engine, chat, llm)
     registry = Registry.open(patterns)
     entries = _chosen(registry, **chosen)
+    samples = {entry.pattern.pattern_id: len(entry.provenance["samples"]) for entry in entries}
     made_of = registry.header["samples"]
     patterns_chosen = [entry.pattern for entry in entries]
     file = tokenizer_file(tokenizer, registry)
@@ -170,11 +180,13 @@ def run_generate(
         "seq_length": made_of["seq_length"],
     }
     write: Writer = builtin_writer
+    asked: Chat | None = None
     if engine == "llm":
         from synth.generate_llm import LlmWriter
 
-        write = LlmWriter(chat, out / "cache", **llm)
-        identity["engine"] = write.describe()
+        writer = LlmWriter(chat, out / "cache", **llm)
+        write, asked = writer, writer.chat
+        identity["engine"] = writer.describe()
     if own is not None:
         sources = own_sources(own, patterns_chosen)
         write = own_writer(sources, write)
@@ -188,6 +200,7 @@ def run_generate(
         known,
         target_tokens=target,
         concurrency=chat.concurrency if engine == "llm" else 2,
+        samples=samples,
         facts={
             "registry": str(registry.path.absolute()),
             "ranking": made_of["ranking"],
@@ -199,7 +212,7 @@ def run_generate(
         [
             one.pattern_id,
             one.pattern.pattern_name[:40],
-            f"{one.length_ratio:.2f}",
+            f"{one.details['checks']['length_ratio']:.2f}",
             f"{one.details['checks']['alike']:.0%}",
         ]
         for one in made.generators[:30]
@@ -209,11 +222,14 @@ def run_generate(
         ["id", "name", "length", "two texts share"],
         rows,
     )
+    if asked is not None and asked.totals.any:
+        print(asked.bill())
     for item in made.manifest["set_aside"][:10]:
         print(f"set aside: {item['pattern_id']}: {item['reason'].splitlines()[0]}")
     print(
         f"Written to {out}/: one .py per pattern, manifest.json ({len(made.manifest['set_aside'])} set aside, with "
-        f"reasons). Next: synth render {quote(str(out))} --count 1000 --out rows"
+        f"reasons). Next: synth render {quote(str(out))} --weights equal --count {100 * len(made.generators)} "
+        "--out trial"
     )
 
 

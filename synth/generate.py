@@ -114,6 +114,7 @@ def generate(
     *,
     target_tokens: int,
     concurrency: int = 1,
+    samples: Mapping[str, int] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Generators:
     """Write and check a generator for each pattern into the folder ``out``.
@@ -121,6 +122,7 @@ def generate(
     Args:
         identity: everything besides the patterns that decides the result, as JSON; another one in ``out`` is refused.
         write: asked from ``concurrency`` threads.
+        samples: how many each pattern was distilled from, by its id; 1 where it is not said.
         facts: what the manifest says besides and nothing depends on (where the tokenizer lies).
 
     Raises:
@@ -160,7 +162,7 @@ def generate(
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        _assemble(out, patterns, identity, facts or {})
+        _assemble(out, patterns, identity, samples or {}, facts or {})
         shutil.rmtree(parts, ignore_errors=True)
     return Generators.open(out)
 
@@ -176,7 +178,11 @@ def _part(pattern: Pattern, written: Written) -> dict[str, Any]:
 
 
 def _assemble(
-    out: Path, patterns: Sequence[Pattern], identity: Mapping[str, Any], facts: Mapping[str, Any]
+    out: Path,
+    patterns: Sequence[Pattern],
+    identity: Mapping[str, Any],
+    samples: Mapping[str, int],
+    facts: Mapping[str, Any],
 ) -> None:
     generators, set_aside = [], []
     for pattern in patterns:
@@ -192,6 +198,7 @@ def _assemble(
                 "function": pattern.function,
                 "file": file,
                 "fingerprint": fingerprint(part["source"]),
+                "samples": samples.get(pattern.pattern_id, 1),
                 "checks": part["checks"],
                 "provenance": part["provenance"],
             }

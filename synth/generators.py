@@ -25,12 +25,14 @@ class Generator:
     """One generator as it lies on disk.
 
     Attributes:
-        length_ratio: tokens it writes per token asked for, as measured when it was checked.
+        length_low: tokens that a short text of it has per token asked for, as measured when it was checked.
+        samples: how many its pattern was distilled from; its weight in a mix, unless the user says otherwise.
     """
 
     pattern: Pattern
     source: str
-    length_ratio: float
+    length_low: float
+    samples: int
     details: dict[str, Any]
 
     @property
@@ -99,6 +101,7 @@ def _generator(folder: Path, entry: dict[str, Any]) -> Generator:
     return Generator(
         pattern=Pattern.from_json(entry["pattern"]),
         source=source,
-        length_ratio=float(entry["checks"]["length_ratio"]),
+        length_low=float(entry["checks"]["length_low"]),
+        samples=int(entry["samples"]),
         details=entry,
     )

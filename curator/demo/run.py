@@ -15,6 +15,7 @@ from typing import Any
 
 from curator.demo.settings import ARMS, DemoSettings
 from curator.progress import console, progress, quiet
+from curator.workers import follow_parent
 
 _queue: "SimpleQueue[str] | None" = None
 
@@ -83,6 +84,7 @@ def _start_worker(queue: "SimpleQueue[str]") -> None:
     global _queue
     _queue = queue
     quiet()
+    follow_parent()
     import torch
 
     torch.set_num_threads(1)

@@ -60,7 +60,7 @@ def run_builtin(
         wanted = {"seed": seed, "seq_length": None, "tokenizer": None, "fill": "packed"}
         wanted |= {"separator_id": None, "pad_id": None, "task_size": None}
         trial = {**wanted, "count": TRIAL_ROWS * len(made["generators"])}
-        run_render(generators, folder / "trial", trial, [], None, 1, False)
+        run_render(generators, folder / "trial", trial, ["equal"], None, 1, False)
         asked = {"unit": None, "sample": TRIAL_ROWS, "random": 1000, "threshold": 50.0, "seed": seed}
         run_audit_data(folder / "trial", ranking, audit, asked, None, None, "cpu")
         scored = load_json(audit / "audit.json")

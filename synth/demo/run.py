@@ -8,7 +8,7 @@ from typing import Any
 
 from curator.demo.run import run_seeds
 from curator.demo.settings import DemoSettings
-from synth.demo.settings import InsertSettings
+from synth.demo.settings import TRAINING, InsertSettings
 
 STAGES_BEFORE = 9
 """corpus, baseline, scan, ranking; distill, audit patterns, generate, audit data, render."""
@@ -16,12 +16,11 @@ STAGES_BEFORE = 9
 
 def run_demo(out: Path, seed: int = 0, n_seeds: int = 3, quick: bool = False) -> None:
     """Run seeds ``seed … seed + n_seeds - 1`` into ``out/seed{N}`` and write the report into ``out``."""
-    settings = DemoSettings.quick() if quick else DemoSettings()
     inserts = InsertSettings.quick() if quick else InsertSettings()
     started = time.monotonic()
     stages = STAGES_BEFORE + len(inserts.arms())
     work = partial(_seed, inserts)
-    results = run_seeds(work, stages, out, settings, list(range(seed, seed + n_seeds)))
+    results = run_seeds(work, stages, out, TRAINING, list(range(seed, seed + n_seeds)))
 
     from synth.demo.report import write_report
 

@@ -47,6 +47,11 @@ class Totals:
     completion_tokens: int = 0
     cost: float | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether anything was asked."""
+        return self.requests + self.cached > 0
+
     def note(self) -> str:
         """For a progress bar."""
         money = "" if self.cost is None else f", ${self.cost:.4f}"
@@ -87,6 +92,18 @@ class Chat:
     def stop(self) -> None:
         """Begin no further attempt; what is under way may still be answered, and what is cached is still given."""
         self._stopped.set()
+
+    def bill(self) -> str:
+        """What this process asked and what it cost, for the end of a command."""
+        totals = self.totals
+        retries = f", {totals.retries} retries" if totals.retries else ""
+        said = (
+            f"{totals.requests} answers from {self.settings.model}, {totals.cached} from the cache{retries}: "
+            f"{totals.prompt_tokens:,} tokens sent, {totals.completion_tokens:,} received"
+        )
+        if totals.cost is None:
+            return f"{said}; the cost is not known (--price-in, --price-out)."
+        return f"{said}; ${totals.cost:.4f}, and ${self.spent():.4f} for all runs with this cache."
 
     def cached(self, messages: Sequence[Message], schema: dict[str, Any] | None) -> Answer | None:
         """The answer that lies on disk, without asking."""

@@ -12,6 +12,9 @@ from synth.render.run import render
 from synth.render.settings import RenderSettings, kept_alone, read_weights
 from synth.render.verify import verify
 
+EQUAL = "equal"
+"""The word that makes patterns weigh the same."""
+
 
 def run_render(
     path: Path,
@@ -26,10 +29,10 @@ def run_render(
     if out is None or given["count"] is None:
         raise UsageError("synth render needs --count and --out, or --verify with a folder of rows")
     generators = Generators.open(path)
-    weights = read_weights(weight_words)
+    weights = read_weights([word for word in weight_words if word != EQUAL])
     if only is not None:
         weights = kept_alone(generators, weights, only)
-    settings = RenderSettings.resolve(generators, weights=weights, **given)
+    settings = RenderSettings.resolve(generators, weights=weights, equal=EQUAL in weight_words, **given)
     rows = render(generators, settings, out, workers, unsafe)
     print_summary(rows, generators.manifest.get("ranking", "RANKING"))
 

@@ -2,7 +2,7 @@
 
 packed: text, separator, text, separator, … until the row is full; the last text is cut. padded: one text, cut or
 filled up. Each text is asked for at the length that is missing in its row, divided by what the generator is known to
-write per token asked for, and a little more: most rows are then one text, and little is thrown away. What is asked
+write per token asked for when it writes little, and a little more: most rows are then one text. What is asked
 depends on the row's own earlier texts alone, so that a row is the same whatever is made beside it.
 """
 
@@ -41,7 +41,7 @@ class Source:
     pattern_id: str
     source: str
     function: str
-    length_ratio: float
+    length_low: float
 
 
 @dataclass
@@ -114,7 +114,7 @@ class Filler:
 
     def _asked(self, source: Source, row: Row) -> int:
         missing = self.filling.width - row.length
-        return max(LEAST_ASKED, math.ceil(missing * MARGIN / min(10.0, max(0.1, source.length_ratio))))
+        return max(LEAST_ASKED, math.ceil(missing * MARGIN / min(10.0, max(0.1, source.length_low))))
 
     def _extend(self, rows: list[Row], answers: list[str | Failure]) -> None:
         texts = []

@@ -21,6 +21,7 @@ import tokenizers
 import curator
 from curator.progress import console, progress
 from curator.storage import save_json
+from curator.workers import worker_ended
 from synth.alone import alone, claimed
 from synth.generators import Generators
 from synth.render.fill import Source
@@ -29,7 +30,6 @@ from synth.render.mix import Mix, Range
 from synth.render.settings import RenderSettings
 from synth.render.task import Shard, Task, Work, Worker, make_shard, start_worker
 from synth.sandbox import Sandbox
-from synth.workers import worker_ended
 
 
 def render(
@@ -84,7 +84,7 @@ class _Run:
             tokenizer=settings.tokenizer,
             filling=settings.filling,
             unsafe=unsafe,
-            sources=tuple(Source(g.pattern_id, g.source, g.function, g.length_ratio) for g in used),
+            sources=tuple(Source(g.pattern_id, g.source, g.function, g.length_low) for g in used),
         )
 
     def is_complete(self) -> bool:

@@ -63,12 +63,16 @@ class RenderSettings:
         tokenizer: Path | None = None,
         seed: int = 0,
         weights: dict[str, float] | None = None,
+        equal: bool = False,
         fill: str = "packed",
         separator_id: int | None = None,
         pad_id: int | None = None,
         task_size: int | None = None,
     ) -> "RenderSettings":
         """Fill in what the generators' manifest and the tokenizer say.
+
+        Args:
+            equal: patterns without a weight weigh 1, and not as many as the samples they were distilled from.
 
         Raises:
             UsageError: something is missing, unknown, or contradicts itself.
@@ -103,7 +107,7 @@ class RenderSettings:
                 seed=seed,
             ),
             tokenizer=file,
-            weights=_weights(generators, weights or {}),
+            weights=_weights(generators, weights or {}, equal),
             task_size=task_size or min(512, max(64, -(-count // 64))),
         )
 
@@ -137,12 +141,12 @@ class RenderSettings:
         for generator in Generators.open(generators).generators:
             pattern_id = generator.pattern_id
             weight = self.weights.get(pattern_id, 0.0)
-            if weight != 1:
+            if weight != generator.samples:
                 words += ["--weights", f"{pattern_id}={weight!r}"]
         return shlex.join(words)
 
 
-def _weights(generators: Generators, given: dict[str, float]) -> dict[str, float]:
+def _weights(generators: Generators, given: dict[str, float], equal: bool) -> dict[str, float]:
     ids = [generator.pattern_id for generator in generators.generators]
     unknown = sorted(set(given) - set(ids))
     if unknown:
@@ -152,7 +156,8 @@ def _weights(generators: Generators, given: dict[str, float]) -> dict[str, float
     for pattern_id, weight in given.items():
         if not (0 <= weight < math.inf):
             raise UsageError(f"the weight of {pattern_id} must be a number of at least 0, not {weight}")
-    weights = {pattern_id: float(given.get(pattern_id, 1.0)) for pattern_id in ids}
+    usual = {g.pattern_id: 1 if equal else g.samples for g in generators.generators}
+    weights = {pattern_id: float(given.get(pattern_id, usual[pattern_id])) for pattern_id in ids}
     weights = {pattern_id: weight for pattern_id, weight in weights.items() if weight > 0}
     if not weights:
         raise UsageError("all patterns weigh 0, so that none is left to render")

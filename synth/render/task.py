@@ -17,10 +17,10 @@ import numpy as np
 
 from curator.storage import load_array, load_json, new_folder, save_array, save_json
 from curator.token_text import read_tokenizer
+from curator.workers import follow_parent
 from synth.render.fill import Filled, Filler, Source
 from synth.render.settings import Filling
 from synth.sandbox import Failure, Sandbox
-from synth.workers import follow_parent
 
 
 @dataclass(frozen=True, order=True)

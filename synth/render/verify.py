@@ -68,6 +68,5 @@ def _sources(rows: Rows) -> dict[str, Source]:
                 "copy was changed; put it back, or render again"
             )
     return {
-        g.pattern_id: Source(g.pattern_id, g.source, g.function, g.length_ratio)
-        for g in generators.generators
+        g.pattern_id: Source(g.pattern_id, g.source, g.function, g.length_low) for g in generators.generators
     }

@@ -44,7 +44,7 @@ def {function}(rng, target_tokens):
 
 
 def write_generators(
-    folder: Path, sources: Mapping[str, str], seq_length: int = 32, length_ratio: float = 1.0, **values: Any
+    folder: Path, sources: Mapping[str, str], seq_length: int = 32, length_low: float = 1.0, **values: Any
 ) -> Generators:
     """A folder with a generator per id; ``{function}`` and ``{mark}`` in its source are filled in."""
     entries = []
@@ -58,7 +58,8 @@ def write_generators(
                 "function": pattern.function,
                 "file": f"{pattern_id}.py",
                 "fingerprint": fingerprint(text),
-                "checks": {"length_ratio": length_ratio},
+                "samples": 1,
+                "checks": {"length_low": length_low},
                 "provenance": {"engine": "own"},
             }
         )

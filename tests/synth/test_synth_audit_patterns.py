@@ -56,6 +56,26 @@ def test_what_occurs_where_influence_is_high_carries_and_the_rest_does_not(
     assert (n, m) == (40, 100)
     assert a / n > 0.75 and c / m < 0.25
     assert first["odds"]["random"]["low"] > 5
+    assert first["beyond_loss"] is True and second["beyond_loss"] is False
+
+
+def test_a_pattern_that_goes_with_the_loss_carries_and_is_not_beyond_it(tmp_path: Path) -> None:
+    """Log lines have high loss, in the top and outside: random samples hold fewer, those of the same loss do not."""
+    rng = random.Random(1)
+    logs = [rng.random() < (0.9 if number >= 500 else 0.4) for number in range(600)]
+    texts = [
+        "".join(line(rng) for _ in range(6)) if one else " ".join(rng.choices(WORDS, k=60)) for one in logs
+    ]
+    losses = np.array([200.0 if one else 100.0 for one in logs]) + np.arange(600) % 5
+    write_ranking(tmp_path, rows_of(texts, 64), np.linspace(-3, 1, 600), losses)
+    top = Top.open(tmp_path / "ranking", top=100, holdout=0.4)
+    entries = [Found(log_pattern(), (599,), (1.0,))]
+    registry = distill(top, lambda samples: (entries, []), {"name": "test"}, tmp_path / "patterns")
+    (found,) = audit_patterns(registry, top.ranking, open_corpus(tmp_path / "rows.npy"), tokenizer())[
+        "patterns"
+    ]
+    assert found["carries"] and found["odds"]["random"]["low"] > 2
+    assert found["beyond_loss"] is False and found["odds"]["loss-matched"]["low"] < 1
 
 
 def test_controls_leave_the_top_out_and_processes_change_nothing(study: tuple[Path, Registry]) -> None:

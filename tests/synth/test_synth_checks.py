@@ -51,7 +51,9 @@ def test_honest_code_passes_and_is_measured(check: Callable[..., Checked]) -> No
     assert checked.passed and not checked.complaints, checked.complaints
     assert 0.8 < checked.length_ratio < 1.5 and checked.distinct == 1 and 0 < checked.alike < 0.5
     assert 1 < checked.characters_per_token < 3
-    assert set(checked.to_json()) == {"length_ratio", "distinct", "alike", "characters_per_token"}
+    assert 0.7 < checked.length_low <= checked.length_ratio
+    lengths = {"length_ratio", "length_low"}
+    assert set(checked.to_json()) == {*lengths, "distinct", "alike", "characters_per_token"}
 
 
 BAD = {

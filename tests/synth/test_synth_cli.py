@@ -81,9 +81,9 @@ def test_from_a_ranking_to_a_plan_by_following_what_every_command_says_next(
     assert "3 generators passed their checks" in said
     assert len(list((folder / "generators").glob("p00*.py"))) == 3
 
-    render = ["synth", "render", "generators", "--count", "1000", "--out", "rows"]
+    render = ["synth", "render", "generators", "--weights", "equal", "--count", "300", "--out", "trial"]
     assert next_steps(said) == [render]
-    said = done("render", "generators", "--count", 45, "--out", "rows", "--workers", 1)
+    said = done("render", "generators", "--weights", "equal", "--count", 45, "--out", "rows", "--workers", 1)
     assert "45 rows of 129 tokens, 3 patterns" in said
     assert "12 rows of rows were made again" in done("render", "rows", "--verify", 12)
 

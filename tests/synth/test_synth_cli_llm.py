@@ -28,7 +28,8 @@ def test_patterns_and_code_of_a_model_by_following_what_every_command_says_next(
     assert "2 patterns of 48 samples" in said and "(8 before merging)" in said
     assert len(openai_server.requests) == 4
     assert {request.body["model"] for request in openai_server.requests} == {"test-model"}
-    assert done(*distill) == said and len(openai_server.requests) == 4  # finished: nobody is asked
+    bill = "4 answers from test-model, 0 from the cache: 400 tokens sent, 200 received; the cost is not known"
+    assert bill in said and "answers from" not in done(*distill) and len(openai_server.requests) == 4
     registry = Registry.open(Path("my patterns"))
     assert [entry.pattern.pattern_name for entry in registry.entries] == ["Stars", "Log lines"]
 
@@ -39,6 +40,7 @@ def test_patterns_and_code_of_a_model_by_following_what_every_command_says_next(
     words = ["synth", "generate", "my patterns", *server, "--out", "generators"]
     assert next_steps(said) == [words]
     said = done(*words[1:])
+    assert "1 answers from test-model, 0 from the cache" in said
     assert "1 of 2 patterns, those that carry" in said and "1 generators passed their checks" in said
     assert len(openai_server.requests) == 5
     (generator,) = Generators.open(Path("generators")).generators

@@ -1,6 +1,7 @@
 """Rendering: exact counts, rows as stated, no row twice, the same rows whoever makes them, and a corpus like any."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -307,3 +308,33 @@ def test_what_makes_no_sense_is_refused(
     with pytest.raises(UsageError, match=says):
         make(generators, tmp_path / "rows", **{"count": 5, **given})
     assert not (tmp_path / "rows").exists()
+
+
+def test_a_pattern_weighs_as_many_as_the_samples_it_was_distilled_from(
+    generators: Generators, tmp_path: Path
+) -> None:
+    manifest = load_json(generators.path / "manifest.json")
+    for entry, samples in zip(manifest["generators"], (30, 10)):
+        entry["samples"] = samples
+    shutil.copytree(generators.path, tmp_path / "generators")
+    save_json(tmp_path / "generators" / "manifest.json", manifest)
+    told = Generators.open(tmp_path / "generators")
+    assert RenderSettings.resolve(told, count=8).weights == {"p001": 30.0, "p002": 10.0}
+    assert RenderSettings.resolve(told, count=8, equal=True).weights == {"p001": 1.0, "p002": 1.0}
+    assert RenderSettings.resolve(told, count=8, weights={"p001": 5.0}).weights == {"p001": 5.0, "p002": 10.0}
+    rows = make(told, tmp_path / "rows", count=40)
+    assert np.bincount(rows.row_patterns).tolist() == [30, 10]
+    equal = RenderSettings.resolve(told, count=8, equal=True)
+    words = equal.command(told.path, tmp_path / "again")
+    assert "--weights p001=1.0 --weights p002=1.0" in words  # the same again, whatever is usual
+
+
+def test_rows_are_asked_for_by_what_a_short_text_holds(tmp_path: Path) -> None:
+    sources = {"p001": LINES}
+    by_low = make(
+        write_generators(tmp_path / "low", sources, length_low=0.5), tmp_path / "a", count=40, seq_length=200
+    )
+    by_high = make(
+        write_generators(tmp_path / "high", sources, length_low=2.0), tmp_path / "b", count=40, seq_length=200
+    )
+    assert 40 == by_low.manifest["patterns"][0]["texts"] < by_high.manifest["patterns"][0]["texts"]
