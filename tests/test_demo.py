@@ -6,11 +6,15 @@ the arms run in seconds.
 
 import copy
 import json
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from conftest import relative_error
@@ -211,3 +215,30 @@ def test_without_a_head_the_demo_says_so_and_ends_well(
     result = json.loads((tmp_path / "demo" / "seed0" / "result.json").read_text())
     assert result["attribution_step"] is None and set(result["curves"]) == {"baseline"}
     assert not (tmp_path / "demo" / "seed0" / "ranking").exists()
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """Else they would go on training for minutes, into a folder that a new run uses."""
+    command = [
+        sys.executable,
+        "-m",
+        "curator.cli",
+        "demo",
+        "--quick",
+        "--seeds",
+        "2",
+        "--out",
+        str(tmp_path / "demo"),
+    ]
+    parent = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 60
+        while not list(tmp_path.glob("demo/seed*/corpus")) and time.monotonic() < end:
+            time.sleep(0.1)
+        workers = psutil.Process(parent.pid).children(recursive=True)
+        assert len(workers) >= 2
+    finally:
+        parent.kill()
+        parent.wait()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive
