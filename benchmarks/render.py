@@ -131,6 +131,7 @@ def write_generators(folder: Path, tokenizer: Path, seq_length: int) -> Generato
     manifest = {
         "format": FORMAT,
         "generators": entries,
+        "set_aside": [],
         "tokenizer": str(tokenizer),
         "seq_length": seq_length,
     }

@@ -1,6 +1,7 @@
-"""The benchmark runs; its numbers are looked at by people (benchmarks/README.md), never asserted."""
+"""The benchmarks run; their numbers are looked at by people (benchmarks/README.md), never asserted."""
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
@@ -25,3 +26,14 @@ def test_peak_memory_sees_the_logits_of_the_plain_pass() -> None:
     logits = shape.vocab_size * shape.seq * shape.batch * 4 / 2**20  # MiB
     assert bench.peak_memory(shape, "plain", "cpu") > 2 * logits  # and their gradient
     assert bench.peak_memory(shape, "one_head", "cpu") < logits
+
+
+def test_the_rendering_benchmark_runs() -> None:
+    script, tokenizer = (
+        SCRIPT.with_name("render.py"),
+        SCRIPT.parents[1] / "tests" / "golden" / "model" / "tokenizer.json",
+    )
+    words = ["--tokenizer", str(tokenizer), "--rows", "40", "--seq-length", "64", "--workers", "1"]
+    done = subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "whole run: 40 rows of 65 tokens" in done.stdout and "0 duplicates" in done.stdout
