@@ -24,6 +24,8 @@ DISTINCT = 0.9
 """Least share of distinct texts."""
 ALIKE = 0.9
 """Highest mean similarity of two texts."""
+LONGEST_TOKEN = 100
+"""Characters of a text per token asked for, above which it is refused unread."""
 LENGTHS = (0.5, 2.0)
 """Least and most tokens written per token asked for, median over seeds, at the full length and at half of it."""
 
@@ -72,6 +74,12 @@ def check_generator(
         return Checked(complaints=(f"{failure.kind}: {failure}",))
     if not all(text.strip() for text in (*texts, *short)):
         return Checked(complaints=("some texts are empty; write text until target_tokens is reached",))
+    longest, most = max(map(len, texts)), LONGEST_TOKEN * target_tokens
+    if longest > most:  # before anything reads them: it would take memory and time
+        said = (
+            f"asked for {target_tokens} tokens it writes a text of {longest} characters; {most} are looked at"
+        )
+        return Checked(complaints=(said,))
     complaints = _template(pattern, texts)
     if texts[: len(again)] != again:
         complaints.append(

@@ -56,7 +56,10 @@ def distill(
         str | None, typer.Option(help="Unit of the ranking. \\[default: its only one]", show_default=False)
     ] = None,
     top: Annotated[
-        int, typer.Option(min=1, help="So many samples of highest influence (paper: 2000).")
+        int,
+        typer.Option(
+            min=1, help="So many samples of highest influence, of those with a positive score (paper: 2000)."
+        ),
     ] = 2000,
     holdout: Annotated[
         float, typer.Option(min=0, help="Share of them held out for `synth audit patterns`.")

@@ -1,6 +1,8 @@
 """What the commands of `synth` do with their flags: gather, call one room, say where the result is."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -10,7 +12,8 @@ from curator.storage import fingerprint, save_json
 from curator.tables import print_rows
 from curator.token_text import read_tokenizer, visible
 from synth.alone import alone, clean
-from synth.llm.chat import Chat
+from synth.llm.chat import Chat, ChatFailed
+from synth.llm.ledger import BudgetReached
 from synth.llm.settings import ChatSettings
 from synth.manifests import load_manifest
 from synth.registry import Registry
@@ -52,11 +55,25 @@ def run_distill(
             print(model.dry_run(top.samples()))
             return
         ask, asked = model, model.chat
-    registry = distill(top, ask, described, out, similar)
-    _print_registry(registry, out, asked.bill() if asked is not None and asked.totals.any else "")
+    with _billed(asked):
+        registry = distill(top, ask, described, out, similar)
+    _print_registry(registry, out, chosen.get("top"), asked)
 
 
-def _print_registry(registry: Registry, out: Path, bill: str) -> None:
+@contextmanager
+def _billed(asked: Chat | None) -> Iterator[None]:
+    """Say what a command has cost also when it fails; what `Chat` raises says so itself."""
+    try:
+        yield
+    except (ChatFailed, BudgetReached):
+        raise
+    except CuratorError:
+        if asked is not None and asked.totals.any:
+            print(asked.bill())
+        raise
+
+
+def _print_registry(registry: Registry, out: Path, wanted: int | None, asked: Chat | None) -> None:
     rows = []
     for entry in registry.entries[:20]:
         samples = len(entry.provenance["samples"])
@@ -68,8 +85,13 @@ def _print_registry(registry: Registry, out: Path, bill: str) -> None:
         f"({header['found']} before merging); the first ones:"
     )
     print_rows(title, ["id", "name", "samples", "template"], rows)
-    if bill:
-        print(bill)
+    if asked is not None and asked.totals.any:
+        print(asked.bill())
+    top = header["samples"]["top"]
+    if wanted is not None and top < wanted:
+        print(
+            f"{top} samples have a positive score; {wanted} were asked for (--top), and the others are left out."
+        )
     if header["set_aside"]:
         print(
             f"{len(header['set_aside'])} answers or patterns were set aside, with reasons, in registry.json."
@@ -191,23 +213,24 @@ def run_generate(
         sources = own_sources(own, patterns_chosen)
         write = own_writer(sources, write)
         identity["own"] = {name: fingerprint(source.read_bytes()) for name, source in sources.items()}
-    made = generate(
-        patterns_chosen,
-        out,
-        identity,
-        write,
-        Sandbox(unsafe=unsafe),
-        known,
-        target_tokens=target,
-        concurrency=chat.concurrency if engine == "llm" else 2,
-        samples=samples,
-        facts={
-            "registry": str(registry.path.absolute()),
-            "ranking": made_of["ranking"],
-            "tokenizer": str(file.absolute()),
-            "seq_length": made_of["seq_length"],
-        },
-    )
+    with _billed(asked):
+        made = generate(
+            patterns_chosen,
+            out,
+            identity,
+            write,
+            Sandbox(unsafe=unsafe),
+            known,
+            target_tokens=target,
+            concurrency=chat.concurrency if engine == "llm" else 2,
+            samples=samples,
+            facts={
+                "registry": str(registry.path.absolute()),
+                "ranking": made_of["ranking"],
+                "tokenizer": str(file.absolute()),
+                "seq_length": made_of["seq_length"],
+            },
+        )
     rows = [
         [
             one.pattern_id,
@@ -305,7 +328,14 @@ def _check_engine(engine: str, chat: ChatSettings, llm: dict[str, Any]) -> None:
     """Refuse an engine that is none, and what only a language model could heed."""
     if engine not in ENGINES:
         raise UsageError(f"--engine {engine}: the engines are {' and '.join(ENGINES)}")
-    asked = {"--dry-run": llm.get("dry_run"), "--prompt": llm.get("prompt"), "--budget": chat.budget}
+    usual = ChatSettings()
+    asked = {
+        "--dry-run": llm.get("dry_run"),
+        "--prompt": llm.get("prompt"),
+        "--budget": chat.budget,
+        "--base-url": chat.base_url != usual.base_url,
+        "--model": chat.model != usual.model,
+    }
     for flag, value in asked.items():
         if engine == "builtin" and value not in (None, False):
             raise UsageError(f"{flag} is for --engine llm; --engine builtin asks nobody and costs nothing")

@@ -19,7 +19,8 @@ from synth.found import Found
 from synth.registry import FILE, FORMAT, SIMILAR, Registry, merge
 from synth.samples import SampleText, Split, find_tokenizer_file, read_samples, split_top
 
-BESIDE = ("cache", "audit.json", "audit-parts")
+SET_ASIDE = "set_aside.json"
+BESIDE = ("cache", "audit.json", "audit-parts", SET_ASIDE)
 """What else may lie beside the registry: answers of a language model, and the patterns' audit."""
 
 
@@ -102,7 +103,9 @@ def distill(
         if not _finished(out, identity):
             found, set_aside = engine(top.samples())
             if not found:
-                raise CuratorError(_nothing_found(top, set_aside))
+                if set_aside:
+                    save_json(out / SET_ASIDE, set_aside)
+                raise CuratorError(_nothing_found(top, described.get("name", ""), set_aside, out))
             content = {
                 **identity,
                 "found": len(found),
@@ -110,6 +113,7 @@ def distill(
                 "set_aside": set_aside,
             }
             save_json(out / FILE, {"format": FORMAT, **content})
+            (out / SET_ASIDE).unlink(missing_ok=True)  # of an earlier try, which found nothing
     return Registry.open(out)
 
 
@@ -138,8 +142,11 @@ def _deciding(identity: dict[str, Any]) -> dict[str, Any]:
     return {**identity, "samples": samples}
 
 
-def _nothing_found(top: Top, set_aside: list[dict[str, Any]]) -> str:
-    reasons = "; ".join(str(item["reason"]) for item in set_aside[:3])
-    return f"no pattern was found in {len(top.split.distilled)} samples" + (
-        f" (set aside: {reasons})" if reasons else "; try more samples (--top), or --least 2"
+def _nothing_found(top: Top, engine: str, set_aside: list[dict[str, Any]], out: Path) -> str:
+    said = f"no pattern was found in {len(top.split.distilled)} samples"
+    if set_aside:
+        first = str(set_aside[0]["reason"]).splitlines()[0]
+        return f"{said}; {len(set_aside)} answers are set aside, with reasons, in {out / SET_ASIDE}; the first: {first}"
+    return said + (
+        "; try more samples (--top), or --least 2" if engine == "builtin" else "; try more samples (--top)"
     )

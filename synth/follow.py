@@ -6,13 +6,17 @@ its first repetition. Not a regular expression: ``re`` has no time limit and no 
 seen to miss matches of lazy repeats of alternatives (its searches of a corpus, ``matcher.py``, use neither).
 """
 
+import time
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import chain, repeat
 
 from synth.pattern import CLASSES, Field, Pattern
 
-STEPS = 2_000_000
-"""Values tried before the search is given up."""
+STEPS = 500_000
+"""Values tried before the search is given up; each may be remembered, which takes some 200 bytes."""
+SECONDS = 10.0
+"""Time before it is."""
 LONGEST_WORD = 24
 """Characters of a word of a ``random_text`` field, with the space behind it."""
 
@@ -42,8 +46,9 @@ class Follower:
         """None where all of ``text`` follows; else how far it does, in characters.
 
         Raises:
-            Undecided: after `STEPS` tries.
+            Undecided: after `STEPS` tries or `SECONDS`.
         """
+        self._end = time.monotonic() + SECONDS
         furthest = tried = 0
         failed: set[State] = set()
         start: State = (0, 0, (), ())
@@ -52,7 +57,7 @@ class Follower:
             state, following = stack[-1]
             step = next(following, None)
             tried += 1
-            if tried > STEPS:
+            if tried > STEPS or time.monotonic() > self._end:
                 raise Undecided
             if step is None:
                 failed.add(state)
@@ -87,14 +92,13 @@ class Follower:
                 yield len(text) + 1, part + 1, kept, drawn
             return
         assert isinstance(piece, Field)
-        for end in self._ends[piece.name](text, place):
-            value = ((piece.name, text[place:end]),)
+        for end in self._ends[piece.name](text, place, self._end):
             if end > len(text):
                 yield end, part + 1, kept, drawn
             elif piece.scope == "text":
-                yield end, part + 1, kept + value, drawn
+                yield end, part + 1, (*kept, (piece.name, text[place:end])), drawn
             elif piece.name in self._again:
-                yield end, part + 1, kept, drawn + value
+                yield end, part + 1, kept, (*drawn, (piece.name, text[place:end]))
             else:
                 yield end, part + 1, kept, drawn
 
@@ -118,19 +122,18 @@ class _Ends:
         self.longest = max(map(len, self.items), default=0)
         self.beginnings = frozenset(item[:n] for item in self.items for n in range(1, len(item)))
 
-    def __call__(self, text: str, place: int) -> list[int]:
+    def __call__(self, text: str, place: int, until: float) -> Iterator[int]:
         least, most = self.field.span
         if self.field.type == "characters":
             known = CLASSES[self.field.rule]
             end = place
             while end < len(text) and end - place < most and text[end] in known:
                 end += 1
-            return [*range(place + least, end + 1)] + [len(text) + 1] * (
-                end == len(text) and end - place < least
-            )
+            cut_off = end == len(text) and end - place < least
+            return chain(range(place + least, end + 1), repeat(len(text) + 1, int(cut_off)))
         if self.field.type == "random_text":
             furthest = min(len(text), place + LONGEST_WORD * most)
-            return [*range(place + 1, furthest + 1), len(text) + 1]
+            return chain(range(place + 1, furthest + 1), (len(text) + 1,))
         reached, cut = {place}, place == len(text)
         ends: set[int] = set()
         for count in range(1, most + 1):
@@ -141,6 +144,8 @@ class _Ends:
                 begins = {at + len(separator) for at in reached if text.startswith(separator, at)}
             reached = set()
             for begin in begins:
+                if time.monotonic() > until:
+                    raise Undecided
                 for end in self._item(text, begin):
                     if end > len(text):
                         cut = True
@@ -151,7 +156,7 @@ class _Ends:
             cut |= len(text) in reached and count < least
             if count >= least:
                 ends |= reached
-        return sorted(ends) + [len(text) + 1] * cut
+        return chain(sorted(ends), repeat(len(text) + 1, int(cut)))
 
     def _item(self, text: str, begin: int) -> Iterator[int]:
         if self.field.type == "number":

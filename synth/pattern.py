@@ -33,6 +33,9 @@ CLASSES: dict[str, str] = {
 WORDS = (1, 12)
 """Items of a ``random_text`` field that gives no count, in words."""
 
+LONGEST_REPETITION = 20_000
+"""Characters that one repetition of a template usually has, at most: rows are a few thousand tokens."""
+
 _NUMBER = re.compile(r"(\d{1,15})-(\d{1,15})")
 
 FIELD_SCHEMA: dict[str, Any] = {
@@ -121,6 +124,19 @@ class Field:
         """Least and most items."""
         return self.count or (WORDS if self.type == "random_text" else (1, 1))
 
+    @property
+    def usual_length(self) -> float:
+        """Characters of its values, on average."""
+        if self.type == "characters":
+            one = 1.0
+        elif self.type == "number":
+            one = float(len(str(self.number()[1])))
+        elif self.type == "random_text":
+            one = 8.0
+        else:
+            one = sum(map(len, self.values)) / len(self.values)
+        return (one + len(self.separator)) * sum(self.span) / 2
+
     def number(self) -> tuple[int, int, int]:
         """(least, most, width in digits, 0 for as many as it takes) of a ``number``."""
         match = _NUMBER.fullmatch(self.rule)
@@ -206,7 +222,7 @@ class Pattern:
             template=value["template"],
             length_control=value["length_control"],
         )
-        complaints = list(pattern.complaints())
+        complaints = list(pattern.complaints()) or list(pattern.too_long())
         if complaints:
             raise PatternError("\n".join(complaints[:20]))
         return pattern
@@ -243,8 +259,22 @@ class Pattern:
             pieces.append((before + literal, name))
         return pieces
 
+    def too_long(self) -> Iterator[str]:
+        """A template whose repetitions no row could hold: writing and checking them takes memory and time."""
+        usual = sum(
+            len(literal) + (0 if name is None else self.field(name).usual_length)
+            for literal, name in self.parts()
+        )
+        if usual > LONGEST_REPETITION:
+            yield (
+                f"template: one repetition has about {usual:,.0f} characters, at most {LONGEST_REPETITION:,} are "
+                "allowed; give smaller counts, fewer fields or shorter values"
+            )
+
     def complaints(self) -> Iterator[str]:
         """What the schema cannot see, in words for whoever wrote the pattern."""
+        if not self.pattern_name.isprintable():
+            yield "pattern_name: one line of printable characters is wanted"
         names = [field.name for field in self.fields]
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield f"fields: '{name}' is there twice; names must differ"

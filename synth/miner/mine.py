@@ -34,6 +34,7 @@ def mine(
     found = structural_patterns(mined, least)
     with progress("strings that samples repeat", CANDIDATES, unit="strings") as advance:
         found += literal_patterns(mined, least, most, pieces, advance)
+    found = [one for one in found if not any(one.pattern.too_long())]
     for one in found:  # what the miner writes is checked as what a model writes
         Pattern.from_json(one.pattern.to_json())
     return found

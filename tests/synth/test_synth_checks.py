@@ -165,3 +165,8 @@ def test_a_pattern_too_small_for_many_texts_is_set_aside_for_that_alone(
     small = Pattern.from_json(pattern_json(anchor_tokens=["n"], fields=fields, template="number {digit}, "))
     (complaint,) = check(write_source(small, 1.5), small).complaints
     assert complaint.startswith("its texts are too much alike")
+
+
+def test_texts_that_are_far_too_long_are_refused_unread(check: Callable[..., Checked]) -> None:
+    (said,) = check(body("return good(rng, 400 * target_tokens)")).complaints
+    assert "tokens it writes a text of" in said and "are looked at" in said

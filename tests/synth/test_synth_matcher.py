@@ -2,12 +2,14 @@
 
 import random
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from patterns import log_pattern, log_text, span_pattern
 
+from synth import follow
 from synth.codegen import write_source
 from synth.matcher import Matcher
 from synth.pattern import Field, Pattern
@@ -120,3 +122,21 @@ def test_a_search_that_would_take_forever_ends_in_time() -> None:
     started = time.monotonic()
     assert Matcher(pattern, seconds=0.2).occurs("ab" * 4000) is None
     assert time.monotonic() - started < 5
+
+
+def test_a_search_of_a_generated_text_ends_in_time_and_in_bounded_memory() -> None:
+    """Thirty fields of any words in a row fit a text in more ways than can be tried, or kept."""
+    names = [f"f{number}" for number in range(30)]
+    rule = {"type": "random_text", "values_or_rules": "words", "count": [1, 80]}
+    pattern = log_pattern(
+        anchor_tokens=["a"],
+        fields=[{"name": name, **rule} for name in names],
+        template="a" + "".join(f"{{{name}}}" for name in names) + "|",
+    )
+    tracemalloc.start()
+    started = time.monotonic()
+    (complaint,) = Matcher(pattern).complaints("a" + "word " * 3000)
+    assert "could not be found out in time" in complaint or "leaves the template" in complaint
+    assert time.monotonic() - started < 2 * follow.SECONDS
+    assert tracemalloc.get_traced_memory()[1] < 400 << 20
+    tracemalloc.stop()

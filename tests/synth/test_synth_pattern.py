@@ -102,3 +102,25 @@ def test_a_pattern_that_cannot_be_written_down_is_refused(key: str) -> None:
     }
     with pytest.raises(PatternError, match=r"'INFO worker-\\ud800.* holds half a character"):
         Pattern.from_json(pattern_json(**{key: changes.get(key, half)}))
+
+
+def words_field(number: int, most: int) -> dict[str, Any]:
+    rule = {"type": "random_text", "values_or_rules": "words", "count": [1, most]}
+    return {"name": f"f{number}", **rule}
+
+
+def test_a_repetition_that_no_row_could_hold_is_refused() -> None:
+    """It would take gigabytes to write and to check."""
+    fields = [words_field(number, 1000) for number in range(30)]
+    template = "INFO worker-" + "".join(f"{{f{number}}}" for number in range(30))
+    with pytest.raises(PatternError, match=r"one repetition has about 120,\d+ characters, at most 20,000"):
+        log_pattern(fields=fields, template=template)
+    field = {"name": "x", "type": "characters", "values_or_rules": "hex", "count": [1000, 1000]}
+    with pytest.raises(PatternError, match="one repetition has about 900,"):
+        log_pattern(fields=[field], template="q{x}" * 900, anchor_tokens=["q"])
+    log_pattern(fields=fields[:4], template="INFO worker-{f0}{f1}{f2}{f3}")
+
+
+def test_a_name_is_one_line() -> None:
+    with pytest.raises(PatternError, match="pattern_name: one line"):
+        log_pattern(pattern_name="Log\nlines")

@@ -110,8 +110,12 @@ def test_a_registry_that_was_removed_is_made_again_beside_answers_and_audit(top:
 
 
 def test_nothing_found_is_said_with_what_was_set_aside(top: Top, tmp_path: Path) -> None:
-    with pytest.raises(CuratorError, match=r"no pattern was found in 20 samples \(set aside: not JSON\)"):
-        distill(top, lambda samples: ([], [{"reason": "not JSON"}]), {}, tmp_path / "patterns")
+    out = tmp_path / "patterns"
+    with pytest.raises(CuratorError, match=r"no pattern was found in 20 samples; 1 answers .*the first: not JSON$"):
+        distill(top, lambda samples: ([], [{"reason": "not JSON\nat all"}]), {}, out)
+    assert json.loads((out / "set_aside.json").read_text()) == [{"reason": "not JSON\nat all"}]
+    distill(top, lambda samples: ([found(log_pattern(), 30)], []), {}, out)  # goes on in the same folder
+    assert not (out / "set_aside.json").exists()
 
 
 def test_a_registry_edited_into_nonsense_is_refused(top: Top, tmp_path: Path) -> None:
