@@ -124,7 +124,9 @@ def test_a_search_that_would_take_forever_ends_in_time() -> None:
     assert time.monotonic() - started < 5
 
 
-def test_a_search_of_a_generated_text_ends_in_time_and_in_bounded_memory() -> None:
+def test_a_search_of_a_generated_text_ends_in_time_and_in_bounded_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Thirty fields of any words in a row fit a text in more ways than can be tried, or kept."""
     names = [f"f{number}" for number in range(30)]
     rule = {"type": "random_text", "values_or_rules": "words", "count": [1, 80]}
@@ -133,10 +135,11 @@ def test_a_search_of_a_generated_text_ends_in_time_and_in_bounded_memory() -> No
         fields=[{"name": name, **rule} for name in names],
         template="a" + "".join(f"{{{name}}}" for name in names) + "|",
     )
+    monkeypatch.setattr(follow, "SECONDS", 2.0)
     tracemalloc.start()
     started = time.monotonic()
     (complaint,) = Matcher(pattern).complaints("a" + "word " * 3000)
     assert "could not be found out in time" in complaint or "leaves the template" in complaint
-    assert time.monotonic() - started < 2 * follow.SECONDS
+    assert time.monotonic() - started < 6
     assert tracemalloc.get_traced_memory()[1] < 400 << 20
     tracemalloc.stop()
