@@ -6,11 +6,13 @@ from typing import Any
 
 from curator.commands import check_device, ranked_corpus
 from curator.ranking import Ranking
-from curator.storage import load_json
 from curator.tables import print_rows
-from synth.audit_data import AuditSettings, audit_data
+from synth.audit_data import LEAST, AuditSettings, audit_data
 from synth.audit_plot import NAMES
 from synth.render.folder import Rows
+
+ENOUGH = 100
+"""Rows per pattern that are proposed where there were too few to tell."""
 
 
 def run_audit_data(
@@ -28,7 +30,7 @@ def run_audit_data(
     ranking = Ranking.open(ranking_path)
     corpus = ranked_corpus(ranking, corpus_path)
     result = audit_data(rows, ranking, corpus, out, AuditSettings(**given), model=model, device=device)
-    print_audit(result, out, load_json(path / "manifest.json"))
+    print_audit(result, out, rows.manifest)
 
 
 def print_audit(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> None:
@@ -44,9 +46,11 @@ def print_audit(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> 
                 f"{one['mean_score']:+.3g}",
                 f"{one['gain']['median']:+.3g} [{one['gain']['low']:+.3g}, {one['gain']['high']:+.3g}]",
                 f"{one['loss']:.2f}",
-                "yes" if one["kept"] else "no",
             ]
-            table.append([one["pattern_id"], str(one["scored"]), *cells])
+        else:
+            cells = ["-"] * 6
+        verdict = "yes" if one["kept"] else "no" if one["scored"] >= LEAST else "too few rows"
+        table.append([one["pattern_id"], str(one["scored"]), *cells, verdict])
     natural = result["natural"]
     place = natural["percentile"]
     table.append(
@@ -71,17 +75,44 @@ def print_audit(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> 
     )
     _print_diversity(result["diversity"])
     kept, patterns = len(result["kept"]), len(result["patterns"])
+    few = [one["pattern_id"] for one in result["patterns"] if one["scored"] < LEAST]
     here = quote(str(out))
     print(f"\n{kept} of {patterns} patterns are kept; the rule: {result['rule']}.")
+    if few:
+        named = ", ".join(few[:8]) + (f" and {len(few) - 8} more" if len(few) > 8 else "")
+        print(
+            f"Fewer than {LEAST} rows were scored of {named}: too few to tell whether they carry influence."
+        )
     source = quote(manifest["request"]["generators"])
     step = (
         f"synth render {source} --only {here}/audit.json --count {manifest['rows']} --out rows-kept"
         if 0 < kept < patterns
         else f"curator inject --rows {quote(result['rows'])} --help"
         if kept
-        else "other patterns, or another ranking: these rows are not what raises the probe"
+        else _more_rows(result, out, manifest)
     )
     print(f"Written to {here}/: audit.json, kept.json, audit.png, ranking/. Next: {step}")
+
+
+def _more_rows(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> str:
+    """What to do where nothing is kept: a verdict on the patterns needs enough rows of them.
+
+    An exhausted pattern gives no more rows, however many are asked for.
+    """
+    exhausted = {one["pattern_id"] for one in manifest["patterns"] if one["exhausted"]}
+    few = [one for one in result["patterns"] if one["scored"] < LEAST]
+    short = [one for one in few if one["rows"] < LEAST and one["pattern_id"] not in exhausted]
+    rows = Path(result["rows"])
+    if short:
+        source, count = quote(manifest["request"]["generators"]), ENOUGH * len(result["patterns"])
+        other = quote(f"{rows.name}-2")
+        return f"synth render {source} --weights equal --count {count} --out {other}"
+    if any(one["rows"] >= LEAST for one in few):
+        ranking, other = quote(result["ranking"]), quote(f"{out.name}-2")
+        return f"synth audit data {quote(str(rows))} --ranking {ranking} --sample {ENOUGH} --out {other}"
+    if len(few) == len(result["patterns"]):
+        return f"patterns with more to draw from: none of these gives {LEAST} distinct rows"
+    return "other patterns, or another ranking: these rows are not what raises the probe"
 
 
 def _print_diversity(curves: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ from curator.workers import follow_parent, worker_ended
 from synth.manifests import load_manifest
 from synth.matcher import Matcher
 from synth.pattern import Pattern
-from synth.registry import Registry
+from synth.registry import MEND, Registry
 from synth.samples import read_samples
 
 FORMAT = "synth-pattern-audit-1"
@@ -101,6 +101,12 @@ def audit_patterns(
     held_out = np.array(made_of["held_out"], np.int64)
     if not len(held_out):
         raise CuratorError(f"{registry.path}: nothing was held out; distill again with --holdout above 0")
+    first, stop = ranking.first_sample, ranking.first_sample + len(ranking)
+    if held_out.min() < first or held_out.max() >= stop:
+        raise CuratorError(
+            f"{registry.path}: samples.held_out goes from {held_out.min()} to {held_out.max()}, the ranking from "
+            f"{first} to {stop - 1}, so it was edited; {MEND}"
+        )
     unit = made_of["unit"]
     candidates = gather_candidates([(ranking, unit)], None, None, None)
     groups, notes = {"top": held_out}, []

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from curator.errors import UsageError
 from curator.progress import console, progress
 from synth.found import Found
-from synth.llm.answers import InvalidAnswer, json_object
+from synth.llm.answers import InvalidAnswer, json_object, without_thoughts
 from synth.llm.cache import Answer
 from synth.llm.chat import Chat, Message
 from synth.llm.prompts import Prompt, delimited, load_prompt
@@ -206,7 +206,7 @@ def send_back(first: Sequence[Message], answer: Answer, said: str, attempt: int,
     wish += "Answer again, in full and in the form that was asked for, with this mended."
     return [
         *first,
-        {"role": "assistant", "content": excerpt(answer.text) or "(no text)"},
+        {"role": "assistant", "content": excerpt(without_thoughts(answer.text)) or "(no text)"},
         {"role": "user", "content": wish},
     ]
 

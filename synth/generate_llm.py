@@ -11,7 +11,7 @@ from curator.errors import UsageError
 from synth.codegen import write_source
 from synth.distill_llm import send_back
 from synth.generate import Check, Written
-from synth.llm.answers import InvalidAnswer, fenced, json_object
+from synth.llm.answers import InvalidAnswer, fenced, json_object, without_thoughts
 from synth.llm.chat import Chat
 from synth.llm.prompts import Prompt, load_prompt
 from synth.llm.settings import ChatSettings
@@ -30,12 +30,12 @@ MOST_SAID = 3000
 
 
 def read_code(text: str) -> str:
-    """The source in an answer: ``{"code": …}``, or one fenced block of Python.
+    """The source in an answer: ``{"code": …}``, or one fenced block of Python, perhaps behind one block of thoughts.
 
     Raises:
         InvalidAnswer: it is neither.
     """
-    block = fenced(text)
+    block = fenced(without_thoughts(text))
     if block is not None and block[0] in ("python", "py", "python3"):
         return _ended(block[1])
     value = json_object(text)

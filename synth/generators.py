@@ -75,7 +75,7 @@ class Generators:
         for number, entry in enumerate(manifest["generators"]):
             try:
                 generators.append(_generator(path, entry))
-            except (PatternError, KeyError, TypeError, ValueError) as error:
+            except (PatternError, KeyError, TypeError, ValueError, OverflowError) as error:
                 said = f"lacks {error}" if isinstance(error, KeyError) else str(error)
                 raise CuratorError(
                     f"{path}/manifest.json: generator {number}: {said}, so it was edited; {mend}"
@@ -83,8 +83,17 @@ class Generators:
         if not generators:
             raise CuratorError(
                 f"{path}: holds no generator that passed its checks; see set_aside in its manifest"
+                + _first_reason(manifest["set_aside"])
             )
         return Generators(path=path, manifest=manifest, generators=tuple(generators))
+
+
+def _first_reason(set_aside: list[Any]) -> str:
+    """The first line of why the first pattern has no generator, for the end of a message."""
+    first = set_aside[0] if set_aside else None
+    if not isinstance(first, dict) or not str(first.get("reason") or "").strip():
+        return ""
+    return f"; of {first.get('pattern_id')}: {str(first['reason']).strip().splitlines()[0][:200]}"
 
 
 def _generator(folder: Path, entry: dict[str, Any]) -> Generator:

@@ -20,8 +20,9 @@ def load_manifest(file: Path, expected: str, mend: str, needed: Sequence[str] = 
     """
     try:
         content = load_json(file)
-    except (CuratorError, RecursionError) as error:
-        said = str(error) if isinstance(error, CuratorError) else f"{file}: nested too deeply"
+    except (CuratorError, ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits
+        said = f"{file}: nested too deeply" if isinstance(error, RecursionError) else str(error)
+        said = said if isinstance(error, CuratorError | RecursionError) else f"{file}: {said}"
         raise CuratorError(f"{said}; {mend}") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != expected:

@@ -33,6 +33,10 @@ NEEDED = (
     *(f"samples.{key}" for key in ("top", "distilled", "held_out[]")),
 )
 """What every later command reads."""
+WORDS = ("ranking", "ranking_fingerprint", "unit", "tokenizer", "tokenizer_fingerprint")
+NUMBERS = ("seq_length", "top", "distilled")
+"""Of ``samples``: what is text, and what is a whole number of at least 0."""
+MEND = "put it back, or remove it and distill again"
 SIMILAR = 0.85
 """Similarity from which two patterns are one, unless the user says otherwise."""
 SIZES = "zabcdefghijk"
@@ -68,7 +72,7 @@ class Registry:
         """Open a folder with a ``registry.json``, or the file itself.
 
         Raises:
-            CuratorError: there is none, or a pattern in it is not valid.
+            CuratorError: there is none, or what is written in it is not valid.
         """
         path = Path(path)
         file = path / FILE if path.is_dir() or path.suffix != ".json" else path
@@ -76,11 +80,20 @@ class Registry:
             raise CuratorError(
                 f"{file}: no such registry; make one with `synth distill RANKING --out {path}`"
             )
-        content = load_manifest(file, FORMAT, "put it back, or remove it and distill again", NEEDED)
+        content = load_manifest(file, FORMAT, MEND, NEEDED)
+        wrong = _wrong_samples(content["samples"])
+        if wrong:
+            raise CuratorError(f"{file}: {wrong}, so it was edited; {MEND}")
         entries = []
         for number, item in enumerate(content["patterns"]):
             try:
-                entries.append(Entry(Pattern.from_json(item["pattern"]), item["provenance"]))
+                pattern, provenance = Pattern.from_json(item["pattern"]), item["provenance"]
+                if not _is_provenance(provenance):
+                    raise CuratorError(
+                        "its provenance needs 'samples' and 'scores', as many whole numbers as numbers, so it was "
+                        f"edited; {MEND}"
+                    )
+                entries.append(Entry(pattern, provenance))
             except (CuratorError, KeyError, TypeError) as error:
                 said = f"lacks {error}" if isinstance(error, KeyError) else str(error)
                 raise CuratorError(f"{file}: pattern {number}: {said}") from error
@@ -108,6 +121,38 @@ class Registry:
         if missing:
             raise UsageError(f"{self.path}: no pattern {', '.join(missing)}; there are {', '.join(by_id)}")
         return tuple(by_id[name] for name in dict.fromkeys(ids))
+
+
+def _wrong_samples(samples: Any) -> str:
+    """What is wrong in the header's ``samples``, where something is."""
+    for key in WORDS:
+        if not isinstance(samples[key], str):
+            return f"samples.{key} is {str(samples[key])[:40]}, not text"
+    for key in NUMBERS:
+        if not _is_index(samples[key]):
+            return f"samples.{key} is {str(samples[key])[:40]}, not a whole number of at least 0"
+    for sample in samples["held_out"]:
+        if not _is_index(sample):
+            return f"samples.held_out holds {str(sample)[:40]!r}, not only whole numbers of at least 0"
+    return ""
+
+
+def _is_provenance(value: Any) -> bool:
+    """Whether it says of which samples the pattern is, and their scores."""
+    if not isinstance(value, dict):
+        return False
+    samples, scores = value.get("samples"), value.get("scores")
+    return (
+        isinstance(samples, list)
+        and isinstance(scores, list)
+        and len(samples) == len(scores)
+        and all(map(_is_index, samples))
+        and all(isinstance(score, int | float) and not isinstance(score, bool) for score in scores)
+    )
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
 
 
 def merge(found: Sequence[Found], similar: float = SIMILAR) -> list[Entry]:

@@ -60,8 +60,8 @@ class NinjaCorpus(Corpus):
             self._rows = self._open_ragged()
         self._patterns = self._row_patterns = self._row_candidates = None
         if (path / "row_patterns.npy").is_file():
-            self._patterns = np.array(load_json(path / "patterns.json"))
             self._row_patterns = self._per_row("row_patterns")
+            self._patterns = self._pattern_names(self._row_patterns)
             self._row_candidates = self._per_row("row_candidates")
 
     def _open_ragged(self) -> PointedRows:
@@ -91,7 +91,24 @@ class NinjaCorpus(Corpus):
             raise CuratorError(
                 f"{self.path / name}.npy: has shape {values.shape}, for {self._length} rows; render them again"
             )
+        if values.dtype.kind not in "iu":
+            raise CuratorError(
+                f"{self.path / name}.npy: holds {values.dtype}, not whole numbers; render them again"
+            )
         return values
+
+    def _pattern_names(self, row_patterns: np.ndarray) -> np.ndarray:
+        file = self.path / "patterns.json"
+        names = load_json(file)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise CuratorError(f"{file}: expected a list of names; copy the folder again, or render again")
+        least, most = int(row_patterns.min()), int(row_patterns.max())
+        if least < 0 or most >= len(names):
+            raise CuratorError(
+                f"{file}: holds {len(names)} names, row_patterns.npy numbers from {least} to {most}: they do not "
+                "belong together; copy the folder again, or render again"
+            )
+        return np.array(names)
 
     def __len__(self) -> int:
         return self._length

@@ -1,5 +1,7 @@
 """What an answer says, strictly: one JSON object or one fenced block, and nothing searched for in prose.
 
+One block of thoughts may stand before it, since local servers leave those of some models in the text.
+
 Refused besides what is no JSON: keys given twice, NaN and infinities, nesting beyond `DEEPEST`, and half characters
 (lone surrogates), none of which survive being written down. A whole number written as 2.0 is 2.
 """
@@ -16,6 +18,12 @@ class InvalidAnswer(Exception):
     """The answer is not of the form that was asked for; the text is for its author."""
 
 
+def without_thoughts(text: str) -> str:
+    """``text`` without the one ``<think>…</think>`` it begins with, if it does."""
+    end = text.find("</think>") if text.startswith("<think>") else -1
+    return text if end < 0 else text[end + len("</think>") :]
+
+
 def fenced(text: str) -> tuple[str, str] | None:
     """(language, content) where ``text`` is one fenced block and nothing else."""
     match = _FENCED.fullmatch(text)
@@ -23,11 +31,12 @@ def fenced(text: str) -> tuple[str, str] | None:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """The JSON object that ``text`` is, bare or in one fenced block.
+    """The JSON object that ``text`` is, bare or in one fenced block, perhaps behind one block of thoughts.
 
     Raises:
         InvalidAnswer: it is something else.
     """
+    text = without_thoughts(text)
     block = fenced(text)
     if block is not None and block[0] in ("", "json"):
         text = block[1]
@@ -40,8 +49,8 @@ def json_object(text: str) -> dict[str, Any]:
             f"the answer is not one JSON object ({error.msg}, line {error.lineno} column {error.colno}); answer "
             "with the JSON alone"
         ) from None
-    except ValueError as error:
-        raise InvalidAnswer(f"the JSON cannot be read: {str(error)[:200]}") from None
+    except ValueError:  # of int(); its text is for programmers
+        raise InvalidAnswer("a number in the JSON has too many digits") from None
     if not isinstance(value, dict):
         raise InvalidAnswer(f"the answer is a JSON {type(value).__name__}, not an object")
     _check(value)

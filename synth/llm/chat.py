@@ -1,10 +1,12 @@
 """`Chat.ask`: one request with everything around it: cache, budget, retries, and the way the server gives JSON.
 
 Before every attempt the most it can cost is reserved: a token is at least one byte of what is sent, and the answer has
-at most ``max_tokens``. The server's own count replaces that; where it is missing, or an attempt timed out or broke off,
-the reservation stays charged. Retries are our own and not the client's, because each is one more such reservation.
+at most ``max_tokens``. The server's own count replaces that, and is said where it costs more; where it is missing, or an
+attempt timed out or broke off, the reservation stays charged. Retries are our own and not the client's, because each is
+one more such reservation.
 """
 
+import copy
 import json
 import random
 import threading
@@ -14,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curator.errors import CuratorError
+from curator.progress import console
 from synth.llm.cache import Answer, Cache, name_of
-from synth.llm.ledger import Ledger
+from synth.llm.ledger import BilledError, BudgetReached, Ledger
 from synth.llm.schemas import strict
 from synth.llm.settings import ChatSettings
 
@@ -32,7 +35,7 @@ OVERHEAD_TOKENS = 256
 MODES = ("schema", "object", "text")
 
 
-class ChatFailed(CuratorError):
+class ChatFailed(BilledError):
     """A request got no answer."""
 
 
@@ -74,6 +77,7 @@ class Chat:
         self._asking: dict[str, threading.Lock] = {}
         self._stopped = threading.Event()
         self._failure: CuratorError | None = None
+        self._warned = False
         self._mode = settings.json_mode if settings.json_mode != "auto" else MODES[0]
         self._limit_name = "max_tokens"
         self._wire: Wire | None = None
@@ -116,7 +120,7 @@ class Chat:
             schema: of the wanted JSON; only asked for, the answer must be checked. None: text is wanted.
 
         Raises:
-            BudgetReached: it might pass the budget.
+            BudgetReached: it might pass the budget, or did, because the server counted more than can be.
             ChatFailed: no answer after all retries, or a refusal that concerns more than this text. Both end this
                 `Chat`: whatever is asked later and not cached raises the same.
         """
@@ -130,14 +134,21 @@ class Chat:
                 try:
                     answer = self._ask(request, name, schema_name)
                 except CuratorError as error:
-                    self._failure = self._failure or error
-                    self.stop()
+                    self._fail(error)
                     raise
                 self._cache.put(request, answer)
+                self._check_cost(request, answer)
             else:
                 with self._mutex:
                     self.totals.cached += 1
         return answer
+
+    def _fail(self, error: CuratorError) -> None:
+        self._failure = self._failure or error
+        self.stop()
+
+    def _failed(self, text: str) -> ChatFailed:
+        return ChatFailed(text, None if self.settings.prices is None else self._ledger)
 
     def _request(self, messages: Sequence[Message], schema: dict[str, Any] | None) -> dict[str, Any]:
         return {**self.settings.identity(), "messages": list(messages), "schema": schema}
@@ -152,8 +163,8 @@ class Chat:
         while True:
             if self._stopped.wait(wait):
                 if self._failure is not None:
-                    raise type(self._failure)(str(self._failure))
-                raise ChatFailed("interrupted; what was answered is kept, the same command goes on")
+                    raise copy.copy(self._failure)
+                raise self._failed("interrupted; what was answered is kept, the same command goes on")
             mode, limit_name = self._mode, self._limit_name
             parameters = self._parameters(request, schema_name, mode, limit_name)
             charge = self._reserve(request)
@@ -166,7 +177,7 @@ class Chat:
                 cost = None if error.billed else 0.0
                 failures += 1
                 if failures > self.settings.max_retries:
-                    raise ChatFailed(
+                    raise self._failed(
                         f"{self.settings.model} at {self.settings.base_url} gave no answer in {failures} attempts; "
                         f"the last: {error}. What was answered is kept; the same command goes on"
                     ) from None
@@ -185,7 +196,9 @@ class Chat:
                         cost=None if self.settings.prices is None else 0.0,
                     )
                 if not self._give_way(error, mode, limit_name):
-                    raise ChatFailed(f"{self.settings.model} at {self.settings.base_url}: {error}") from None
+                    raise self._failed(
+                        f"{self.settings.model} at {self.settings.base_url}: {error}"
+                    ) from None
                 wait = 0.0
             except BaseException:
                 cost = None
@@ -237,9 +250,36 @@ class Chat:
         return len(sent.encode()) + OVERHEAD_TOKENS + 16 * len(messages)
 
     def _reserve(self, request: dict[str, Any]) -> str | None:
-        tokens = self.most_tokens(request["messages"], request["schema"])
-        most = self.settings.cost(tokens, self.settings.max_tokens)
+        most = self._most_cost(request)
         return None if most is None else self._ledger.reserve(most)
+
+    def _most_cost(self, request: dict[str, Any]) -> float | None:
+        tokens = self.most_tokens(request["messages"], request["schema"])
+        return self.settings.cost(tokens, self.settings.max_tokens)
+
+    def _check_cost(self, request: dict[str, Any], answer: Answer) -> None:
+        """Say it where the server counted more than was reserved, and go no further where that passed the budget."""
+        most = self._most_cost(request)
+        if most is None or answer.cost is None or answer.cost <= most:
+            return
+        counted = (answer.prompt_tokens or 0) + (answer.completion_tokens or 0)
+        can = self.most_tokens(request["messages"], request["schema"]) + self.settings.max_tokens
+        said = f"the server counted {counted:,} tokens for a request that can hold at most {can:,}"
+        check = "check --price-in, --price-out and the server at --base-url"
+        if self._ledger.passed:
+            error = BudgetReached(
+                f"{said}, so that the budget of ${self.settings.budget:g} is passed; {check}. The answer is kept, and "
+                "what the server says is charged",
+                self._ledger,
+            )
+            self._fail(error)
+            raise error
+        with self._mutex:
+            warned, self._warned = self._warned, True
+        if not warned:
+            console.print(
+                f"warning: {said}, and costs ${answer.cost:.4f}; {check}", soft_wrap=True, markup=False
+            )
 
     def spent(self) -> float:
         """USD that all runs with this cache cost so far, what was in flight when one was killed included."""

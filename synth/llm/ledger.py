@@ -20,8 +20,29 @@ from curator.errors import CuratorError
 NANO = 1_000_000_000
 
 
-class BudgetReached(CuratorError):
-    """The next request could cost more than what is left of --budget."""
+class BilledError(CuratorError):
+    """Its text ends with what all runs spent, read when it is shown: what was under way is settled by then.
+
+    Args:
+        ledger: None where prices are unknown.
+    """
+
+    def __init__(self, text: str, ledger: "Ledger | None" = None):
+        super().__init__(text)
+        self._ledger = ledger
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self._ledger is None:
+            return text
+        try:
+            return f"{text} (all runs with this cache: ${self._ledger.total:.4f})"
+        except OSError:  # a full or lost disk may be why the run ends
+            return text
+
+
+class BudgetReached(BilledError):
+    """The next request could cost more than what is left of --budget, or the last one did."""
 
 
 class Ledger:
@@ -43,6 +64,11 @@ class Ledger:
                 pass
         return sum(self._entries.values()) / NANO
 
+    @property
+    def passed(self) -> bool:
+        """Whether the budget is: no reservation does that, but a server may count more than was reserved."""
+        return self._budget is not None and self.total * NANO > self._budget + 0.5
+
     def reserve(self, usd: float) -> str:
         """Set ``usd`` aside; waits for requests of this process that are under way where they may leave enough.
 
@@ -61,9 +87,10 @@ class Ledger:
                         return name
                 if not self._open:
                     raise BudgetReached(
-                        f"the budget of ${self._budget / NANO:g} would be passed: ${spent / NANO:.6f} is spent (all "
-                        f"runs with this cache), and the next request may cost up to ${amount / NANO:.6f}. What was "
-                        "answered is kept and costs nothing again; raise --budget to go on"
+                        f"the budget of ${self._budget / NANO:g} would be passed: the next request may cost up to "
+                        f"${amount / NANO:.6f}, and ${(self._budget - spent) / NANO:.6f} is left. What was answered is "
+                        "kept and costs nothing again; raise --budget to go on",
+                        self,
                     )
                 self._settled.wait()
 

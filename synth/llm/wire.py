@@ -1,8 +1,8 @@
 """One HTTP attempt, and what its outcome means: an answer, a failure worth another attempt, or a refusal.
 
-The ``openai`` client sends and raises; the body is read here piece by piece, so that the time limit holds for the whole
-attempt (servers keep waiting connections alive with blank lines) and an endless body ends. What comes back is not
-trusted: only the text, the reason it ended, the model's name and token counts are taken, each checked.
+The ``openai`` client sends. The time limit holds for the whole attempt (see `synth.llm.limits`; servers keep waiting
+connections alive with blank lines), and bodies, of errors too, are read here piece by piece up to a limit. What comes
+back is not trusted: only the text, the reason it ended, the model's name and token counts are taken, each checked.
 """
 
 import email.utils
@@ -15,10 +15,13 @@ from typing import Any
 
 import openai
 
+from synth.llm.limits import Deadline, TooLate, client_with
 from synth.llm.settings import NO_KEY, ChatSettings
 
 BYTES_PER_TOKEN = 256
 """Longest body accepted per token of the answer, beyond the first MiB."""
+ERROR_BYTES = 64 * 1024
+"""Read of an error's body."""
 _REFUSED_TEXT = re.compile(
     r"content.?(filter|policy|exists.risk|management)|data_inspection|moderation", re.I
 )
@@ -84,8 +87,13 @@ class Wire:
     def __init__(self, settings: ChatSettings):
         self._settings = settings
         self._key = settings.key()
+        self._deadline = Deadline()
         self._client = openai.OpenAI(
-            api_key=self._key, base_url=settings.base_url, timeout=settings.timeout_s, max_retries=0
+            api_key=self._key,
+            base_url=settings.base_url,
+            timeout=settings.timeout_s,
+            max_retries=0,
+            http_client=client_with(self._deadline, settings.timeout_s, self._check_status),
         )
 
     def close(self) -> None:
@@ -97,7 +105,8 @@ class Wire:
         Raises:
             Failed, Refused: see there; no key stands in their texts.
         """
-        deadline = time.monotonic() + self._settings.timeout_s
+        limit = f"within {self._settings.timeout_s:g} s"
+        self._deadline.at = time.monotonic() + self._settings.timeout_s
         try:
             create = self._client.chat.completions.with_streaming_response.create
             with create(**parameters) as response:
@@ -107,13 +116,10 @@ class Wire:
                     body += piece
                     if len(body) > most:
                         return Reply(text="", finish_reason="length", model="")
-                    if time.monotonic() > deadline:
-                        raise Failed(f"no whole answer within {self._settings.timeout_s:g} s", billed=True)
-        except openai.APIStatusError as error:
-            raise self._status(error) from None
-        except openai.APITimeoutError as error:
-            billed = "Connect" not in type(error.__cause__).__name__
-            raise Failed(f"no answer within {self._settings.timeout_s:g} s", billed) from None
+        except TooLate:
+            raise Failed(f"no whole answer {limit}", billed=True) from None
+        except openai.APITimeoutError:  # of connecting; all others are too late
+            raise Failed(f"no connection to {self._settings.base_url} {limit}", billed=False) from None
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
             billed = "Connect" not in type(cause).__name__
@@ -125,17 +131,40 @@ class Wire:
             raise Failed(self._plain(f"the answer broke off: {error}"), billed=True) from None
         return self._reply(bytes(body))
 
-    def _status(self, error: openai.APIStatusError) -> Failed | Refused:
-        status = error.status_code
-        body = error.body if isinstance(error.body, dict) else {}
-        said = self._plain(str(body.get("message") or error.response.text or error.response.reason_phrase))
-        if (status in (408, 409, 425, 429) or status >= 500) and body.get("code") != "insufficient_quota":
+    def _check_status(self, response: Any) -> None:
+        """For every response before its body is read: the client would read all that an error says.
+
+        Raises:
+            Failed, Refused: it is no answer.
+        """
+        status = response.status_code
+        if status < 300:
+            return
+        where = response.headers.get("location")
+        if status < 400 and where:
+            raise Refused(
+                status,
+                self._plain(f"it redirects to {where}")
+                + ", and nothing is sent elsewhere than --base-url says; give another --base-url if that is right",
+            )
+        body = bytearray()
+        for piece in response.iter_bytes():
+            body += piece
+            if len(body) > ERROR_BYTES:
+                break
+        said = body[:ERROR_BYTES].decode("utf-8", "replace")
+        try:
+            error = json.loads(said)
+            error = error.get("error", error)
+            message, code = error.get("message"), error.get("code")
+        except (ValueError, RecursionError, AttributeError):
+            message = code = None
+        said = self._plain(str(message or said or response.reason_phrase))
+        if (status in (408, 409, 425, 429) or status >= 500) and code != "insufficient_quota":
             # behind a gateway's time-out a model may have been at work; the other errors came in its place
             billed = status == 408 or (status > 501 and status not in (503, 529))
-            return Failed(
-                f"HTTP {status}: {said}", billed, retry_after(error.response.headers.get("retry-after"))
-            )
-        return Refused(status, said)
+            raise Failed(f"HTTP {status}: {said}", billed, retry_after(response.headers.get("retry-after")))
+        raise Refused(status, said)
 
     def _reply(self, body: bytes) -> Reply:
         try:
@@ -178,7 +207,7 @@ class Wire:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12 else None
 
 
 def retry_after(value: str | None) -> float | None:

@@ -174,18 +174,8 @@ class _Session:
             try:
                 for answer in self._generator.attempts(calls[done:]):
                     done += 1
-                    yield _checked(answer)
+                    yield answer
             except Failure as failure:
                 done += 1
                 self._load()
                 yield failure
-
-
-def _checked(answer: str | Failure) -> str | Failure:
-    """Lone surrogates, which no tokenizer takes, are refused."""
-    if isinstance(answer, str) and not answer.isascii():
-        try:
-            answer.encode("utf-8")
-        except UnicodeEncodeError as error:
-            return Failure("not-text", f"the text is not valid Unicode ({error.reason})")
-    return answer

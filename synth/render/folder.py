@@ -19,7 +19,7 @@ import numpy as np
 
 from curator.corpus.ninja import NinjaCorpus
 from curator.errors import CuratorError
-from curator.storage import load_array, load_json, save_array, save_json
+from curator.storage import fingerprint, load_array, load_json, save_array, save_json
 from synth.generators import Generators
 from synth.manifests import load_manifest
 from synth.render.mix import Mix
@@ -28,8 +28,12 @@ from synth.render.task import Shard, Task
 
 FORMAT = "synth-rows-1"
 PARTS = "parts"
+SIDECARS = ("patterns.json", "row_patterns.npy", "row_candidates.npy")
+"""Where every row came from; the manifest has a fingerprint of each, by its name without the ending."""
+MEND = "put it back, or render again"
 NEEDED = (
     "fingerprint",
+    *(f"fingerprints.{name.split('.')[0]}" for name in SIDECARS),
     "patterns[]",
     "rows",
     "request.generators",
@@ -37,6 +41,9 @@ NEEDED = (
     *(f"identity.{key}" for key in ("generators", "tokenizer")),
 )
 """What later commands read."""
+NEEDED_OF_PATTERN = {
+    "pattern_id", "rows", "tried", "duplicates", "failed", "texts", "exhausted", "dropped"
+}  # fmt: skip
 _WRITE_ROWS = 256
 
 
@@ -69,13 +76,14 @@ class Rows:
                 f"{path}: no rendered rows there (no manifest.json); make them with `synth render --out {path}`, or "
                 "let the same command finish"
             )
-        manifest = load_manifest(file, FORMAT, "put it back, or render again", NEEDED)
+        manifest = load_manifest(file, FORMAT, MEND, NEEDED)
+        for number, one in enumerate(manifest["patterns"]):
+            missing = NEEDED_OF_PATTERN - set(one if isinstance(one, dict) else ())
+            if missing:
+                said = f"pattern {number} lacks {', '.join(sorted(missing))}"
+                raise CuratorError(f"{file}: {said}, so it was edited; {MEND}")
+        patterns, row_patterns, row_candidates = _sidecars(path, manifest["fingerprints"])
         corpus = NinjaCorpus(path)
-        try:
-            patterns = load_json(path / "patterns.json")
-            arrays = {name: load_array(path / f"{name}.npy") for name in ("row_patterns", "row_candidates")}
-        except CuratorError as error:
-            raise CuratorError(f"{error}; copy the folder again, or render again") from error
         if corpus.fingerprint() != manifest["fingerprint"]:
             raise CuratorError(
                 f"{path}: the rows have fingerprint {corpus.fingerprint()}, the manifest says "
@@ -86,7 +94,8 @@ class Rows:
             manifest=manifest,
             corpus=corpus,
             patterns=patterns,
-            **arrays,
+            row_patterns=row_patterns,
+            row_candidates=row_candidates,
         )
 
     @property
@@ -102,11 +111,34 @@ class Rows:
         )
 
 
+def _sidecars(path: Path, fingerprints: Any) -> list[Any]:
+    """The contents of `SIDECARS`, which are those that were written: another order would blame other patterns."""
+    contents = []
+    for name in SIDECARS:
+        try:
+            content = load_json(path / name) if name.endswith(".json") else load_array(path / name)
+        except CuratorError as error:
+            raise CuratorError(f"{error}; copy the folder again, or render again") from error
+        found, expected = fingerprint(content), fingerprints[name.split(".")[0]]
+        if found != expected:
+            raise CuratorError(
+                f"{path / name}: has fingerprint {found}, the manifest says {expected}: it was changed; copy the "
+                "folder again, or render again"
+            )
+        contents.append(content)
+    return contents
+
+
 @dataclass(frozen=True, eq=False)
 class Assembled:
-    """What `assemble` wrote: rows, tokens of padding and texts per pattern."""
+    """What `assemble` wrote: rows, tokens of padding and texts per pattern.
+
+    Attributes:
+        sidecars: fingerprints of `SIDECARS`.
+    """
 
     fingerprint: str
+    sidecars: dict[str, str]
     texts: dict[str, int]
     padding: dict[str, int]
 
@@ -141,14 +173,20 @@ def assemble(
         for shard, row in place.tolist():
             yield arrays[shard][row]
 
-    fingerprint = _write_rows(out, parts / "assembled", rows())
-    save_json(out / "patterns.json", names)
+    of_rows = _write_rows(out, parts / "assembled", rows())
     kind = np.uint16 if len(names) <= 1 << 16 else np.uint32
-    save_array(out / "row_patterns.npy", np.concatenate(patterns)[order].astype(kind))
-    save_array(out / "row_candidates.npy", np.concatenate(candidates)[order])
+    row_patterns, row_candidates = (
+        np.concatenate(patterns)[order].astype(kind),
+        np.concatenate(candidates)[order],
+    )
+    save_json(out / "patterns.json", names)
+    save_array(out / "row_patterns.npy", row_patterns)
+    save_array(out / "row_candidates.npy", row_candidates)
+    contents = zip(SIDECARS, (names, row_patterns, row_candidates))
+    sidecars = {name.split(".")[0]: fingerprint(content) for name, content in contents}
     shutil.copyfile(tokenizer, out / "tokenizer.json")
     _copy_generators(generators, out / "generators")
-    return Assembled(fingerprint, texts, padding)
+    return Assembled(of_rows, sidecars, texts, padding)
 
 
 def _write_rows(out: Path, folder: Path, rows: Iterator[np.ndarray]) -> str:
@@ -157,14 +195,14 @@ def _write_rows(out: Path, folder: Path, rows: Iterator[np.ndarray]) -> str:
 
     shutil.rmtree(folder, ignore_errors=True)
     ninja.from_generator(folder, rows, batch_size=_WRITE_ROWS)
-    fingerprint = NinjaCorpus(folder).fingerprint()
+    written = NinjaCorpus(folder).fingerprint()
     # type.ninja last: it is what makes a folder a corpus
     for file in sorted(folder.iterdir(), key=lambda file: file.name == "type.ninja"):
         with open(file, "rb+") as opened:
             os.fsync(opened.fileno())
         os.replace(file, out / file.name)
     folder.rmdir()
-    return fingerprint
+    return written
 
 
 def _copy_generators(generators: Generators, folder: Path) -> None:

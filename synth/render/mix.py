@@ -58,6 +58,10 @@ class Tried:
         return sum(self.failures.values())
 
 
+def _rows(count: int) -> str:
+    return f"{count} distinct {'row' if count == 1 else 'rows'}"
+
+
 class Mix:
     """Decides; `ranges` and `add` in turn until `ranges` is empty."""
 
@@ -69,6 +73,11 @@ class Mix:
         """Exhausted patterns, and how many rows they give."""
         self.dropped: dict[str, str] = {}
         """Patterns whose generator fails too often, and why."""
+
+    @property
+    def missing(self) -> int:
+        """Rows that no candidate gave yet."""
+        return self.count - sum(len(tried.taken) for tried in self.tried.values())
 
     def ranges(self) -> list[Range]:
         """The candidates to try next; none when the mix is complete.
@@ -154,15 +163,14 @@ class Mix:
 
     def _nothing_left(self) -> str:
         there = sum(self.limits.values())
-        lines = [f"{n} distinct rows of {name}" for name, n in self.limits.items()]
+        lines = [f"{_rows(n)} of {name}" for name, n in self.limits.items()]
         lines += [
             f"{name} was dropped, its generator fails: {why.splitlines()[0]}"
             for name, why in self.dropped.items()
         ]
         more = f"\n  and {len(lines) - 12} more patterns" if len(lines) > 12 else ""
+        fewer = f"ask for at most {there} (--count), or " if there else ""
         return (
-            f"the generators give {there} distinct rows in all, {self.count} were asked for; ask for at most {there} "
-            "(--count), or generate more patterns, or patterns with more to draw from:\n  "
-            + "\n  ".join(lines[:12])
-            + more
+            f"the generators give {_rows(there)} in all, {self.count} were asked for; {fewer}"
+            "generate more patterns, or patterns with more to draw from:\n  " + "\n  ".join(lines[:12]) + more
         )

@@ -10,8 +10,9 @@ import platform
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 import tokenizers
 
 import curator
+from curator.errors import CuratorError
 from curator.progress import console, progress
 from curator.storage import save_json
 from curator.workers import worker_ended
@@ -30,6 +32,9 @@ from synth.render.mix import Mix, Range
 from synth.render.settings import RenderSettings
 from synth.render.task import Shard, Task, Work, Worker, make_shard, start_worker
 from synth.sandbox import Sandbox
+
+AHEAD = 4
+"""Tasks a worker is given at once: none waits for the next one, and none is listed long before it is made."""
 
 
 def render(
@@ -46,10 +51,12 @@ def render(
         unsafe: run generators where they cannot be shut in.
 
     Raises:
-        CuratorError: ``out`` holds something else (says both sides), or the generators give too few distinct rows.
+        CuratorError: ``out`` holds something else (says both sides), the disk has no room for the rows, or the
+            generators give too few distinct rows.
     """
     out = Path(out)
-    Sandbox(unsafe=unsafe)  # refused before anything is written
+    Sandbox(unsafe=unsafe)  # both are refused before anything is written
+    _check_room(settings, out)
     with alone(out):
         run = _Run(generators, settings, out, workers or _cores(), unsafe)
         if run.is_complete():
@@ -63,6 +70,26 @@ def render(
 def _cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_room(settings: RenderSettings, out: Path) -> None:
+    """Refuse rows that the disk cannot hold, rather than after hours; parts of an earlier run are counted as there."""
+    if (out / "manifest.json").exists():
+        return
+    disk = next(place for place in (out.absolute(), *out.absolute().parents) if place.exists())
+    there = sum(file.stat().st_size for file in (out / PARTS).rglob("rows.npy"))
+    free = shutil.disk_usage(disk).free
+    needed = settings.count * settings.row_bytes
+    if needed > free + there:
+        raise CuratorError(
+            f"{out}: {settings.count:,} rows of {settings.filling.width} tokens take {_size(needed)} while they are "
+            f"put together, the disk has {_size(free)} free: there is room for "
+            f"{(free + there) // settings.row_bytes:,} rows; ask for fewer (--count), or choose another --out"
+        )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
 
 
 class _Run:
@@ -99,7 +126,8 @@ class _Run:
         tasks: list[Task] = []
         while ranges := mix.ranges():
             new = [task for one in ranges for task in self._tasks(one)]
-            self._make(new, "rows" if not tasks else "further rows")
+            again = f"candidates for {mix.missing:,} of {mix.count:,} rows still missing"
+            self._make(new, again if tasks else "rows", "candidates" if tasks else "rows")
             for name, start, stop in ranges:
                 self._tell(mix, name, stop, [t for t in new if t.pattern_id == name and t.start >= start])
             tasks += new
@@ -117,13 +145,13 @@ class _Run:
         for first in range(start, stop, size):
             yield Task(name, first, min(first + size, stop))
 
-    def _make(self, tasks: Sequence[Task], what: str) -> None:
+    def _make(self, tasks: Sequence[Task], what: str, unit: str) -> None:
         missing = [task for task in tasks if not task.folder(self.parts).is_dir()]
         total = sum(task.stop - task.start for task in tasks)
         left = sum(task.stop - task.start for task in missing)
         if not missing:
             return
-        with progress(what, total, unit="rows", done=total - left) as advance:
+        with progress(what, total, unit=unit, done=total - left) as advance:
             if min(self.workers, len(missing)) == 1:
                 worker = Worker(self.work)
                 for task in missing:
@@ -133,15 +161,20 @@ class _Run:
         self.made += left
 
     def _share(self, tasks: Sequence[Task], advance: Any) -> None:
+        workers, waiting = min(self.workers, len(tasks)), iter(tasks)
         pool = ProcessPoolExecutor(
-            min(self.workers, len(tasks)),
+            workers,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=start_worker,
             initargs=(self.work,),
         )
         try:
-            for future in as_completed([pool.submit(make_shard, task) for task in tasks]):
-                advance(future.result())
+            begun = {pool.submit(make_shard, task) for task in islice(waiting, AHEAD * workers)}
+            while begun:
+                done, begun = wait(begun, return_when=FIRST_COMPLETED)
+                for future in done:
+                    advance(future.result())
+                begun |= {pool.submit(make_shard, task) for task in islice(waiting, len(done))}
         except BrokenProcessPool as error:
             raise worker_ended() from error
         finally:
@@ -187,6 +220,7 @@ class _Run:
             "padding_tokens": sum(done.padding.values()),
             "duplicates": sum(pattern["duplicates"] for pattern in patterns),
             "fingerprint": done.fingerprint,
+            "fingerprints": done.sidecars,
             "patterns": patterns,
             "request": {
                 "generators": str(self.generators.path.absolute()),

@@ -1,12 +1,12 @@
 """What decides the rows, all of it in the manifest."""
 
-import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from curator.errors import CuratorError, UsageError
@@ -18,6 +18,8 @@ FILLS = ("packed", "padded")
 LAYOUT = 1
 """Raised when the same settings would give other rows."""
 END_OF_TEXT = "<|endoftext|>"
+MOST_WEIGHT = 1e9
+"""Above it, shares of a count are no longer exact, and at last no numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +48,13 @@ class RenderSettings:
     Attributes:
         weights: of the patterns that take part, in the order of the generators, all above 0.
         task_size: candidates per piece of work, which is also what further candidates are asked for in.
+        dtype: of the tokens; the tokenizer decides it.
     """
 
     count: int
     filling: Filling
     tokenizer: Path
+    dtype: str
     weights: dict[str, float]
     task_size: int
 
@@ -107,6 +111,7 @@ class RenderSettings:
                 seed=seed,
             ),
             tokenizer=file,
+            dtype=token_dtype(known),
             weights=_weights(generators, weights or {}, equal),
             task_size=task_size or min(512, max(64, -(-count // 64))),
         )
@@ -127,6 +132,11 @@ class RenderSettings:
             "weights": self.weights,
             "task_size": self.task_size,
         }
+
+    @property
+    def row_bytes(self) -> int:
+        """What a row takes on disk while the rows are put together: once in its part, once in its place."""
+        return 2 * self.filling.width * np.dtype(self.dtype).itemsize
 
     def command(self, generators: Path, out: Path) -> str:
         """The command that asks for the same again."""
@@ -153,12 +163,18 @@ def _weights(generators: Generators, given: dict[str, float], equal: bool) -> di
         raise UsageError(
             f"{generators.path}: no generator of {', '.join(unknown[:8])}; there are {', '.join(ids[:20])}"
         )
-    for pattern_id, weight in given.items():
-        if not (0 <= weight < math.inf):
-            raise UsageError(f"the weight of {pattern_id} must be a number of at least 0, not {weight}")
     usual = {g.pattern_id: 1 if equal else g.samples for g in generators.generators}
-    weights = {pattern_id: float(given.get(pattern_id, usual[pattern_id])) for pattern_id in ids}
-    weights = {pattern_id: weight for pattern_id, weight in weights.items() if weight > 0}
+    weights = {}
+    for pattern_id in ids:
+        weight = given.get(pattern_id, usual[pattern_id])
+        if not 0 <= weight <= MOST_WEIGHT:
+            where = "" if pattern_id in given else f" (its samples in {generators.path}/manifest.json)"
+            raise UsageError(
+                f"the weight of {pattern_id} must be a number of at least 0 and at most {MOST_WEIGHT:g}, not "
+                f"{str(weight)[:40]}{where}; weights count in proportion to each other, so smaller ones will do"
+            )
+        if weight > 0:
+            weights[pattern_id] = float(weight)
     if not weights:
         raise UsageError("all patterns weigh 0, so that none is left to render")
     return weights
@@ -176,7 +192,7 @@ def read_weights(words: Sequence[str]) -> dict[str, float]:
         if Path(word).is_file():
             try:
                 value = load_json(Path(word))
-            except CuratorError as error:
+            except (CuratorError, ValueError, RecursionError) as error:
                 raise UsageError(
                     f"--weights: {error}; expected a JSON object of pattern_id: number"
                 ) from error
@@ -184,7 +200,8 @@ def read_weights(words: Sequence[str]) -> dict[str, float]:
                 isinstance(v, int | float) and not isinstance(v, bool) for v in value.values()
             ):
                 raise UsageError(f"--weights {word}: expected a JSON object of pattern_id: number")
-            weights |= {str(key): float(weight) for key, weight in value.items()}
+            # through text, as the words are: a whole number may be too large for a float
+            weights |= {str(key): float(str(weight)) for key, weight in value.items()}
             continue
         try:
             if not equals:

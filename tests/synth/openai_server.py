@@ -10,7 +10,8 @@
 
 `Reply` says status, headers, delay, and what goes wrong: ``drop="before"`` closes the connection without an answer,
 ``drop="middle"`` after half of the body, ``raw`` is sent in place of a chat answer, ``trickle_s`` sends a blank line
-so often for ever. ``server.formats`` is what response_format it knows: others get 400, in the words of DeepSeek.
+so often for ever (``trickle_headers``: one byte of the headers so often), ``endless`` is sent again and again without
+a pause, and counted in ``server.endless_bytes``. ``server.formats`` is what response_format it knows: others get 400, in the words of DeepSeek.
 """
 
 import json
@@ -59,6 +60,8 @@ class Reply:
     delay: float = 0.0
     drop: str = ""
     trickle_s: float = 0.0
+    trickle_headers: bool = False
+    endless: bytes = b""
 
     def body(self, model: str) -> bytes:
         if self.raw is not None:
@@ -81,6 +84,7 @@ class OpenAIServer:
         self.formats = {"text", "json_object", "json_schema"}
         self.requests: list[Request] = []
         self.most_at_once = 0
+        self.endless_bytes = 0
         self._at_once = 0
         self._mutex = threading.Lock()
         self._closing = threading.Event()
@@ -144,6 +148,9 @@ class OpenAIServer:
                 if reply.drop == "before":
                     self.close_connection = True
                     return
+                if reply.trickle_headers:
+                    self._trickle_headers(reply)
+                    return
                 self.send_response(reply.status)
                 self.send_header("Content-Type", "application/json")
                 for name, value in reply.headers.items():
@@ -155,11 +162,24 @@ class OpenAIServer:
                         self.wfile.write(b"\n")
                         time.sleep(reply.trickle_s)
                     return
+                if reply.endless:
+                    self.close_connection = True
+                    self.end_headers()
+                    while not server._closing.is_set():
+                        self.wfile.write(reply.endless)
+                        server.endless_bytes += len(reply.endless)
+                    return
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body[: len(body) // 2] if reply.drop == "middle" else body)
                 if reply.drop:
                     self.close_connection = True
+
+            def _trickle_headers(self, reply: Reply) -> None:
+                self.close_connection = True
+                self.wfile.write(f"HTTP/1.1 {reply.status} Slow\r\nX-Slow: ".encode())
+                while not server._closing.wait(reply.trickle_s):
+                    self.wfile.write(b"x")
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -152,7 +152,7 @@ def test_what_was_in_flight_when_a_run_was_killed_stays_charged(tmp_path: Path) 
         torn.write(b'["abc", 99')
     again = Ledger(file, 1.0)
     assert again.total == pytest.approx(0.6)
-    with pytest.raises(BudgetReached, match=r"\$0.6.*up to \$0.41"):
+    with pytest.raises(BudgetReached, match=r"up to \$0.41.*\$0.40* is left.*this cache: \$0.6000"):
         again.reserve(0.41)
     again.settle(again.reserve(0.4), 0.2)
     assert Ledger(file, None).total == pytest.approx(0.8) == killed.total
@@ -193,3 +193,95 @@ def test_failing_attempts_are_not_counted_as_answers(openai_server: OpenAIServer
     with Chat(openai_server.settings(max_retries=2), tmp_path) as chat, pytest.raises(ChatFailed):
         chat.ask(question(0), None, "x")
     assert (chat.totals.requests, chat.totals.retries, chat.totals.cost) == (0, 2, 0.0)
+
+
+MORE = {"prompt_tokens": 10**9, "completion_tokens": 50}
+
+
+def test_a_count_beyond_what_was_reserved_stops_at_the_budget_and_is_charged(
+    openai_server: OpenAIServer, tmp_path: Path
+) -> None:
+    openai_server.script = [Reply(content="kept", usage=MORE)]
+    given = openai_server.settings(budget=1.0)
+    with Chat(given, tmp_path) as chat:
+        with pytest.raises(BudgetReached) as caught:
+            chat.ask(question(0), None, "x")
+        with pytest.raises(BudgetReached, match="the server counted"):
+            chat.ask(question(1), None, "x")
+        assert chat.ask(question(0), None, "x").text == "kept"
+    said = str(caught.value)
+    can = chat.most_tokens(question(0), None) + given.max_tokens
+    assert f"the server counted 1,000,000,050 tokens for a request that can hold at most {can:,}" in said
+    assert "the budget of $1 is passed; check --price-in" in said and "\n" not in said
+    assert said.endswith("(all runs with this cache: $1000.0001)") and chat.spent() == pytest.approx(
+        1000.0001
+    )
+    assert len(openai_server.requests) == 1
+    with Chat(given, tmp_path) as chat:
+        assert chat.ask(question(0), None, "x").cached
+        with pytest.raises(BudgetReached, match="would be passed"):
+            chat.ask(question(1), None, "x")
+
+
+@pytest.mark.parametrize("budget", [None, 1e6])
+def test_without_a_budget_that_it_passes_it_is_said_once(
+    openai_server: OpenAIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], budget: float | None
+) -> None:
+    openai_server.reply = lambda request: Reply(usage=MORE)
+    with Chat(openai_server.settings(budget=budget), tmp_path) as chat:
+        for n in range(3):
+            chat.ask(question(n), None, "x")
+    said = capsys.readouterr().err
+    assert said.count("warning: the server counted 1,000,000,050 tokens") == 1 == said.count("\n")
+
+
+def test_a_count_within_what_was_reserved_is_not_mentioned(
+    openai_server: OpenAIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Chat(openai_server.settings(), tmp_path) as chat:
+        most_tokens = chat.most_tokens(question(0), None)
+        openai_server.reply = lambda request: Reply(
+            usage={"prompt_tokens": most_tokens, "completion_tokens": chat.settings.max_tokens}
+        )
+        chat.ask(question(0), None, "x")
+    assert capsys.readouterr().err == ""
+
+
+def test_errors_end_with_what_was_spent(openai_server: OpenAIServer, tmp_path: Path) -> None:
+    openai_server.script = [Reply()]
+    openai_server.reply = lambda request: Reply(status=401)
+    with Chat(openai_server.settings(), tmp_path) as chat:
+        chat.ask(question(0), None, "x")
+        for n in (1, 2):  # the second is told of the first's failure
+            with pytest.raises(ChatFailed, match=r"HTTP 401") as caught:
+                chat.ask(question(n), None, "x")
+            assert str(caught.value).endswith(" (all runs with this cache: $0.0002)")
+            assert str(caught.value).count("all runs") == 1
+    with (
+        Chat(openai_server.settings(budget=0.001), tmp_path) as chat,
+        pytest.raises(
+            BudgetReached, match=r"raise --budget to go on \(all runs with this cache: \$0\.0002\)$"
+        ),
+    ):
+        chat.ask(question(3), None, "x")
+
+
+def test_where_prices_are_unknown_errors_name_no_sum(openai_server: OpenAIServer, tmp_path: Path) -> None:
+    openai_server.reply = lambda request: Reply(status=401)
+    given = openai_server.settings(price_in=None, price_out=None)
+    with Chat(given, tmp_path) as chat, pytest.raises(ChatFailed) as caught:
+        chat.ask(question(0), None, "x")
+    assert "all runs" not in str(caught.value)
+
+
+def test_the_sum_is_that_of_when_it_is_shown(openai_server: OpenAIServer, tmp_path: Path) -> None:
+    """What was under way when a request failed was reserved in full, and costs less when it is answered."""
+    openai_server.reply = lambda request: (
+        Reply(status=401, delay=0.2) if request.texts == ["JSON, number 0"] else Reply(delay=0.6)
+    )
+    with Chat(openai_server.settings(), tmp_path) as chat, ThreadPoolExecutor(2) as pool:
+        failing, slow = (pool.submit(chat.ask, question(n), None, "x") for n in (0, 1))
+        error = failing.exception()
+        assert f"${most(chat):.4f})" in str(error)
+        slow.result()
+        assert str(error).endswith("(all runs with this cache: $0.0002)")

@@ -170,6 +170,8 @@ def test_control_characters_are_shown_as_escapes() -> None:
         ('```json\n{"a": 1}\n```', {"a": 1}),
         ('```\n{"a": "```"}\n```\n', {"a": "```"}),
         ('{"a": 2.0, "b": 2.5}', {"a": 2, "b": 2.5}),
+        ('<think>\nIs it {"a": 2}?\n</think>\n\n{"a": 1}', {"a": 1}),
+        ('<think></think>```json\n{"a": 1}\n```', {"a": 1}),
     ],
 )
 def test_bare_json_and_one_fenced_block_are_read(text: str, value: Any) -> None:
@@ -189,6 +191,13 @@ def test_bare_json_and_one_fenced_block_are_read(text: str, value: Any) -> None:
         '```json\n{"a": 1}\n```\nThat was it.',
         '```json\n{"a": 1}\n```\n```json\n{"a": 2}\n```',
         '```python\n{"a": 1}\n```',
+        '<think>a</think><think>b</think>{"a": 1}',
+        '<think>a</think>So: {"a": 1}',
+        '<think>{"a": 1}',
+        '<think>{"a": 1}</think>',
+        '<Think>a</Think>{"a": 1}',
+        ' <think>a</think>{"a": 1}',
+        '{"a": 1}<think>a</think>',
         '{"a": 1, "a": 2}',
         '{"a": NaN}',
         '{"a": -Infinity}',
@@ -205,6 +214,11 @@ def test_bare_json_and_one_fenced_block_are_read(text: str, value: Any) -> None:
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(InvalidAnswer):
         json_object(text)
+
+
+def test_what_is_said_of_a_long_number_is_for_its_author() -> None:
+    with pytest.raises(InvalidAnswer, match=r"^a number in the JSON has too many digits$"):
+        json_object('{"a": ' + "9" * 5000 + "}")
 
 
 @given(st.text())
