@@ -12,8 +12,8 @@ from curator.storage import fingerprint, save_json
 from curator.tables import print_rows
 from curator.token_text import read_tokenizer, visible
 from synth.alone import alone, clean
-from synth.llm.chat import Chat, ChatFailed
-from synth.llm.ledger import BudgetReached
+from synth.llm.chat import Chat
+from synth.llm.ledger import BilledError
 from synth.llm.settings import ChatSettings
 from synth.manifests import load_manifest
 from synth.registry import Registry
@@ -65,7 +65,7 @@ def _billed(asked: Chat | None) -> Iterator[None]:
     """Say what a command has cost also when it fails; what `Chat` raises says so itself."""
     try:
         yield
-    except (ChatFailed, BudgetReached):
+    except BilledError:
         raise
     except CuratorError:
         if asked is not None and asked.totals.any:

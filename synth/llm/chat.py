@@ -1,9 +1,9 @@
 """`Chat.ask`: one request with everything around it: cache, budget, retries, and the way the server gives JSON.
 
 Before every attempt the most it can cost is reserved: a token is at least one byte of what is sent, and the answer has
-at most ``max_tokens``. The server's own count replaces that, and is said where it costs more; where it is missing, or an
-attempt timed out or broke off, the reservation stays charged. Retries are our own and not the client's, because each is
-one more such reservation.
+at most ``max_tokens``. The server's own count replaces that, and where it is more, that is said; where it is missing,
+or an attempt timed out or broke off, the reservation stays charged. Retries are our own and not the client's, because
+each is one more such reservation.
 """
 
 import copy

@@ -10,8 +10,9 @@
 
 `Reply` says status, headers, delay, and what goes wrong: ``drop="before"`` closes the connection without an answer,
 ``drop="middle"`` after half of the body, ``raw`` is sent in place of a chat answer, ``trickle_s`` sends a blank line
-so often for ever (``trickle_headers``: one byte of the headers so often), ``endless`` is sent again and again without
-a pause, and counted in ``server.endless_bytes``. ``server.formats`` is what response_format it knows: others get 400, in the words of DeepSeek.
+so often for ever (with ``trickle_headers``: one byte of the headers), ``endless`` is sent again and again without pause
+and counted in ``server.endless_bytes``. ``server.formats`` is what response_format it knows: others get 400, in the
+words of DeepSeek.
 """
 
 import json

@@ -70,6 +70,25 @@ def test_the_order_of_answers_does_not_matter(openai_server: OpenAIServer, tmp_p
     assert 2 <= openai_server.most_at_once <= 4
 
 
+def test_thoughts_before_the_answer_are_skipped_and_not_sent_back(
+    openai_server: OpenAIServer, tmp_path: Path
+) -> None:
+    thoughts = '<think>\nPerhaps {"patterns": []}?' + " Hm." * EXCERPT + "\n</think>\n\n"
+    openai_server.script = [Reply(content=thoughts + "I cannot."), Reply(content=thoughts + GOOD)]
+    found, set_aside = engine(openai_server, tmp_path)(samples(5))
+    assert [one.pattern for one in found] == [Pattern.from_json(pattern_json())] and not set_aside
+    assert openai_server.requests[1].texts[2].strip() == "I cannot."
+
+
+def test_a_number_with_too_many_digits_goes_back_in_words_for_the_model(
+    openai_server: OpenAIServer, tmp_path: Path
+) -> None:
+    openai_server.script = [Reply(content='{"patterns": ' + "9" * 5000 + "}"), Reply(content=GOOD)]
+    found, _ = engine(openai_server, tmp_path)(samples(5))
+    said = openai_server.requests[1].texts[3]
+    assert found and "too many digits" in said and "sys." not in said
+
+
 def test_concurrency_is_a_limit(openai_server: OpenAIServer, tmp_path: Path) -> None:
     openai_server.reply = lambda request: Reply(content=GOOD, delay=0.05)
     engine(openai_server, tmp_path, 1, concurrency=2)(samples(8))

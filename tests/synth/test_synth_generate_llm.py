@@ -128,6 +128,8 @@ def test_a_refusal_is_not_argued_with(openai_server: OpenAIServer, tmp_path: Pat
         "```python\nx = 1\n```",
         "```py\n\nx = 1\n\n```\n",
         code("```python\nx = 1\n```"),
+        f"<think>x = 2?</think>\n\n{code('x = 1')}",
+        "<think>\n```python\nx = 2\n```\n</think>\n```python\nx = 1\n```",
     ],
 )
 def test_code_is_read_from_json_or_one_block(text: str) -> None:
@@ -141,6 +143,9 @@ def test_code_is_read_from_json_or_one_block(text: str) -> None:
         "Here:\n```python\nx = 1\n```",
         "```sh\nid\n```",
         "x = 1",
+        "<think>a</think>\n<think>b</think>\n```python\nx = 1\n```",
+        f"<think>a</think><think>b</think>{code('x = 1')}",
+        "<think>```python\nx = 1\n```",
     ],
 )
 def test_code_is_not_searched_for(text: str) -> None:
