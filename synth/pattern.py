@@ -36,6 +36,7 @@ WORDS = (1, 12)
 LONGEST_REPETITION = 20_000
 """Characters that one repetition of a template usually has, at most: rows are a few thousand tokens."""
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NUMBER = re.compile(r"(\d{1,15})-(\d{1,15})")
 
 FIELD_SCHEMA: dict[str, Any] = {
@@ -273,8 +274,8 @@ class Pattern:
 
     def complaints(self) -> Iterator[str]:
         """What the schema cannot see, in words for whoever wrote the pattern."""
-        if not self.pattern_name.isprintable():
-            yield "pattern_name: one line of printable characters is wanted"
+        if _CONTROL.search(self.pattern_name):
+            yield "pattern_name: one line without control characters is wanted"
         names = [field.name for field in self.fields]
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield f"fields: '{name}' is there twice; names must differ"

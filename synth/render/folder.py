@@ -5,7 +5,7 @@ patterns.json           pattern ids
 row_patterns.npy  [N]   which of them a row is of
 row_candidates.npy [N]  its candidate number k: its texts have the seeds {seed}/{pattern_id}/{k}/{part}
 tokenizer.json, generators/    copies, so that the rows can be made again from this folder alone
-manifest.json           what decides the rows, and what became of every pattern; written last
+manifest.json           what decides the rows, what became of every pattern, and fingerprints; written last
 """
 
 import os

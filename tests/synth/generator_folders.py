@@ -25,6 +25,11 @@ def {function}(rng, target_tokens):
     return ("{mark} " + str(rng.randint(0, 9)) + " ") * target_tokens
 """
 """Ten texts in all."""
+ONE = """
+def {function}(rng, target_tokens):
+    return "{mark} river " * target_tokens
+"""
+"""The same text always."""
 SHORT = """
 def {function}(rng, target_tokens):
     return "{mark} " + str(rng.randint(0, 99999)) + " apple\\n"

@@ -16,7 +16,7 @@ from curator.influence.taps import Taps
 from curator.ranking import Ranking
 from curator.storage import load_json
 from curator.units import ProbeSettings
-from synth.audit_command import run_audit_data
+from synth.audit_command import print_audit, run_audit_data
 from synth.audit_data import AuditSettings, audit_data, describe, draw, is_kept, median_interval, percentiles
 from synth.diversity import MOST_TOKENS, diversity, doublings
 from synth.render.folder import Rows
@@ -213,6 +213,67 @@ def test_rows_of_another_width_and_rankings_without_queries_are_refused(
     wide = write_ranking(tmp_path / "wide", np.load(GOLDEN / "rows.npy"), np.arange(256.0))
     with pytest.raises(CuratorError, match="has no queries"):
         audit_data(rows, wide, open_corpus(tmp_path / "wide" / "rows.npy"), tmp_path / "b", AuditSettings())
+
+
+Given = dict[str, tuple[int, int]]
+
+
+@pytest.mark.parametrize(
+    ("given", "exhausted", "says", "verdicts"),
+    [
+        (
+            {"p001": (6, 6), "p002": (6, 6)},
+            [],
+            "Next: synth render generators --weights equal --count 200 --out rows-2\n",
+            ["too few rows", "too few rows"],
+        ),
+        (
+            {"p001": (40, 40), "p002": (6, 6)},
+            [],
+            "Next: synth render generators --weights equal --count 200 --out rows-2\n",
+            ["no", "too few rows"],
+        ),
+        ({"p001": (40, 6), "p002": (6, 6)}, ["p002"], "--sample 100 --out audit-2\n", ["too few rows"] * 2),
+        (
+            {"p001": (6, 6), "p002": (0, 0)},
+            ["p001", "p002"],
+            "none of these gives 10 dis",
+            ["too few rows"] * 2,
+        ),
+        ({"p001": (40, 40), "p002": (6, 6)}, ["p002"], "these rows are not what", ["no", "too few rows"]),
+        ({"p001": (40, 40), "p002": (40, 10)}, [], "these rows are not what", ["no", "no"]),
+    ],
+)
+def test_too_few_rows_are_no_verdict_and_the_next_step_is_more_of_them(
+    audited: Path,
+    given: Given,
+    exhausted: list[str],
+    says: str,
+    verdicts: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """(rows, scored) by pattern; nothing is kept."""
+    result = load_json(audited / "audit.json")
+    filled = pattern(audited, "p001")
+    result["patterns"] = [
+        {**(filled if scored else {}), "pattern_id": name, "rows": rows, "scored": scored, "kept": False}
+        for name, (rows, scored) in given.items()
+    ]
+    result |= {"kept": [], "rows": "/somewhere/rows"}
+    manifest = {
+        "patterns": [{"pattern_id": name, "exhausted": name in exhausted} for name in given],
+        "request": {"generators": "generators"},
+        "rows": 12,
+    }
+    print_audit(result, Path("audit"), manifest)
+    said = capsys.readouterr().out
+    assert says in said
+    lines = [next(line for line in said.splitlines() if line.strip(" │|").startswith(name)) for name in given]
+    assert [line.strip(" │|").endswith(verdict) for line, verdict in zip(lines, verdicts)] == [True, True], (
+        lines
+    )
+    few = [name for name, (_, scored) in given.items() if scored < 10]
+    assert (f"rows were scored of {', '.join(few)}: too few to tell" in said) == bool(few)
 
 
 # -- diversity ----------------------------------------------------------------------------------------------------

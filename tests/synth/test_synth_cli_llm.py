@@ -84,7 +84,9 @@ def test_answers_that_never_mend_are_told_and_those_that_do_are_kept(
     openai_server.reply = lambda request: Reply(content="I cannot.")
     words = ["distill", ranking, *server_words(openai_server.url), "--top", 10, "--tries", 1]
     said = refused(1, *words, "--out", "none")
-    assert "no pattern was found in 8 samples; 1 answers are set aside" in said and "not one JSON object" in said
+    assert (
+        "no pattern was found in 8 samples; 1 answers are set aside" in said and "not one JSON object" in said
+    )
     assert "I cannot." in Path("none/set_aside.json").read_text()
     openai_server.script = [answer(openai_server.requests[0])]
     said = done(*words, "--out", "one", "--per-request", 4, "--concurrency", 1)

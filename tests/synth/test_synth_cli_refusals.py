@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from command_line import done, refused
 from conftest import GOLDEN
-from generator_folders import FEW, LINES, write_generators
+from generator_folders import FEW, LINES, ONE, write_generators
 from rankings import TOKENIZER, UNIT, write_ranking
 from studies import write_study
 
@@ -272,6 +272,16 @@ CASES: dict[str, tuple[list[Any], int, str]] = {
         2,
         "the weight of p001 must be a number of at least",
     ),
+    "a weight that is too large": (
+        [*RENDER, "--weights", "p001=1e308", "--weights", "p002=1e308"],
+        2,
+        "the weight of p001 must be a number of at least 0 and at most 1e+09, not 1e+308",
+    ),
+    "more rows than the disk holds": (
+        ["render", "generators", "--count", 10**12, "--out", "new"],
+        1,
+        "new: 1,000,000,000,000 rows of 64 tokens take 256,000.0 GB",
+    ),
     "a row of another kind": ([*RENDER, "--fill", "half"], 2, "--fill half: a row is packed or padded"),
     "a separator that is no token": ([*RENDER, "--separator-id", 99999], 2, "has no such token"),
     "padding without padded rows": ([*RENDER, "--pad-id", 2], 2, "--pad-id is for --fill padded"),
@@ -356,6 +366,10 @@ NEEDED = [
     *(("patterns/audit.json", key) for key in ("patterns", "registry_fingerprint")),
     *(("generators/manifest.json", key) for key in ("generators", "set_aside")),
     *(("rows/manifest.json", key) for key in ("fingerprint", "identity.seq_length", "request.generators")),
+    *(
+        ("rows/manifest.json", f"fingerprints.{key}")
+        for key in ("patterns", "row_patterns", "row_candidates")
+    ),
 ]
 
 
@@ -453,6 +467,70 @@ def test_rows_without_a_part_are_refused(copy: Path, name: str) -> None:
     assert name in refused(1, "render", "rows", "--verify", 1)
 
 
+@pytest.mark.parametrize(
+    "change", [lambda ids: ids[:1], lambda ids: ids[::-1], lambda ids: [*ids, "p003"], dict.fromkeys, str]
+)
+def test_pattern_names_that_were_changed_blame_no_other_patterns(copy: Path, change: Any) -> None:
+    file = copy / "rows" / "patterns.json"
+    save_json(file, change(load_json(file)))
+    for words in (["render", "rows", "--verify", 1], changed(AUDIT, "ranking", "nowhere")):
+        said = refused(1, *words)
+        assert (
+            "rows/patterns.json: has fingerprint" in said and "copy the folder again, or render again" in said
+        )
+
+
+def test_rows_of_patterns_in_another_order_are_refused(copy: Path) -> None:
+    for name in ("row_patterns", "row_candidates"):
+        file = copy / "rows" / f"{name}.npy"
+        whole = np.load(file)
+        for other in (whole[::-1], whole[:2], whole.astype(float)):
+            np.save(file, other)
+            assert f"rows/{name}.npy: has fingerprint" in refused(1, "render", "rows", "--verify", 1)
+        np.save(file, whole)
+    done("render", "rows", "--verify", 1)
+
+
+def test_a_manifest_of_rows_whose_patterns_were_edited_is_refused(copy: Path) -> None:
+    content = load_json(copy / "rows" / "manifest.json")
+    for patterns, said in (
+        ([7], "pattern 0 lacks dropped, "),
+        ([{"pattern_id": "p001"}], "pattern 0 lacks dropped"),
+    ):
+        save_json(copy / "rows" / "manifest.json", {**content, "patterns": patterns})
+        assert f"rows/manifest.json: {said}" in refused(1, "render", "rows", "--verify", 1)
+
+
+def test_an_edited_registry_is_refused_by_every_command(copy: Path) -> None:
+    file = copy / "patterns" / "registry.json"
+    content = load_json(file)
+    held_out = content["samples"]["held_out"]
+    content["samples"]["held_out"] = ["a"]
+    save_json(file, content)
+    assert "registry.json: samples.held_out holds 'a'" in refused(1, "audit", "patterns", "patterns")
+    content["samples"]["held_out"] = [*held_out, 10**9]
+    save_json(file, content)
+    said = refused(1, "audit", "patterns", "patterns", "--workers", 1)
+    assert "registry.json: samples.held_out goes from" in said and "put it back" in said
+    content["samples"]["held_out"] = held_out
+    content["patterns"][0]["provenance"] = {}
+    save_json(file, content)
+    assert "registry.json: pattern 0: its provenance needs" in refused(1, *GENERATE)
+
+
+def test_generators_of_which_none_passed_give_the_first_reason(copy: Path) -> None:
+    content = load_json(copy / "generators" / "manifest.json")
+    aside = {"pattern_id": "p001", "reason": "its texts are too much alike\nthe first: a"}
+    for set_aside, said in (
+        ([aside], "see set_aside in its manifest; of p001: its texts are too much alike"),
+        ([7], "see set_aside in its manifest"),
+    ):
+        save_json(
+            copy / "generators" / "manifest.json", {**content, "generators": [], "set_aside": set_aside}
+        )
+        assert refused(1, *RENDER).rstrip().endswith(said)
+
+
 def test_rows_that_were_changed_are_refused_with_both_fingerprints(copy: Path) -> None:
     data = bytearray((copy / "rows" / "data.ninja").read_bytes())
     data[0] ^= 1
@@ -486,6 +564,13 @@ def test_more_rows_than_there_are_is_refused_with_how_many_there_are(copy: Path)
     assert (
         "the generators give 10 distinct rows in all, 99 were asked for; ask for at most 10 (--count)" in said
     )
+
+
+def test_one_row_for_five_hundred_is_refused_with_both_numbers(copy: Path) -> None:
+    write_generators(copy / "one", {"p001": ONE}, seq_length=32)
+    said = refused(1, "render", "one", "--count", 500, "--out", "new", "--workers", 1)
+    assert "give 1 distinct row in all, 500 were asked for; ask for at most 1 (--count)" in said
+    assert "rows: 500/500 rows" in said and "candidates for 499 of 500 rows still missing: " in said
 
 
 def test_corners_that_pass_all_the_same(here: Path, tmp_path: Path) -> None:

@@ -111,7 +111,9 @@ def test_a_registry_that_was_removed_is_made_again_beside_answers_and_audit(top:
 
 def test_nothing_found_is_said_with_what_was_set_aside(top: Top, tmp_path: Path) -> None:
     out = tmp_path / "patterns"
-    with pytest.raises(CuratorError, match=r"no pattern was found in 20 samples; 1 answers .*the first: not JSON$"):
+    with pytest.raises(
+        CuratorError, match=r"no pattern was found in 20 samples; 1 answers .*the first: not JSON$"
+    ):
         distill(top, lambda samples: ([], [{"reason": "not JSON\nat all"}]), {}, out)
     assert json.loads((out / "set_aside.json").read_text()) == [{"reason": "not JSON\nat all"}]
     distill(top, lambda samples: ([found(log_pattern(), 30)], []), {}, out)  # goes on in the same folder
@@ -132,3 +134,59 @@ def test_a_registry_edited_into_nonsense_is_refused(top: Top, tmp_path: Path) ->
         Registry.open(out)
     with pytest.raises(CuratorError, match="synth distill RANKING"):
         Registry.open(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "provenance",
+    [
+        {},
+        [],
+        None,
+        {"samples": [30]},
+        {"samples": [30], "scores": []},
+        {"samples": ["30"], "scores": [1.0]},
+        {"samples": [True], "scores": [1.0]},
+        {"samples": [30], "scores": ["high"]},
+        {"samples": 30, "scores": 1.0},
+    ],
+)
+def test_a_pattern_whose_provenance_was_edited_is_refused(
+    top: Top, tmp_path: Path, provenance: object
+) -> None:
+    out = tmp_path / "patterns"
+    distill(top, lambda samples: ([found(log_pattern(), 30)], []), {}, out)
+    content = json.loads((out / "registry.json").read_text())
+    content["patterns"][0]["provenance"] = provenance
+    (out / "registry.json").write_text(json.dumps(content))
+    with pytest.raises(
+        CuratorError, match=r"registry\.json: pattern 0: .*'samples' and 'scores'.*; put it back"
+    ):
+        Registry.open(out)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("held_out", ["a"]),
+        ("held_out", [-1]),
+        ("held_out", [1 << 70]),
+        ("held_out", [2.5]),
+        ("top", "all"),
+        ("top", True),
+        ("distilled", None),
+        ("seq_length", 1.5),
+        ("unit", 7),
+        ("tokenizer", None),
+        ("ranking", ["a"]),
+    ],
+)
+def test_a_header_that_was_edited_is_refused(top: Top, tmp_path: Path, key: str, value: object) -> None:
+    out = tmp_path / "patterns"
+    distill(top, lambda samples: ([found(log_pattern(), 30)], []), {}, out)
+    content = json.loads((out / "registry.json").read_text())
+    content["samples"][key] = value
+    (out / "registry.json").write_text(json.dumps(content))
+    with pytest.raises(
+        CuratorError, match=rf"registry\.json: samples\.{key} .*edited; put it back, or remove it"
+    ):
+        Registry.open(out)

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections import namedtuple
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,11 @@ from rankings import TOKENIZER, tokenizer
 
 from curator.corpus import open_corpus
 from curator.errors import CuratorError, UsageError
-from curator.storage import load_json, save_json
+from curator.storage import fingerprint, load_json, save_json
 from synth.generators import Generators
 from synth.render.command import run_render, run_verify
 from synth.render.folder import Rows
-from synth.render.run import render
+from synth.render.run import AHEAD, render
 from synth.render.settings import RenderSettings, kept_alone, read_weights
 from synth.render.verify import render_rows, verify
 from synth.sandbox import Sandbox
@@ -118,6 +120,56 @@ def test_workers_change_no_bit(generators: Generators, rendered: Rows, tmp_path:
     again = make(generators, tmp_path / "rows", workers=3, count=150, weights={"p001": 2.0}, task_size=32)
     np.testing.assert_array_equal(tokens(again), tokens(rendered))
     np.testing.assert_array_equal(again.row_candidates, rendered.row_candidates)
+
+
+def test_few_tasks_are_handed_out_at_once(
+    generators: Generators, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that work begins at once, and memory does not grow with the count."""
+    open_at_once: list[int] = []
+
+    class Pool(ProcessPoolExecutor):
+        def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+            futures.append(super().submit(*args, **kwargs))
+            open_at_once.append(sum(not future.done() for future in futures))
+            return futures[-1]
+
+    futures: list[Future[Any]] = []
+    monkeypatch.setattr("synth.render.run.ProcessPoolExecutor", Pool)
+    rows = make(generators, tmp_path / "rows", workers=2, count=40, task_size=1)
+    assert len(tokens(rows)) == len(futures) == 40 and 2 <= max(open_at_once) <= 2 * AHEAD
+
+
+def test_rows_that_the_disk_cannot_hold_are_refused_before_anything_is_written(
+    generators: Generators, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "new" / "rows"
+    with pytest.raises(
+        CuratorError, match=r"1,000,000,000,000 rows of 33 tokens take 132,000\.0 GB .*--count"
+    ):
+        make(generators, out, count=10**12)
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr("synth.render.run.shutil.disk_usage", lambda path: usage(39 * 132))
+    with pytest.raises(CuratorError, match="there is room for 39 rows"):
+        make(generators, out, count=40)
+    assert not out.parent.exists()
+    make(generators, out, count=39)
+    monkeypatch.setattr("synth.render.run.shutil.disk_usage", lambda path: usage(0))
+    assert len(tokens(make(generators, out, count=39))) == 39  # there already
+
+
+def test_what_a_run_that_was_cut_off_has_made_counts_as_there(
+    generators: Generators, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="no space"):
+        patched.setattr("synth.render.run.assemble", full)
+        make(generators, tmp_path / "rows", count=40)
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr("synth.render.run.shutil.disk_usage", lambda path: usage(40 * 66))
+    assert len(tokens(make(generators, tmp_path / "rows", count=40))) == 40
 
 
 def test_large_vocabularies_are_written_as_uint32(generators: Generators, tmp_path: Path) -> None:
@@ -234,6 +286,10 @@ def test_verifying_finds_a_row_that_is_not_what_the_manifest_makes(
     candidates = np.array(rows.row_candidates)
     candidates[4] += 100
     np.save(tmp_path / "rows" / "row_candidates.npy", candidates)
+    with pytest.raises(CuratorError, match=r"row_candidates\.npy: has fingerprint .* it was changed"):
+        Rows.open(tmp_path / "rows")
+    said = {**rows.manifest["fingerprints"], "row_candidates": fingerprint(candidates)}
+    save_json(tmp_path / "rows" / "manifest.json", {**rows.manifest, "fingerprints": said})
     assert verify(Rows.open(tmp_path / "rows")).differ == [4]
     with pytest.raises(CuratorError, match="1 of 20 rows came out otherwise: 4"):
         run_verify(tmp_path / "rows", 20, 0, False)
@@ -252,6 +308,33 @@ def test_changed_rows_and_changed_copies_are_refused(generators: Generators, tmp
     data.flush()
     with pytest.raises(CuratorError, match="the rows have fingerprint"):
         Rows.open(rows.path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        (
+            "patterns.json",
+            ["p001"],
+            r"patterns\.json: holds 1 names, row_patterns\.npy numbers from 0 to 1: .*copy",
+        ),
+        ("patterns.json", {"p001": 1}, r"patterns\.json: expected a list of names; copy the folder again"),
+        ("row_patterns.npy", -np.ones(20, int), r"patterns\.json: holds 2 names, .* from -1 to -1"),
+        ("row_patterns.npy", np.zeros(20), r"row_patterns\.npy: holds float64, not whole numbers; render"),
+        ("row_candidates.npy", np.zeros(19, int), r"row_candidates\.npy: has shape \(19,\), for 20 rows"),
+    ],
+)
+def test_a_corpus_whose_patterns_do_not_belong_to_its_rows_is_refused(
+    generators: Generators, tmp_path: Path, name: str, content: Any, says: str
+) -> None:
+    """As every command of curator opens it, without the manifest."""
+    rows = make(generators, tmp_path / "rows", count=20)
+    if name.endswith(".json"):
+        save_json(rows.path / name, content)
+    else:
+        np.save(rows.path / name, content)
+    with pytest.raises(CuratorError, match=says):
+        open_corpus(rows.path)
 
 
 def test_the_same_command_again_does_nothing_and_other_settings_are_refused(
@@ -282,6 +365,31 @@ def test_weights_come_from_words_and_files(tmp_path: Path) -> None:
             read_weights([wrong])
 
 
+def test_weights_that_are_too_large_are_refused_wherever_they_come_from(
+    generators: Generators, tmp_path: Path
+) -> None:
+    (tmp_path / "w.json").write_text('{"p001": 1' + 400 * "0" + "}")
+    assert read_weights([str(tmp_path / "w.json")]) == {"p001": float("inf")}
+    (tmp_path / "w.json").write_text('{"p001": 1' + 5000 * "0" + "}")
+    with pytest.raises(UsageError, match="expected a JSON object of pattern_id: number"):
+        read_weights([str(tmp_path / "w.json")])
+    shutil.copytree(generators.path, tmp_path / "generators")
+    manifest = load_json(generators.path / "manifest.json")
+    for samples, said in ((10**400, "not 1000"), (-3, "not -3")):
+        manifest["generators"][0]["samples"] = samples
+        save_json(tmp_path / "generators" / "manifest.json", manifest)
+        told = Generators.open(tmp_path / "generators")
+        with pytest.raises(
+            UsageError, match=rf"the weight of p001 .*{said}.* \(its samples in .*manifest\.json\)"
+        ):
+            RenderSettings.resolve(told, count=8)
+        assert RenderSettings.resolve(told, count=8, weights={"p001": 1e9}).weights["p001"] == 1e9
+    manifest["generators"][0]["checks"]["length_low"] = 10**400
+    save_json(tmp_path / "generators" / "manifest.json", manifest)
+    with pytest.raises(CuratorError, match=r"generator 0: .*edited"):
+        Generators.open(tmp_path / "generators")
+
+
 def test_only_takes_the_patterns_that_an_audit_keeps(generators: Generators, tmp_path: Path) -> None:
     save_json(tmp_path / "audit.json", {"kept": ["p002"]})
     weights = kept_alone(generators, {}, tmp_path / "audit.json")
@@ -297,6 +405,9 @@ def test_only_takes_the_patterns_that_an_audit_keeps(generators: Generators, tmp
         ({"weights": {"p009": 1.0}}, "no generator of p009; there are p001, p002"),
         ({"weights": {"p001": 0.0, "p002": 0.0}}, "all patterns weigh 0"),
         ({"weights": {"p001": -1.0}}, "at least 0"),
+        ({"weights": {"p001": 1e308}}, "p001 must be a number of at least 0 and at most 1e.09, not 1e.308"),
+        ({"weights": {"p001": 1e308, "p002": 1e308}}, "at most 1e.09, not 1e.308"),
+        ({"weights": {"p001": float("nan")}}, "not nan"),
         ({"fill": "loose"}, "packed or padded"),
         ({"pad_id": 3}, "--pad-id is for --fill padded"),
         ({"separator_id": 999999}, "no such token"),

@@ -84,6 +84,16 @@ def test_a_generator_is_dropped_over_more_than_two_failures_in_a_hundred_candida
     assert mix.dropped == {"a": "timeout: too long"} and len(mix.tried["b"].taken) == 200
 
 
+def test_one_row_and_no_row_are_said_as_such() -> None:
+    with pytest.raises(CuratorError, match=r"give 1 distinct row in all, 500 .*at most 1 \(--count\)"):
+        run(Mix(500, {"a": 1.0}), lambda name, k: "same")
+    mix = Mix(10, {"a": 1.0})
+    mix.ranges()
+    mix.add("a", 10, [], [], "empty: no token")
+    with pytest.raises(CuratorError, match="give 0 distinct rows in all, 10 were asked for; generate more"):
+        mix.ranges()
+
+
 def test_nothing_left_says_what_there_is() -> None:
     with pytest.raises(CuratorError, match="give 12 distinct rows in all, 100 were asked for"):
         run(Mix(100, {"a": 1.0, "b": 1.0}), lambda name, k: (name, k % 6))
