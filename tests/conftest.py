@@ -42,6 +42,10 @@ from curator.units import (
     Unit,
 )
 
+# started in the background, Ctrl-C is ignored, also by the children that tests send it to
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 GOLDEN = Path(__file__).parent / "golden"
 
 
