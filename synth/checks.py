@@ -86,14 +86,17 @@ def check_generator(
             "the same seed gave another text in another process or after other calls: draw from rng alone, "
             "keep nothing between calls, and do not depend on the order of a set"
         )
-    ratios = _ratios(texts, target_tokens, tokenizer)
+    tokens = _tokens(texts, tokenizer)
+    ratios = [n / target_tokens for n in tokens]
+    per_token = sum(map(len, texts)) / max(1, sum(tokens))
     ratio = statistics.median(ratios)
-    for asked, found in ((target_tokens, ratio), (half, statistics.median(_ratios(short, half, tokenizer)))):
+    shorter_ratio = statistics.median(n / half for n in _tokens(short, tokenizer))
+    for asked, found in ((target_tokens, ratio), (half, shorter_ratio)):
         if not LENGTHS[0] <= found <= LENGTHS[1]:
             complaints.append(
                 f"asked for {asked} tokens it writes {found * asked:.0f} (median over seeds); accepted are "
                 f"{LENGTHS[0] * asked:.0f} to {LENGTHS[1] * asked:.0f}, and one token is "
-                f"{_per_token(texts, tokenizer):.1f} characters here"
+                f"{per_token:.1f} characters here"
             )
             break
     distinct, alike = len(set(texts)) / len(texts), similarity(texts)
@@ -109,7 +112,7 @@ def check_generator(
         length_low=sorted(ratios)[len(ratios) // 10],
         distinct=distinct,
         alike=alike,
-        characters_per_token=_per_token(texts, tokenizer),
+        characters_per_token=per_token,
     )
 
 
@@ -130,12 +133,6 @@ def _template(pattern: Pattern, texts: Sequence[str]) -> list[str]:
     return []
 
 
-def _ratios(texts: Sequence[str], target: int, tokenizer: Tokenizer) -> list[float]:
-    return [
-        len(encoding.ids) / target for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)
-    ]
-
-
-def _per_token(texts: Sequence[str], tokenizer: Tokenizer) -> float:
-    tokens = sum(len(e.ids) for e in tokenizer.encode_batch(texts, add_special_tokens=False))
-    return sum(map(len, texts)) / max(1, tokens)
+def _tokens(texts: Sequence[str], tokenizer: Tokenizer) -> list[int]:
+    """How many tokens each text has."""
+    return [len(encoding.ids) for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]

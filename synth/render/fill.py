@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from tokenizers import Tokenizer
 
+from synth.generators import Generator
 from synth.render.settings import Filling, token_dtype
 from synth.sandbox import Failure, Sandbox
 
@@ -42,6 +43,10 @@ class Source:
     source: str
     function: str
     length_low: float
+
+    @staticmethod
+    def of(generator: Generator) -> "Source":
+        return Source(generator.pattern_id, generator.source, generator.function, generator.length_low)
 
 
 @dataclass

@@ -111,7 +111,7 @@ class _Run:
             tokenizer=settings.tokenizer,
             filling=settings.filling,
             unsafe=unsafe,
-            sources=tuple(Source(g.pattern_id, g.source, g.function, g.length_low) for g in used),
+            sources=tuple(Source.of(g) for g in used),
         )
 
     def is_complete(self) -> bool:

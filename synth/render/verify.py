@@ -67,6 +67,4 @@ def _sources(rows: Rows) -> dict[str, Source]:
                 f"{rows.path}: its {name} have fingerprint {value}, the rows were made with {identity[name]}: the "
                 "copy was changed; put it back, or render again"
             )
-    return {
-        g.pattern_id: Source(g.pattern_id, g.source, g.function, g.length_low) for g in generators.generators
-    }
+    return {g.pattern_id: Source.of(g) for g in generators.generators}
