@@ -45,7 +45,7 @@ def run_distill(
         described: dict[str, Any] = {"name": "builtin", **builtin}
 
         def ask(samples: Any) -> Any:
-            return mine(samples, top.tokenizer, **builtin), []
+            return mine(samples, top.tokenizer, **builtin)
     else:
         from synth.distill_llm import LlmEngine
 

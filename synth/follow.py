@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from itertools import chain, repeat
 
-from synth.pattern import CLASSES, Field, Pattern
+from synth.field import CLASSES, Field
+from synth.pattern import Pattern
 
 STEPS = 500_000
 """Values tried before the search is given up; each may be remembered, which takes some 200 bytes."""
@@ -84,7 +85,12 @@ class Follower:
         """The states behind one part; a place beyond the text says that the text ends within the part."""
         place, part, kept, drawn = state
         piece = self._parts[part]
-        bound = piece if isinstance(piece, str) else dict(kept + drawn).get(piece.name)
+        if isinstance(piece, str):
+            bound: str | None = piece
+        elif piece.type == "copy":
+            bound = piece.cased(dict(kept + drawn)[piece.rule])
+        else:
+            bound = dict(kept + drawn).get(piece.name)
         if bound is not None:
             if text.startswith(bound, place):
                 yield place + len(bound), part + 1, kept, drawn
@@ -104,13 +110,14 @@ class Follower:
 
     @cached_property
     def _again(self) -> set[str]:
-        """Fields that stand more than once in the template, whose value must come back."""
-        names = [part.name for part in self._parts if isinstance(part, Field)]
+        """Fields that stand more than once in the template, as themselves or as copies, whose value must come back."""
+        fields = [part for part in self._parts if isinstance(part, Field)]
+        names = [part.rule if part.type == "copy" else part.name for part in fields]
         return {name for name in names if names.count(name) > 1}
 
     @cached_property
     def _ends(self) -> dict[str, "_Ends"]:
-        return {field.name: _Ends(field) for field in self.pattern.fields}
+        return {field.name: _Ends(field) for field in self.pattern.fields if field.type != "copy"}
 
 
 class _Ends:
@@ -133,9 +140,9 @@ class _Ends:
             return chain(range(place + least, end + 1), repeat(len(text) + 1, int(cut_off)))
         if self.field.type == "random_text":
             furthest = min(len(text), place + LONGEST_WORD * most)
-            return chain(range(place + 1, furthest + 1), (len(text) + 1,))
+            return chain(range(place + min(1, least), furthest + 1), (len(text) + 1,))
         reached, cut = {place}, place == len(text)
-        ends: set[int] = set()
+        ends: set[int] = {place} if least == 0 else set()
         for count in range(1, most + 1):
             begins = reached
             if count > 1 and self.field.separator:

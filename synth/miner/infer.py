@@ -1,74 +1,144 @@
 """From the values that stood in one place to a typed field: numbers, a short list, characters, words or pieces.
 
-The first type that fits is taken, from the narrowest to the widest. Nothing is invented: bounds are those seen, and
-lists hold what was seen, as often as it was (`in_proportion`), up to `MOST_VALUES` entries.
+The first type that fits nearly all values (`OUTLIERS`) is taken, from the narrowest to the widest; the others are left
+out. Nothing is invented: lists hold what was seen, as often as it was (`in_proportion`), up to `MOST_VALUES` entries,
+counts are those seen, and how much of the values comes back within a text is measured (``again.py``).
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
+from synth.field import CLASSES, Field, Scope
 from synth.miner.mined import in_proportion
-from synth.pattern import CLASSES, Field, Scope
 
 MOST_VALUES = 1000
 """Listed entries of a field."""
+MOST_COUNTS = 100
+"""Listed counts of a field."""
+LONGEST_VALUE = 1000
+"""Items."""
 FEW = 40
 """So many different values at the most are a list of whole values ..."""
 SEEN_AGAIN = 2.0
 """... when each was seen so often on average."""
+OUTLIERS = 0.05
+"""Share of the values that may be of another type than the field, and are left out."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 Pieces = Callable[[str], list[str]]
+Value = Sequence[str]
+"""The items of one value; none is empty."""
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """A field, and the items of each of the values it was made of; None of an outlier."""
+
+    field: Field
+    items: tuple[Value | None, ...]
 
 
 def infer_field(
     name: str, values: Sequence[str], pieces: Pieces, scope: Scope = "repetition"
 ) -> Field | None:
-    """The field of these values; None where there is nothing to list.
+    """The field of these values; None where there is nothing to list. See `infer`."""
+    inferred = infer(name, values, pieces, scope)
+    return None if inferred is None else inferred.field
+
+
+def infer(name: str, values: Sequence[str], pieces: Pieces, scope: Scope = "repetition") -> Inferred | None:
+    """The field of these values, of which empty ones say that nothing stood there; None where there is nothing to list.
 
     Args:
         pieces: cuts a string into the tokenizer's pieces, for values that are no words.
     """
-    values = [value for value in values if value and REPLACEMENT not in value]
-    if not values:
+    full = [value for value in values if value and REPLACEMENT not in value]
+    if not full:
         return None
-    distinct = Counter(values)
-    if all(value.isascii() and value.isdigit() and len(value) <= 15 for value in distinct):
-        return Field(name=name, type="number", values_or_rules=_range(list(distinct)), scope=scope)
-    if len(distinct) <= FEW and len(values) >= SEEN_AGAIN * len(distinct):
-        return Field(name=name, type="fixed_list", values_or_rules=_listed(values, 400), scope=scope)
-    if (rule := _random_class(list(distinct))) is not None:
-        lengths = sorted(map(len, values))
-        return Field(
-            name=name,
-            type="characters",
-            values_or_rules=rule,
-            count=(min(lengths[0], 1000), min(lengths[-1], 1000)),
-            scope=scope,
+    made = _Maker(name, scope, values)
+    distinct = Counter(full)
+    if len(distinct) <= FEW and len(full) >= SEEN_AGAIN * len(distinct):
+        return made.whole("fixed_list", _listed(full, 400), lambda value: True)
+    if _nearly_all(full, _is_number):
+        return made.whole("number", _range([value for value in distinct if _is_number(value)]), _is_number)
+    for rule in ("hex", "alphanumeric", "base64"):
+        known = frozenset(CLASSES[rule])
+        if _nearly_all(full, known.issuperset) and _looks_drawn(full):
+            return made.split("characters", rule, list, "", known.issuperset)
+    if _nearly_all(full, _is_words):
+        return made.split("fixed_list", None, lambda value: value.split(" "), " ", _is_words)
+    return made.split("fixed_list", None, pieces, "", lambda value: True)
+
+
+Good = Callable[[str], bool]
+
+
+def _nearly_all(values: Sequence[str], good: Good) -> bool:
+    return sum(map(good, values)) >= (1 - OUTLIERS) * len(values)
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes a field of values once its type is known."""
+
+    name: str
+    scope: Scope
+    values: Sequence[str]
+
+    def whole(self, kind: str, rules: str | tuple[str, ...], good: Good) -> Inferred:
+        """Values are drawn as they are."""
+        return self._field(kind, rules, lambda value: [value], "", good)
+
+    def split(
+        self, kind: str, rule: str | None, items: Callable[[str], list[str]], separator: str, good: Good
+    ) -> Inferred | None:
+        """Values are made of items."""
+        listed: str | tuple[str, ...] | None = rule
+        if rule is None:
+            known = (item for value in self.values if value and good(value) for item in items(value))
+            listed = _listed((item for item in known if item and REPLACEMENT not in item), 100)
+        return self._field(kind, listed, items, separator, good) if listed else None
+
+    def _field(
+        self,
+        kind: str,
+        rules: str | tuple[str, ...],
+        items: Callable[[str], list[str]],
+        separator: str,
+        good: Good,
+    ) -> Inferred:
+        cut: list[Value | None] = []
+        for value in self.values:
+            fits = REPLACEMENT not in value and (not value or good(value))
+            own = (items(value) if value else [])[:LONGEST_VALUE] if fits else None
+            cut.append(own if own is not None and all(own) else None)
+        counts = tuple(spread(sorted(len(own) for own in cut if own is not None), MOST_COUNTS)) or (1,)
+        least, most = counts[0], counts[-1]
+        made = Field(
+            name=self.name,
+            type=kind,
+            values_or_rules=rules,
+            count=(least, most) if least == most != 1 else None,
+            counts=None if least == most else counts,
+            separator="" if most <= 1 else separator,
+            scope=self.scope,
         )
-    if all(_is_words(value) for value in distinct):
-        return _items(name, [value.split(" ") for value in values], " ", scope)
-    return _items(name, [pieces(value) for value in values], "", scope)
+        return Inferred(made, tuple(cut))
 
 
-def _items(name: str, split: Sequence[Sequence[str]], separator: str, scope: Scope) -> Field | None:
-    listed = _listed((item for items in split for item in items if item and REPLACEMENT not in item), 100)
-    if not listed:
-        return None
-    counts = sorted(len(items) for items in split)
-    low, high = counts[len(counts) // 20], counts[-1 - len(counts) // 20]  # without the odd ones out
-    count = (max(1, min(low, 1000)), max(1, min(high, 1000)))
-    return Field(
-        name=name,
-        type="fixed_list",
-        values_or_rules=listed,
-        count=None if count == (1, 1) else count,
-        separator="" if count == (1, 1) else separator,
-        scope=scope,
-    )
+def spread(ordered: Sequence[int], most: int) -> list[int]:
+    """At most ``most`` of these values, which rise, evenly from the first to the last."""
+    if len(ordered) <= most:
+        return list(ordered)
+    return [ordered[round(k * (len(ordered) - 1) / (most - 1))] for k in range(most)]
 
 
 def _listed(values: Iterable[str], longest: int) -> tuple[str, ...]:
     return in_proportion([value for value in values if len(value) <= longest], MOST_VALUES)
+
+
+def _is_number(value: str) -> bool:
+    return value.isascii() and value.isdigit() and len(value) <= 15
 
 
 def _range(values: Sequence[str]) -> str:
@@ -78,15 +148,12 @@ def _range(values: Sequence[str]) -> str:
     return f"{low:0{widths.pop()}d}-{high}" if padded else f"{low}-{high}"
 
 
-def _random_class(values: Sequence[str]) -> str | None:
-    """The narrowest class of strings that look drawn: digits among letters, or both cases, and hardly two alike."""
-    if min(map(len, values)) < 6 or any(" " in value for value in values):
-        return None
+def _looks_drawn(values: Sequence[str]) -> bool:
+    """Digits among letters in most of them, and none short."""
+    if sum(len(value) >= 6 for value in values) < (1 - OUTLIERS) * len(values):
+        return False
     mixed = [value for value in values if any(c.isdigit() for c in value) and any(c.isalpha() for c in value)]
-    if len(mixed) < 0.8 * len(values):
-        return None
-    used = set("".join(values))
-    return next((name for name in ("hex", "alphanumeric", "base64") if used <= set(CLASSES[name])), None)
+    return len(mixed) >= 0.8 * len(values)
 
 
 def _is_words(value: str) -> bool:

@@ -1,6 +1,7 @@
 """The miner from samples to patterns: deterministic, the same samples give the same patterns."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -15,11 +16,14 @@ from synth.samples import SampleText
 
 def mine(
     samples: Sequence[SampleText], tokenizer: Tokenizer, *, least: int = 3, most: int = 200
-) -> list[Found]:
+) -> tuple[list[Found], list[dict[str, Any]]]:
     """Patterns of ``samples``: shapes of repetition first, then at most ``most`` repeated strings.
 
     Args:
         least: samples that must show a pattern.
+
+    Returns:
+        The patterns, and those that were set aside, with the reason.
     """
 
     def pieces(text: str) -> list[str]:
@@ -31,10 +35,10 @@ def mine(
         for sample in samples:
             mined.append(prepare(sample, tokenizer))
             advance()
-    found = structural_patterns(mined, least)
+    found, set_aside = structural_patterns(mined, least)
     with progress("strings that samples repeat", CANDIDATES, unit="strings") as advance:
-        found += literal_patterns(mined, least, most, pieces, advance)
-    found = [one for one in found if not any(one.pattern.too_long())]
+        more, others = literal_patterns(mined, least, most, pieces, advance)
+    found = [one for one in found + more if not any(one.pattern.too_long())]
     for one in found:  # what the miner writes is checked as what a model writes
         Pattern.from_json(one.pattern.to_json())
-    return found
+    return found, set_aside + others

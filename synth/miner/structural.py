@@ -1,82 +1,100 @@
 """Samples that repeat each a string of their own: the shape of the repetition is the pattern, the string a field.
 
 ``{span}{gap}`` with a span of scope ``text``: drawn once, it comes back in every repetition, which is what an
-induction head can learn from; the gap is drawn anew. Samples are put together by the size of span and gap, in
-powers of two, and fields list the tokens' texts that stood there, as often as they did.
+induction head can learn from; the gap is drawn anew. Fields list the tokens' texts that stood there, as often as they
+did, and the lengths are those seen; so samples differ in size and are still one pattern.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 from synth.found import Found
-from synth.miner.infer import MOST_VALUES, REPLACEMENT
+from synth.matcher import Matcher
+from synth.miner.again import with_again
+from synth.miner.infer import LONGEST_VALUE, MOST_COUNTS, MOST_VALUES, REPLACEMENT, Inferred, spread
+from synth.miner.literal import missing
 from synth.miner.mined import Mined, in_proportion
 from synth.miner.repeats import Repeat
-from synth.pattern import Field, Pattern
+from synth.pattern import Field, Pattern, Scope
 
 COVERED = 0.2
 """A sample counts when so much of it repeats earlier parts of it."""
-OWN = 0.5
-"""Different spans per sample; where samples share theirs, those are anchors (``literal.py``)."""
+SHARED = 3
+"""A span that so many samples repeat is no string of their own, but an anchor (``literal.py``)."""
 LONGEST_GAP = 64
 """Tokens between two occurrences."""
 
 
-def structural_patterns(samples: Sequence[Mined], least: int) -> list[Found]:
-    """One pattern per shape that at least ``least`` samples have."""
-    groups: dict[tuple[int, int], list[tuple[Mined, Repeat]]] = defaultdict(list)
+def structural_patterns(samples: Sequence[Mined], least: int) -> tuple[list[Found], list[dict[str, Any]]]:
+    """One pattern per shape that at least ``least`` samples have, and what was set aside."""
+    groups: dict[bool, list[tuple[Mined, Repeat]]] = defaultdict(list)
     for sample in samples:
         if not sample.repeats or sample.repeats[0].repeated < COVERED * len(sample.pieces):
             continue
         repeat = sample.repeats[0]
         widest = max(stop - start for start, stop in repeat.gaps())
         if widest <= LONGEST_GAP:
-            groups[repeat.length.bit_length(), widest.bit_length()].append((sample, repeat))
-    found = []
+            groups[widest > 0].append((sample, repeat))
+    found, set_aside = [], []
     for key in sorted(groups):
-        members = groups[key]
-        spans = {m.text(repeat.start, repeat.start + repeat.length) for m, repeat in members}
-        if len(members) < least or len(spans) < OWN * len(members):
+        spans = Counter(m.text(repeat.start, repeat.start + repeat.length) for m, repeat in groups[key])
+        members = [
+            (m, repeat)
+            for m, repeat in groups[key]
+            if spans[m.text(repeat.start, repeat.start + repeat.length)] < SHARED
+        ]
+        if len(members) < least:
             continue
         pattern = _pattern(members)
-        if pattern is not None:
-            found.append(Found.of(pattern, [member.sample for member, _ in members]))
-    return found
+        if pattern is None:
+            continue
+        matcher = Matcher(pattern)
+        holding = [member for member, _ in members if matcher.occurs(member.sample.text)]
+        if len(holding) < least:
+            set_aside.append(missing(pattern, [member.sample for member, _ in members], len(holding), least))
+        else:
+            found.append(Found.of(pattern, [member.sample for member in holding]))
+    return found, set_aside
 
 
 def _pattern(members: Sequence[tuple[Mined, Repeat]]) -> Pattern | None:
-    spans = [(m, repeat.start, repeat.start + repeat.length) for m, repeat in members]
-    gaps = [(m, start, stop) for m, repeat in members for start, stop in repeat.gaps() if stop > start]
+    spans = [m.pieces[repeat.start : repeat.start + repeat.length] for m, repeat in members]
+    gaps = [(k, m.pieces[start:stop]) for k, (m, repeat) in enumerate(members) for start, stop in repeat.gaps()]
     span = _field("span", "text", spans)
-    gap = _field("gap", "repetition", gaps) if gaps else None
-    if span is None or (gaps and gap is None):
+    there = any(pieces for _, pieces in gaps)
+    gap = _field("gap", "repetition", [pieces for _, pieces in gaps]) if there else None
+    if span is None or (there and gap is None):
         return None
-    low, high = span.span
+    fields = [span.field] if gap is None else [span.field, *with_again([gap], [k for k, _ in gaps])]
+    low, high = span.field.span
     name = f"span of {low} to {high} pieces repeated"
     if gap is not None:
-        name += f" with {gap.span[0]} to {gap.span[1]} between"
+        name += f" with {gap.field.span[0]} to {gap.field.span[1]} between"
     return Pattern(
         pattern_id="p",
         pattern_name=name,
         anchor_tokens=(),
-        fields=(span,) if gap is None else (span, gap),
+        fields=tuple(fields),
         template="{span}" if gap is None else "{span}{gap}",
         length_control="repeat the template until the text has target_tokens tokens; the span stays the same",
     )
 
 
-def _field(name: str, scope: str, places: Sequence[tuple[Mined, int, int]]) -> Field | None:
-    lengths = [stop - start for _, start, stop in places]
-    pieces = [
-        piece for m, start, stop in places for piece in m.pieces[start:stop] if REPLACEMENT not in piece
-    ]
+def _field(name: str, scope: Scope, values: Sequence[list[str]]) -> Inferred | None:
+    """Of the pieces of its values."""
+    pieces = [piece for value in values for piece in value if REPLACEMENT not in piece]
     listed = in_proportion([piece for piece in pieces if 0 < len(piece) <= 100], MOST_VALUES)
     if len(set(listed)) < 2:
         return None
-    return Field(
+    lengths = sorted(min(len(value), LONGEST_VALUE) for value in values)
+    low, high = lengths[0], lengths[-1]
+    made = Field(
         name=name,
         type="fixed_list",
         values_or_rules=listed,
-        scope="text" if scope == "text" else "repetition",
-        count=(min(lengths), min(max(lengths), 1000)),
+        scope=scope,
+        count=(low, high) if low == high else None,
+        counts=None if low == high else tuple(spread(lengths, MOST_COUNTS)),
     )
+    return Inferred(made, tuple(value[:LONGEST_VALUE] if all(value) else None for value in values))
