@@ -1,8 +1,7 @@
 """A placeholder of a template: what may stand there, how much of it, and what of it comes back.
 
-Values, counts and repetition are written as they were seen: lists are drawn from plainly, so that what is listed twice
-is twice as likely (`fixed_list`, ``counts``), and ``again`` says how much of a value repeats earlier ones of the same
-text. A ``copy`` is the value of another field, perhaps in other case. `FIELD_SCHEMA` is what ``jsonschema`` checks.
+Values and counts are written as they were seen: lists are drawn from plainly, so that what is listed twice is twice as
+likely. A ``copy`` is the value of another field, perhaps in other case. `FIELD_SCHEMA` is what ``jsonschema`` checks.
 """
 
 import re
@@ -68,12 +67,6 @@ FIELD_SCHEMA: dict[str, Any] = {
         },
         "separator": {"type": "string", "maxLength": 20},
         "case": {"enum": list(CASES)},
-        "again": {
-            "type": "array",
-            "minItems": 2,
-            "maxItems": 2,
-            "items": {"type": "number", "minimum": 0, "maximum": 1},
-        },
     },
 }
 
@@ -95,8 +88,6 @@ class Field:
         count: least and most items, joined by ``separator``; characters for ``characters``. None: one item.
         counts: in place of ``count``: one of these is how many items; 0 is no text at all.
         case: of a ``copy``: one of `CASES`.
-        again: (start, go on): the share of items that repeat earlier ones of this field in the same text, among those
-            behind an item that does not, and behind one that does (``codegen.py`` has the rule as code).
     """
 
     name: str
@@ -107,7 +98,6 @@ class Field:
     counts: tuple[int, ...] | None = None
     separator: str = ""
     case: str | None = None
-    again: tuple[float, float] | None = None
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> "Field":
@@ -122,7 +112,6 @@ class Field:
             counts=tuple(value["counts"]) if "counts" in value else None,
             separator=value.get("separator", ""),
             case=value.get("case"),
-            again=tuple(map(float, value["again"])) if "again" in value else None,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -142,8 +131,6 @@ class Field:
             value["separator"] = self.separator
         if self.case is not None:
             value["case"] = self.case
-        if self.again is not None:
-            value["again"] = list(self.again)
         return value
 
     @property
@@ -215,10 +202,8 @@ class Field:
             yield f"{here}: characters are not joined by a separator"
         if self.case is not None and self.type != "copy":
             yield f"{here}: case is for type copy"
-        if self.again is not None and self.scope == "text":
-            yield f"{here}: a field of scope text is drawn once, so that again says nothing; leave one of them out"
         if self.type == "copy":
-            given = {"count": self.count, "counts": self.counts, "again": self.again, "separator": self.separator}
+            given = {"count": self.count, "counts": self.counts, "separator": self.separator}
             extra = [key for key, value in given.items() if value]
             if extra or self.scope == "text":
                 extra += ["scope"] if self.scope == "text" else []

@@ -3,8 +3,8 @@
 A text of a pattern is its template repeated until the wanted length. ``{name}`` stands for a field's value; the same
 name twice in a template is the same value twice. A field of scope ``text`` is drawn once per text and comes back in
 every repetition, one of scope ``repetition`` is drawn anew in each; what a field may be is told in ``field.py``.
-`PATTERN_SCHEMA` is what ``jsonschema`` checks;
-`Pattern.from_json` also checks what a schema cannot say. Patterns come from language models and from users: they are
+`PATTERN_SCHEMA` is what ``jsonschema`` checks and models are told;
+`Pattern.from_json` also checks what a schema cannot say, and reads ``recurrence``, which the miner alone writes. Patterns come from language models and from users: they are
 data, and nothing in a template is evaluated (no attributes, indices, conversions or format specifications).
 """
 
@@ -17,6 +17,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from synth.field import CLASSES, FIELD_SCHEMA, Field, PatternError, Scope
+from synth.recurrence import Recurrence, read_recurrence, wrong_recurrence
 
 __all__ = [
     "CLASSES",
@@ -56,7 +57,11 @@ _VALIDATOR = Draft202012Validator(PATTERN_SCHEMA)
 
 @dataclass(frozen=True, kw_only=True)
 class Pattern:
-    """One pattern; see the module."""
+    """One pattern; see the module.
+
+    Attributes:
+        recurrence: texts that were seen, as which items come back where; empty where nothing is known of them.
+    """
 
     pattern_id: str
     pattern_name: str
@@ -64,6 +69,7 @@ class Pattern:
     fields: tuple[Field, ...]
     template: str
     length_control: str = ""
+    recurrence: tuple[Recurrence, ...] = ()
 
     @staticmethod
     def from_json(value: Any) -> "Pattern":
@@ -72,6 +78,10 @@ class Pattern:
         Raises:
             PatternError: it breaks the schema, or says two things; the text is fit to be sent back to its author.
         """
+        seen: tuple[Recurrence, ...] = ()
+        if isinstance(value, dict) and "recurrence" in value:  # thousands of numbers: not for a schema
+            seen = read_recurrence(value["recurrence"])
+            value = {key: item for key, item in value.items() if key != "recurrence"}
         errors = sorted(_VALIDATOR.iter_errors(value), key=lambda error: str(list(error.absolute_path)))
         if errors:
             raise PatternError("\n".join(map(schema_complaint, errors[:20])))
@@ -85,6 +95,7 @@ class Pattern:
             fields=fields,
             template=value["template"],
             length_control=value["length_control"],
+            recurrence=seen,
         )
         complaints = list(pattern.complaints()) or list(pattern.too_long())
         if complaints:
@@ -99,7 +110,12 @@ class Pattern:
             "fields": [field.to_json() for field in self.fields],
             "template": self.template,
             "length_control": self.length_control,
+            **({"recurrence": [text.to_json() for text in self.recurrence]} if self.recurrence else {}),
         }
+
+    def brief(self) -> dict[str, Any]:
+        """What a reader needs to write such text: all but ``recurrence``, which is long and for programs."""
+        return {key: value for key, value in self.to_json().items() if key != "recurrence"}
 
     def with_id(self, pattern_id: str) -> "Pattern":
         return replace(self, pattern_id=pattern_id)
@@ -169,12 +185,14 @@ class Pattern:
         for anchor in self.anchor_tokens:
             if not any(anchor in literal for literal in literals):
                 yield f"anchor_tokens: {anchor[:60]!r} does not stand literally in the template"
-        kept = any(field.scope == "text" or field.again is not None for field in self.fields)
+        kept = any(field.scope == "text" for field in self.fields)
         if not self.anchor_tokens and not kept and not copies and len(used) == len(set(used)):
             yield (
                 "the pattern repeats nothing: give anchor_tokens that stand in the template, a field of scope "
                 "'text', or use a field twice"
             )
+        if self.recurrence and not wrong:
+            yield from wrong_recurrence(self.recurrence, self.fields)
         if not wrong and not any(literals) and all(self.source(n).span[0] == 0 for n in used if n in names):
             yield "template: all of its fields may be empty, so that it may be too; give one of them a count above 0"
 

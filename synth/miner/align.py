@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 QUORUM = 0.9
 """Share of the strings that must hold a common part; the others no longer count."""
-DEEPEST = 4
-"""Cuts within cuts: at most 15 literals and 16 varying places."""
+DEEPEST = 6
+"""Cuts within cuts."""
 LONGEST = 400
 """Characters of a string that are looked at."""
 

@@ -5,6 +5,7 @@ out. Nothing is invented: lists hold what was seen, as often as it was (`in_prop
 counts are those seen, and how much of the values comes back within a text is measured (``again.py``).
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,12 @@ FEW = 40
 """So many different values at the most are a list of whole values ..."""
 SEEN_AGAIN = 2.0
 """... when each was seen so often on average."""
+EVEN = 0.8
+"""Least entropy of drawn characters, as a part of what is possible."""
+PIECE = 2.5
+"""Most characters in a piece of drawn characters: words have longer ones."""
+ALIKE = 0.1
+"""Most of the 3-character strings that drawn values share with the one before, unless they are equal to it."""
 OUTLIERS = 0.05
 """Share of the values that may be of another type than the field, and are left out."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -63,7 +70,7 @@ def infer(name: str, values: Sequence[str], pieces: Pieces, scope: Scope = "repe
         return made.whole("number", _range([value for value in distinct if _is_number(value)]), _is_number)
     for rule in ("hex", "alphanumeric", "base64"):
         known = frozenset(CLASSES[rule])
-        if _nearly_all(full, known.issuperset) and _looks_drawn(full):
+        if _nearly_all(full, known.issuperset) and _looks_drawn(full, rule, pieces):
             return made.split("characters", rule, list, "", known.issuperset)
     if _nearly_all(full, _is_words):
         return made.split("fixed_list", None, lambda value: value.split(" "), " ", _is_words)
@@ -148,12 +155,23 @@ def _range(values: Sequence[str]) -> str:
     return f"{low:0{widths.pop()}d}-{high}" if padded else f"{low}-{high}"
 
 
-def _looks_drawn(values: Sequence[str]) -> bool:
-    """Digits among letters in most of them, and none short."""
+def _looks_drawn(values: Sequence[str], rule: str, pieces: Pieces) -> bool:
+    """Digits among letters in most of them, none short, none much like the last, no words, no prevailing character."""
     if sum(len(value) >= 6 for value in values) < (1 - OUTLIERS) * len(values):
         return False
     mixed = [value for value in values if any(c.isdigit() for c in value) and any(c.isalpha() for c in value)]
-    return len(mixed) >= 0.8 * len(values)
+    if len(mixed) < 0.8 * len(values):
+        return False
+    threes = [{value[k : k + 3] for k in range(len(value) - 2)} for value in values]
+    pairs = [(a, b) for a, b in zip(threes, threes[1:]) if a != b]
+    if sum(len(a & b) for a, b in pairs) > ALIKE * sum(len(b) for _, b in pairs):
+        return False
+    counts = Counter("".join(values))
+    total = sum(counts.values())
+    entropy = -sum(n / total * math.log2(n / total) for n in counts.values())
+    if entropy < EVEN * math.log2(min(len(CLASSES[rule]), total)):
+        return False
+    return total <= PIECE * sum(len(pieces(value)) for value in values)
 
 
 def _is_words(value: str) -> bool:

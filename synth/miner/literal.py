@@ -13,9 +13,9 @@ from typing import Any
 from synth.found import Found
 from synth.matcher import Matcher
 from synth.miner.align import align
-from synth.miner.again import with_again
 from synth.miner.infer import REPLACEMENT, Inferred, Pieces, infer
 from synth.miner.mined import Mined
+from synth.miner.recurrence import recurrence
 from synth.miner.relate import relate
 from synth.pattern import Field, Pattern
 from synth.samples import SampleText
@@ -132,13 +132,15 @@ def _pattern(anchor: str, texts: dict[int, str], pieces: Pieces) -> Pattern | No
             anchors.append(literal)
     if not made or len(made) + len(copies) > 32 or len(template) > 4000:
         return None
+    literal = {piece for string in (anchor, *aligned.literals) if string for piece in pieces(string)}
     return Pattern(
         pattern_id="p",
         pattern_name="repeats " + " ".join(anchor.split())[:60],
         anchor_tokens=tuple(dict.fromkeys(anchors)),
-        fields=(*with_again(list(made.values()), of), *copies.values()),
+        fields=(*(one.field for one in made.values()), *copies.values()),
         template=template,
         length_control="repeat the template until the text has target_tokens tokens",
+        recurrence=recurrence(list(made.values()), of, literal),
     )
 
 

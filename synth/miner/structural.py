@@ -11,10 +11,10 @@ from typing import Any
 
 from synth.found import Found
 from synth.matcher import Matcher
-from synth.miner.again import with_again
 from synth.miner.infer import LONGEST_VALUE, MOST_COUNTS, MOST_VALUES, REPLACEMENT, Inferred, spread
 from synth.miner.literal import missing
 from synth.miner.mined import Mined, in_proportion
+from synth.miner.recurrence import recurrence
 from synth.miner.repeats import Repeat
 from synth.pattern import Field, Pattern, Scope
 
@@ -59,25 +59,30 @@ def structural_patterns(samples: Sequence[Mined], least: int) -> tuple[list[Foun
 
 
 def _pattern(members: Sequence[tuple[Mined, Repeat]]) -> Pattern | None:
-    spans = [m.pieces[repeat.start : repeat.start + repeat.length] for m, repeat in members]
-    gaps = [(k, m.pieces[start:stop]) for k, (m, repeat) in enumerate(members) for start, stop in repeat.gaps()]
-    span = _field("span", "text", spans)
-    there = any(pieces for _, pieces in gaps)
-    gap = _field("gap", "repetition", [pieces for _, pieces in gaps]) if there else None
-    if span is None or (there and gap is None):
+    values: list[tuple[list[str], list[str]]] = []
+    texts = []
+    for number, (m, repeat) in enumerate(members):
+        span = m.pieces[repeat.start : repeat.start + repeat.length]
+        values += [(span, m.pieces[start:stop]) for start, stop in repeat.gaps()]
+        texts += [number] * (len(repeat.starts) - 1)
+    span_field = _field("span", "text", [span for span, _ in values])
+    there = any(gap for _, gap in values)
+    gap_field = _field("gap", "repetition", [gap for _, gap in values]) if there else None
+    if span_field is None or (there and gap_field is None):
         return None
-    fields = [span.field] if gap is None else [span.field, *with_again([gap], [k for k, _ in gaps])]
-    low, high = span.field.span
+    inferred = [span_field] if gap_field is None else [span_field, gap_field]
+    low, high = span_field.field.span
     name = f"span of {low} to {high} pieces repeated"
-    if gap is not None:
-        name += f" with {gap.field.span[0]} to {gap.field.span[1]} between"
+    if gap_field is not None:
+        name += f" with {gap_field.field.span[0]} to {gap_field.field.span[1]} between"
     return Pattern(
         pattern_id="p",
         pattern_name=name,
         anchor_tokens=(),
-        fields=tuple(fields),
-        template="{span}" if gap is None else "{span}{gap}",
+        fields=tuple(one.field for one in inferred),
+        template="{span}" if gap_field is None else "{span}{gap}",
         length_control="repeat the template until the text has target_tokens tokens; the span stays the same",
+        recurrence=recurrence(inferred, texts, ()),
     )
 
 
