@@ -57,9 +57,9 @@ def _following(pattern: Pattern, own: list[Field]) -> Iterator[str]:
     yield "limit = target_tokens * CHARACTERS_PER_TOKEN"
     yield "parts = []"
     yield "length = 0"
-    yield "kept = {}"
+    yield "kept, before = {}, {}"
     yield "while length < limit:"
-    yield "    for values in written(rng, *rng.choice(RECURRENCE)):"
+    yield "    for values in written(rng, before, *rng.choice(RECURRENCE)):"
     for place, field in enumerate(own):
         value = f"values[{place}]"
         if field.scope == "text":
@@ -168,18 +168,29 @@ _DRAW = '''def draw(rng, kind, places, used):
             return item
     return rng.choice([item for item in listed if all(item in ITEMS[place][kind] for place in others)])'''.splitlines()
 
-_WRITTEN = '''def written(rng, kinds, repetitions):
-    """The values of the fields in each repetition: numbers are items to draw, the same wherever one stands."""
-    places = {}
+_WRITTEN = '''def written(rng, before, kinds, repetitions):
+    """The values of the fields in each repetition: numbers are items to draw, the same wherever one stands.
+
+    What stands more than once in a text may come back in the next: such items are kept in before, and taken first.
+    """
+    places, often = {}, set()
     for repetition in repetitions:
         for place, items in enumerate(repetition):
             for item in items:
-                if not isinstance(item, str) and place not in places.setdefault(item, []):
-                    places[item].append(place)
+                if not isinstance(item, str):
+                    if item in places:
+                        often.add(item)
+                    if place not in places.setdefault(item, []):
+                        places[item].append(place)
     known, used = {}, set()
     for number in places:
-        known[number] = draw(rng, kinds[number], places[number], used)
-        used.add(known[number])
+        kept = before.setdefault((kinds[number], *places[number]), []) if number in often else []
+        item = next((item for item in kept if item not in used), None)
+        if item is None:
+            item = draw(rng, kinds[number], places[number], used)
+            kept.append(item)
+        known[number] = item
+        used.add(item)
     return [
         [separator.join([known.get(item, item) for item in items]) for separator, items in zip(SEPARATORS, repetition)]
         for repetition in repetitions

@@ -6,6 +6,7 @@ counts are those seen, and how much of the values comes back within a text is me
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ ALIKE = 0.1
 OUTLIERS = 0.05
 """Share of the values that may be of another type than the field, and are left out."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_UNIT = re.compile(r"\s?[^\W_]+|\W")
 Pieces = Callable[[str], list[str]]
 Value = Sequence[str]
 """The items of one value; none is empty."""
@@ -64,7 +66,8 @@ def infer(name: str, values: Sequence[str], pieces: Pieces, scope: Scope = "repe
         return None
     made = _Maker(name, scope, values)
     distinct = Counter(full)
-    if len(distinct) <= FEW and len(full) >= SEEN_AGAIN * len(distinct):
+    plain = _nearly_all(full, lambda value: _UNIT.fullmatch(value) is not None)
+    if plain and len(distinct) <= FEW and len(full) >= SEEN_AGAIN * len(distinct):
         return made.whole("fixed_list", _listed(full, 400), lambda value: True)
     if _nearly_all(full, _is_number):
         return made.whole("number", _range([value for value in distinct if _is_number(value)]), _is_number)

@@ -1,20 +1,28 @@
 """Which items of a text come back where: texts as the samples show them, with numbers in the place of what varies.
 
 Two items of a text have one number where they are equal, in whichever fields and repetitions. What is the pattern's own
-stays itself: marks and blanks, and what stands in the template's literal text. So texts written by these keep lengths,
-order and every repetition of a sample, and say it with other words.
+stays itself: marks and blanks, what stands in the template's literal text, and what nearly all texts say. So texts
+written by these keep lengths, order and every repetition of a sample, and say it with other words.
 """
 
-from collections.abc import Collection, Sequence
+import statistics
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from synth.field import Field
 from synth.miner.infer import Inferred, spread
-from synth.recurrence import ANY, Recurrence, Repetition, kind
+from synth.recurrence import ANY, Recurrence, Repetition, by_kind, kind
 
-MOST_TEXTS = 64
-"""Texts kept of a pattern, evenly from its first sample to its last."""
+HABIT = 0.75
+"""An item that stands in so many of the texts is the field's own."""
+LEAST_TEXTS, MOST_TEXTS = 16, 64
+"""Texts kept of a pattern, evenly from its first sample to its last: fewer where they are long, but these at least."""
 MOST_ITEMS = 8192
 """Items of all texts together; a longer text is cut."""
+
+Listed = Sequence[Mapping[str, frozenset[str]] | None]
+"""Per field its items by kind; None of a field that lists none."""
 
 
 def recurrence(
@@ -26,60 +34,103 @@ def recurrence(
         texts: of which text each repetition is, in order.
         literal: items that stand in the template outside of placeholders.
     """
-    by_text: dict[int, list[int]] = {}
+    by_text: dict[int, list[list[Sequence[str]]]] = {}
     for row, text in enumerate(texts):
-        if all(one.items[row] is not None for one in inferred):
-            by_text.setdefault(text, []).append(row)
-    numbers = list(by_text)
-    chosen = [numbers[k] for k in spread(range(len(numbers)), MOST_TEXTS)] if numbers else []
+        values = [one.items[row] for one in inferred]
+        known = [_items(one.field, value) for one, value in zip(inferred, values) if value is not None]
+        if len(known) == len(values):
+            by_text.setdefault(text, []).append(known)
+    listed = [_listed(one.field) for one in inferred]
+    own = _habits(list(by_text.values()))
+    own |= {(place, item) for place in range(len(inferred)) for item in literal}
+    there = list(by_text.values())
+    usual = statistics.median([sum(map(len, values)) for text in there for values in [sum(text, [])]] or [1])
+    count = max(LEAST_TEXTS, min(MOST_TEXTS, int(MOST_ITEMS / max(1, usual))))
+    chosen = [there[k] for k in spread(range(len(there)), count)] if there else []
     most = MOST_ITEMS // max(1, len(chosen))
-    listed = [frozenset(one.field.values) if one.field.type == "fixed_list" else None for one in inferred]
-    made = [_text(inferred, by_text[text], listed, literal, most) for text in chosen]
+    made = [_text(_cut(text, most), listed, own) for text in chosen]
     return tuple(text for text in made if any(any(one) for one in text.repetitions))
 
 
-def _text(
-    inferred: Sequence[Inferred],
-    rows: Sequence[int],
-    listed: Sequence[frozenset[str] | None],
-    literal: Collection[str],
-    most: int,
-) -> Recurrence:
-    known: dict[tuple[int, str], int] = {}
-    drawn: list[str] = []
-    shown: list[Repetition] = []
+def _listed(of: Field) -> Mapping[str, frozenset[str]] | None:
+    if of.type != "fixed_list":
+        return None
+    return {name: frozenset(values) for name, values in by_kind(of.values).items()}
+
+
+def _items(of: Field, items: Sequence[str]) -> Sequence[str]:
+    """Characters are drawn together, as one item."""
+    return ["".join(items)] if of.type == "characters" and items else items
+
+
+def _habits(texts: Sequence[Sequence[Sequence[Sequence[str]]]]) -> set[tuple[int, str]]:
+    """(field, item) of what stands in nearly all texts."""
+    counts = Counter(
+        found
+        for text in texts
+        for found in {(place, item) for values in text for place, value in enumerate(values) for item in value}
+    )
+    return {found for found, n in counts.items() if n >= max(2, HABIT * len(texts))}
+
+
+def _cut(text: Sequence[Sequence[Sequence[str]]], most: int) -> Sequence[Sequence[Sequence[str]]]:
+    """Its first repetitions, of at most ``most`` items together, but one at least."""
     items = 0
-    for row in rows:
-        values = [_items(one.field, one.items[row] or ()) for one in inferred]
+    for number, values in enumerate(text):
         items += sum(map(len, values))
-        if items > most and shown:
-            break
+        if items > most and number:
+            return text[:number]
+    return text
+
+
+def _text(
+    repetitions: Sequence[Sequence[Sequence[str]]], listed: Listed, own: Collection[tuple[int, str]]
+) -> Recurrence:
+    places: dict[str, set[int]] = {}
+    for values in repetitions:
+        for place, value in enumerate(values):
+            for item in value:
+                places.setdefault(item, set()).add(place)
+    numbers = _Numbers(places, listed)
+    shown: list[Repetition] = []
+    for values in repetitions:
         repetition = []
-        for place, (value, among) in enumerate(zip(values, listed)):
+        for place, (value, kinds) in enumerate(zip(values, listed)):
             said: list[int | str] = []
             for item in value:
-                there = among is not None and item in among
-                if there and (item in literal or not any(c.isalnum() for c in item)):
-                    said.append(item)
-                    continue
-                own = (-1 if there else place, item)  # an item of a list is the same in every field that lists it
-                if own not in known:
-                    known[own] = len(drawn)
-                    drawn.append(_kind(item, among))
-                said.append(known[own])
+                mark = (place, item) in own or not any(c.isalnum() for c in item)
+                there = kinds is not None and item in kinds.get(kind(item), ())
+                said.append(item if mark and there else numbers.of(item, place))
             repetition.append(tuple(said))
         shown.append(tuple(repetition))
-    return Recurrence(tuple(drawn), tuple(shown))
+    return Recurrence(tuple(numbers.drawn), tuple(shown))
 
 
-def _kind(item: str, among: frozenset[str] | None) -> str:
-    """Its kind; that of some listed item where none of the list is of its own."""
-    if among is None:
-        return ANY
-    wanted = kind(item)
-    return wanted if item in among or any(kind(one) == wanted for one in among) else kind(min(among))
+@dataclass
+class _Numbers:
+    """Numbers of the items of one text: one for all fields where an item of its kind could stand in all of them.
 
+    Attributes:
+        places: the fields in which each item stands.
+    """
 
-def _items(field: Field, items: Sequence[str]) -> Sequence[str]:
-    """Characters are drawn together, as one item."""
-    return ["".join(items)] if field.type == "characters" and items else items
+    places: Mapping[str, set[int]]
+    listed: Listed
+    drawn: list[str] = field(default_factory=list)
+    known: dict[tuple[str, int | None], int] = field(default_factory=dict)
+
+    def of(self, item: str, place: int) -> int:
+        kinds = self.listed[place]
+        wanted = kind(item)
+        among = [self.listed[one] for one in self.places[item]]
+        common = [one.get(wanted, frozenset()) for one in among if one is not None]
+        shared = len(common) == len(among) and bool(frozenset.intersection(*common))
+        key = (item, None if shared else place)
+        if key not in self.known:
+            self.known[key] = len(self.drawn)
+            if kinds is None:
+                wanted = ANY
+            elif not shared and wanted not in kinds:
+                wanted = min(kinds)
+            self.drawn.append(wanted)
+        return self.known[key]
