@@ -13,6 +13,7 @@ from itertools import chain, repeat
 
 from synth.field import CLASSES, Field
 from synth.pattern import Pattern
+from synth.places import Places, each
 
 STEPS = 500_000
 """Values tried before the search is given up; each may be remembered, which takes some 200 bytes."""
@@ -50,6 +51,8 @@ class Follower:
             Undecided: after `STEPS` tries or `SECONDS`.
         """
         self._end = time.monotonic() + SECONDS
+        for ends in self._ends.values():
+            ends.known.clear()
         furthest = tried = 0
         failed: set[State] = set()
         start: State = (0, 0, (), ())
@@ -128,6 +131,8 @@ class _Ends:
         self.items = frozenset(field.values) if field.type == "fixed_list" else frozenset()
         self.longest = max(map(len, self.items), default=0)
         self.beginnings = frozenset(item[:n] for item in self.items for n in range(1, len(item)))
+        self.known: dict[int, tuple[Places, bool]] = {}
+        """By where an item begins; of one text."""
 
     def __call__(self, text: str, place: int, until: float) -> Iterator[int]:
         least, most = self.field.span
@@ -141,29 +146,35 @@ class _Ends:
         if self.field.type == "random_text":
             furthest = min(len(text), place + LONGEST_WORD * most)
             return chain(range(place + min(1, least), furthest + 1), (len(text) + 1,))
-        reached, cut = {place}, place == len(text)
-        ends: set[int] = {place} if least == 0 else set()
+        reached: Places = 1 << place
+        cut = place == len(text)
+        ends: Places = reached if least == 0 else 0
         for count in range(1, most + 1):
             begins = reached
             if count > 1 and self.field.separator:
                 separator = self.field.separator
-                cut |= any(separator.startswith(text[at:]) for at in reached)
-                begins = {at + len(separator) for at in reached if text.startswith(separator, at)}
-            reached = set()
-            for begin in begins:
-                if time.monotonic() > until:
-                    raise Undecided
-                for end in self._item(text, begin):
-                    if end > len(text):
-                        cut = True
-                    else:
-                        reached.add(end)
+                cut |= any(separator.startswith(text[at:]) for at in each(reached))
+                begins = sum(1 << at + len(separator) for at in each(reached) if text.startswith(separator, at))
+            if time.monotonic() > until:
+                raise Undecided
+            reached = 0
+            for begin in each(begins):
+                behind, cut_off = self._items(text, begin)
+                reached |= behind
+                cut |= cut_off
             if not reached:
                 break
-            cut |= len(text) in reached and count < least
+            cut |= bool(reached >> len(text) & 1) and count < least
             if count >= least:
                 ends |= reached
-        return chain(sorted(ends), repeat(len(text) + 1, int(cut)))
+        return chain(each(ends), repeat(len(text) + 1, int(cut)))
+
+    def _items(self, text: str, begin: int) -> tuple[Places, bool]:
+        """Where one item that begins there may end, and whether the text may cut one off."""
+        if begin not in self.known:
+            ends = list(self._item(text, begin))
+            self.known[begin] = sum(1 << end for end in ends if end <= len(text)), len(text) + 1 in ends
+        return self.known[begin]
 
     def _item(self, text: str, begin: int) -> Iterator[int]:
         if self.field.type == "number":

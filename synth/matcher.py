@@ -52,13 +52,17 @@ class Matcher:
                 yield f"the anchor {anchor[:80]!r} does not stand in the text"
                 return
         try:
-            place = Follower(self.pattern).leaves_at(text)
+            place = self._follower.leaves_at(text)
         except Undecided:
             yield "whether the text follows the template could not be found out in time; make the template plainer"
             return
         if place is not None:
             rest, template = text[place:][:99], self.pattern.template[:200]
             yield f"after {place} characters the text leaves the template {template!r}, or a field its values: {rest!r}"
+
+    @cached_property
+    def _follower(self) -> Follower:
+        return Follower(self.pattern)
 
     @cached_property
     def _needed(self) -> list[str]:
