@@ -38,7 +38,15 @@ VOCABULARY = 8192
 UNIT = "induction:0.0"
 BESIDE = Path(__file__).parents[2] / "shared" / "data"
 """Where test data of a checkout may lie: never part of it."""
-_SUFFIX = {"python": ".py", "json": ".json", "xml": ".xml", "html": ".html", "c": ".h", "csv": ".csv", "log": ".log"}
+_SUFFIX = {
+    "python": ".py",
+    "json": ".json",
+    "xml": ".xml",
+    "html": ".html",
+    "c": ".h",
+    "csv": ".csv",
+    "log": ".log",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +90,11 @@ def natural(rows: int = ROWS, width: int = WIDTH, tokenizer: Path | None = None,
     """The corpus; ``tokenizer``: a tokenizer.json, else a byte-level BPE of `VOCABULARY` entries is trained on it."""
     each = -(-rows // len(KINDS))
     texts = {kind: list(_enough(kind, each, width, seed)) for kind in KINDS}
-    known = Tokenizer.from_file(str(tokenizer)) if tokenizer else _train([t for k in KINDS for t in texts[k]], seed)
+    known = (
+        Tokenizer.from_file(str(tokenizer))
+        if tokenizer
+        else _train([t for k in KINDS for t in texts[k]], seed)
+    )
     made: list[np.ndarray] = []
     kinds: list[str] = []
     for kind in KINDS:
@@ -157,7 +169,12 @@ def _walk(root: Path, suffix: str) -> list[Path]:
         folders.sort()
         for name in sorted(names):
             path = Path(place) / name
-            if name.endswith(suffix) and path.is_file() and not path.is_symlink() and os.access(path, os.R_OK):
+            if (
+                name.endswith(suffix)
+                and path.is_file()
+                and not path.is_symlink()
+                and os.access(path, os.R_OK)
+            ):
                 found.append(path)
     return found
 
@@ -185,7 +202,10 @@ def _train(texts: list[str], seed: int) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, initial_alphabet=alphabet, special_tokens=["<|endoftext|>"], show_progress=False
+        vocab_size=VOCABULARY,
+        initial_alphabet=alphabet,
+        special_tokens=["<|endoftext|>"],
+        show_progress=False,
     )
     order = np.random.default_rng(seed).permutation(len(texts))
     tokenizer.train_from_iterator((texts[k] for k in order), trainer)
@@ -202,7 +222,12 @@ def _table(rng: random.Random) -> tuple[list[str], list[list[str]]]:
         first = rng.choice([0x41, 0xC0, 0x391, 0x410, 0x2190, 0x2200, 0x2500, 0x4E00, 0x1F300])
         points = [p for p in range(first, first + 400) if unicodedata.name(chr(p), "")]
         return ["code", "category", "name", "bidirectional"], [
-            [f"U+{p:04X}", unicodedata.category(chr(p)), unicodedata.name(chr(p)), unicodedata.bidirectional(chr(p))]
+            [
+                f"U+{p:04X}",
+                unicodedata.category(chr(p)),
+                unicodedata.name(chr(p)),
+                unicodedata.bidirectional(chr(p)),
+            ]
             for p in points
         ]
     if which == 1:
@@ -239,9 +264,7 @@ def _made_json(rng: random.Random) -> str:
 
 def _made_xml(rng: random.Random) -> str:
     names, rows = _table(rng)
-    cells = [
-        "".join(f"    <{name}>{value}</{name}>\n" for name, value in zip(names, row)) for row in rows
-    ]
+    cells = ["".join(f"    <{name}>{value}</{name}>\n" for name, value in zip(names, row)) for row in rows]
     return "<table>\n" + "".join(f"  <row>\n{cell}  </row>\n" for cell in cells) + "</table>\n"
 
 
@@ -255,9 +278,26 @@ def _made_html(rng: random.Random) -> str:
 def _made_log(rng: random.Random) -> str:
     which = rng.randrange(3)
     second = rng.randrange(10**9, 2 * 10**9)
-    hosts = [f"10.{rng.randrange(8)}.{rng.randrange(256)}.{rng.randrange(256)}" for _ in range(rng.randint(2, 12))]
-    words = ["auth", "billing", "cache", "cart", "index", "mail", "media", "queue", "search", "session", "store", "user"]
-    paths = [f"/{rng.choice(words)}/{rng.choice(words)}/{rng.randrange(300)}" for _ in range(rng.randint(3, 20))]
+    hosts = [
+        f"10.{rng.randrange(8)}.{rng.randrange(256)}.{rng.randrange(256)}" for _ in range(rng.randint(2, 12))
+    ]
+    words = [
+        "auth",
+        "billing",
+        "cache",
+        "cart",
+        "index",
+        "mail",
+        "media",
+        "queue",
+        "search",
+        "session",
+        "store",
+        "user",
+    ]
+    paths = [
+        f"/{rng.choice(words)}/{rng.choice(words)}/{rng.randrange(300)}" for _ in range(rng.randint(3, 20))
+    ]
     lines = []
     for _ in range(400):
         second += int(rng.expovariate(0.3))

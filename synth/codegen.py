@@ -98,6 +98,8 @@ def _constants(field: Field, listed: bool) -> Iterator[str]:
         yield f"{_constant(field)} = {pprint.pformat(list(field.values), width=100, compact=True)}"
     elif field.type == "characters":
         yield f"{_constant(field)} = {CLASSES[field.rule]!r}"
+    elif field.type == "number" and len(field.ranges) > 1:
+        yield f"RANGES_{field.name} = {list(field.ranges)!r}"
     if field.counts is not None and (listed or field.type == "characters"):
         yield f"COUNTS_{field.name} = {pprint.pformat(list(field.counts), width=100, compact=True)}"
 
@@ -122,8 +124,13 @@ def _one(field: Field) -> str:
     if field.type == "fixed_list":
         return f"rng.choice({_constant(field)})"
     if field.type == "number":
-        low, high, width = field.number()
-        return f"str(rng.randint({low}, {high}))" + (f".zfill({width})" if width else "")
+        width = field.number()[2]
+        bounds = (
+            "{}, {}".format(*field.ranges[0])
+            if len(field.ranges) == 1
+            else f"*rng.choice(RANGES_{field.name})"
+        )
+        return f"str(rng.randint({bounds}))" + (f".zfill({width})" if width else "")
     return "word(rng)"
 
 
@@ -145,7 +152,9 @@ def _recurrence(pattern: Pattern, own: list[Field]) -> Iterator[str]:
     yield "OTHERS = ["
     for field in own:
         if field.type == "characters":
-            one = f"{_draw(field)} or rng.choice({_constant(field)})"  # where it stands, there is at least one
+            one = (
+                f"{_draw(field)} or rng.choice({_constant(field)})"  # where it stands, there is at least one
+            )
         else:
             one = "None" if field.type == "fixed_list" else _one(field)
         yield f"    lambda rng: {one},"

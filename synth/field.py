@@ -81,9 +81,9 @@ class Field:
 
     Attributes:
         type: ``fixed_list`` (one of the listed strings; listed twice is twice as likely), ``characters`` (of a class
-            in `CLASSES`), ``number`` (rule ``MIN-MAX``, both included; leading zeros in MIN ask for that width),
-            ``random_text`` (the rule describes it in words; any text matches) or ``copy`` (the rule names the field
-            whose value it is).
+            in `CLASSES`), ``number`` (rule ``MIN-MAX``, both included; leading zeros in MIN ask for that width; of
+            several such rules one is drawn first), ``random_text`` (the rule describes it in words; any text
+            matches) or ``copy`` (the rule names the field whose value it is).
         scope: ``text``: drawn once per text; ``repetition``: drawn anew in every repetition.
         count: least and most items, joined by ``separator``; characters for ``characters``. None: one item.
         counts: in place of ``count``: one of these is how many items; 0 is no text at all.
@@ -166,13 +166,24 @@ class Field:
         items = sum(self.counts) / len(self.counts) if self.counts else sum(self.span) / 2
         return (one + len(self.separator)) * items
 
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """(least, most) of each rule of a ``number``."""
+        return tuple((int(low), int(high)) for low, high in self._rules())
+
+    def _rules(self) -> Iterator[tuple[str, str]]:
+        for rule in (
+            (self.values_or_rules,) if isinstance(self.values_or_rules, str) else self.values_or_rules
+        ):
+            match = _NUMBER.fullmatch(rule)
+            if match is None:
+                raise PatternError(f"field '{self.name}': {rule!r} is no MIN-MAX")
+            yield match[1], match[2]
+
     def number(self) -> tuple[int, int, int]:
-        """(least, most, width in digits, 0 for as many as it takes) of a ``number``."""
-        match = _NUMBER.fullmatch(self.rule)
-        if match is None:
-            raise PatternError(f"field '{self.name}': {self.rule!r} is no MIN-MAX")
-        low, high = match.groups()
-        return int(low), int(high), len(low) if low.startswith("0") and len(low) > 1 else 0
+        """(least, most, width in digits, 0 for as many as it takes) of a ``number``, over all its rules."""
+        width = max(_width(low) for low, _ in self._rules())
+        return min(low for low, _ in self.ranges), max(high for _, high in self.ranges), width
 
     def cased(self, value: str) -> str:
         """The value of a ``copy``, of the value it copies."""
@@ -184,14 +195,12 @@ class Field:
         listed = not isinstance(self.values_or_rules, str)
         if self.type == "fixed_list" and not listed:
             yield f"{here}: a fixed_list needs a list of strings in values_or_rules, not one string"
-        if self.type != "fixed_list" and listed and len(self.values_or_rules) > 1:
+        if self.type not in ("fixed_list", "number") and listed and len(self.values_or_rules) > 1:
             yield f"{here}: type {self.type} needs one string as its rule, not a list"
         if self.type == "characters" and self.rule not in CLASSES:
             yield f"{here}: no character class {self.rule[:40]!r}; the classes are {', '.join(CLASSES)}"
         if self.type == "number":
-            match = _NUMBER.fullmatch(self.rule)
-            if match is None or int(match[1]) > int(match[2]):
-                yield f"{here}: a number needs the rule MIN-MAX with MIN <= MAX, such as 0-999, not {self.rule[:40]!r}"
+            yield from self._wrong_numbers(here)
         if self.count is not None and self.count[0] > self.count[1]:
             yield f"{here}: count is [least, most], not {list(self.count)}"
         if self.count is not None and self.counts is not None:
@@ -208,3 +217,21 @@ class Field:
             if extra or self.scope == "text":
                 extra += ["scope"] if self.scope == "text" else []
                 yield f"{here}: a copy has the value of another field, so no {' or '.join(extra)} of its own"
+
+    def _wrong_numbers(self, here: str) -> Iterator[str]:
+        rules = [self.values_or_rules] if isinstance(self.values_or_rules, str) else self.values_or_rules
+        lows = []
+        for rule in rules:
+            match = _NUMBER.fullmatch(rule)
+            if match is None or int(match[1]) > int(match[2]):
+                yield f"{here}: a number needs the rule MIN-MAX with MIN <= MAX, such as 0-999, not {rule[:40]!r}"
+            else:
+                lows.append(match[1])
+        width = max(map(_width, lows), default=0)
+        if width and any(len(low) != width for low in lows):
+            yield f"{here}: where one rule asks for {width} digits by its leading zeros, all must"
+
+
+def _width(low: str) -> int:
+    """Digits that a MIN asks for by its leading zeros; 0 where it has none."""
+    return len(low) if low.startswith("0") and len(low) > 1 else 0

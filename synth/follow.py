@@ -154,7 +154,9 @@ class _Ends:
             if count > 1 and self.field.separator:
                 separator = self.field.separator
                 cut |= any(separator.startswith(text[at:]) for at in each(reached))
-                begins = sum(1 << at + len(separator) for at in each(reached) if text.startswith(separator, at))
+                begins = sum(
+                    1 << at + len(separator) for at in each(reached) if text.startswith(separator, at)
+                )
             if time.monotonic() > until:
                 raise Undecided
             reached = 0

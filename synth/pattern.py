@@ -1,11 +1,11 @@
 """A pattern: the JSON template of paper Appendix J.2, and the rules that make it mean one thing.
 
-A text of a pattern is its template repeated until the wanted length. ``{name}`` stands for a field's value; the same
-name twice in a template is the same value twice. A field of scope ``text`` is drawn once per text and comes back in
-every repetition, one of scope ``repetition`` is drawn anew in each; what a field may be is told in ``field.py``.
-`PATTERN_SCHEMA` is what ``jsonschema`` checks and models are told;
-`Pattern.from_json` also checks what a schema cannot say, and reads ``recurrence``, which the miner alone writes. Patterns come from language models and from users: they are
-data, and nothing in a template is evaluated (no attributes, indices, conversions or format specifications).
+A text of a pattern is its template repeated until the wanted length. ``{name}`` stands for a field's value (``field.py``);
+the same name twice in a template is the same value twice. A field of scope ``text`` is drawn once per text and comes
+back in every repetition, one of scope ``repetition`` is drawn anew in each. `PATTERN_SCHEMA` is what ``jsonschema``
+checks and models are told; `Pattern.from_json` also checks what a schema cannot say, and reads ``recurrence``, which the
+miner alone writes (``recurrence.py``). Patterns come from language models and from users: they are data, and nothing in
+a template is evaluated (no attributes, indices, conversions or format specifications).
 """
 
 import re
@@ -30,6 +30,9 @@ __all__ = [
     "schema_complaint",
 ]
 
+MOST_FIELDS = 32
+LONGEST_TEMPLATE = 4000
+"""Characters."""
 LONGEST_REPETITION = 20_000
 """Characters that one repetition of a template usually has, at most: rows are a few thousand tokens."""
 
@@ -47,8 +50,8 @@ PATTERN_SCHEMA: dict[str, Any] = {
             "maxItems": 32,
             "items": {"type": "string", "minLength": 1, "maxLength": 2000},
         },
-        "fields": {"type": "array", "maxItems": 32, "items": FIELD_SCHEMA},
-        "template": {"type": "string", "minLength": 1, "maxLength": 4000},
+        "fields": {"type": "array", "maxItems": MOST_FIELDS, "items": FIELD_SCHEMA},
+        "template": {"type": "string", "minLength": 1, "maxLength": LONGEST_TEMPLATE},
         "length_control": {"type": "string", "maxLength": 500},
     },
 }
@@ -203,7 +206,9 @@ class Pattern:
             if field.rule not in others:
                 known = ", ".join(others) or "none"
                 yield f"field '{field.name}': no field '{field.rule[:40]}' to copy; there are {known}"
-            elif field.name in used and field.rule in used and used.index(field.rule) > used.index(field.name):
+            elif (
+                field.name in used and field.rule in used and used.index(field.rule) > used.index(field.name)
+            ):
                 yield f"field '{field.name}': stands before '{field.rule}', which it copies; let that one be the copy"
 
 

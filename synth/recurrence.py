@@ -129,4 +129,6 @@ def _drawable(wanted: str, listed: Sequence[dict[str, frozenset[str]] | None]) -
     """Whether there is one item of that kind for all these fields."""
     if any(kinds is None for kinds in listed):
         return len(listed) == 1
-    return bool(frozenset.intersection(*(kinds.get(wanted, frozenset()) for kinds in listed if kinds is not None)))
+    return bool(
+        frozenset.intersection(*(kinds.get(wanted, frozenset()) for kinds in listed if kinds is not None))
+    )

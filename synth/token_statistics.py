@@ -21,7 +21,7 @@ _HASH = np.uint64(0x9E3779B97F4A7C15)
 def gram_keys(rows: np.ndarray, n: int, base: int | None = None) -> np.ndarray:
     """[rows, width - n + 1] uint64 keys of the n-grams of ``rows`` [rows, width]; equal n-grams have equal keys.
 
-    Exact where ``n`` ids fit into 64 bits, else a hash (of two different grams of a million, about one in 10⁷ collides).
+    Exact where ``n`` ids fit into 64 bits, else a hash, in which two different ones are equal about never.
 
     Args:
         base: of the keys; give the same where keys of several arrays are compared. None: chosen by the largest id.

@@ -12,12 +12,12 @@ from typing import Any
 
 from synth.found import Found
 from synth.matcher import Matcher
-from synth.miner.align import align
+from synth.miner.align import DEEPEST, align
 from synth.miner.infer import REPLACEMENT, Inferred, Pieces, infer
 from synth.miner.mined import Mined
 from synth.miner.recurrence import recurrence
 from synth.miner.relate import relate
-from synth.pattern import Field, Pattern
+from synth.pattern import LONGEST_TEMPLATE, MOST_FIELDS, Field, Pattern
 from synth.samples import SampleText
 
 CANDIDATES = 600
@@ -30,6 +30,8 @@ LONGEST_GAP = 400
 """Characters."""
 LONGEST_ANCHOR = 200
 """Characters."""
+SHALLOW = 3
+"""Cuts within cuts where more give too many fields."""
 NEW = 0.2
 """Share of what an anchor repeats that no anchor taken before repeats, at least."""
 
@@ -37,7 +39,7 @@ NEW = 0.2
 def literal_patterns(
     samples: Sequence[Mined], least: int, most: int, pieces: Pieces, advance: Callable[[int], object]
 ) -> tuple[list[Found], list[dict[str, Any]]]:
-    """At most ``most`` patterns, each occurring in at least ``least`` samples, and those that do not, with the reason."""
+    """At most ``most`` patterns, each occurring in at least ``least`` samples, and what was set aside."""
     texts = [sample.sample.text for sample in samples]
     repeated = {}  # candidate -> {sample number: characters repeated there}
     for candidate in _candidates(samples):
@@ -57,12 +59,16 @@ def literal_patterns(
         inside = repeated.pop(best)
         if gains[best] < NEW * sum(inside.values()):
             continue  # what it repeats, others repeat already
-        pattern = _pattern(best, {number: texts[number] for number in inside}, pieces)
+        own_texts = {number: texts[number] for number in inside}
+        patterns = (_pattern(best, own_texts, pieces, depth) for depth in (DEEPEST, SHALLOW))
+        pattern = next((one for one in patterns if one is not None), None)
         if pattern is None:
             continue
         holding = [number for number in inside if Matcher(pattern).occurs(texts[number])]
         if len(holding) < least:
-            set_aside.append(missing(pattern, [samples[number].sample for number in inside], len(holding), least))
+            set_aside.append(
+                missing(pattern, [samples[number].sample for number in inside], len(holding), least)
+            )
             continue
         found.append(Found.of(pattern, [samples[number].sample for number in holding]))
         for number in holding:
@@ -102,11 +108,12 @@ def _gaps(anchor: str, texts: dict[int, str]) -> list[tuple[int, str]]:
     return [gap for good in of_samples[::every] for gap in good][:GAPS]
 
 
-def _pattern(anchor: str, texts: dict[int, str], pieces: Pieces) -> Pattern | None:
+def _pattern(anchor: str, texts: dict[int, str], pieces: Pieces, depth: int) -> Pattern | None:
+    """The pattern of an anchor; None where nothing varies behind it, or too much for one template."""
     gaps = _gaps(anchor, texts)
     if len(gaps) < 2:
         return None
-    aligned = align([gap for _, gap in gaps])
+    aligned = align([gap for _, gap in gaps], depth)
     related = relate(aligned.slots)
     of = [gaps[aligned.fitting[row]][0] for row in related.rows]
     made: dict[int, Inferred] = {}
@@ -130,9 +137,9 @@ def _pattern(anchor: str, texts: dict[int, str], pieces: Pieces) -> Pattern | No
         template += _escaped(literal)
         if literal.strip():
             anchors.append(literal)
-    if not made or len(made) + len(copies) > 32 or len(template) > 4000:
+    if not made or len(made) + len(copies) > MOST_FIELDS or len(template) > LONGEST_TEMPLATE:
         return None
-    literal = {piece for string in (anchor, *aligned.literals) if string for piece in pieces(string)}
+    own = {piece for string in (anchor, *aligned.literals) if string for piece in pieces(string)}
     return Pattern(
         pattern_id="p",
         pattern_name="repeats " + " ".join(anchor.split())[:60],
@@ -140,7 +147,7 @@ def _pattern(anchor: str, texts: dict[int, str], pieces: Pieces) -> Pattern | No
         fields=(*(one.field for one in made.values()), *copies.values()),
         template=template,
         length_control="repeat the template until the text has target_tokens tokens",
-        recurrence=recurrence(list(made.values()), of, literal),
+        recurrence=recurrence(list(made.values()), of, own),
     )
 
 

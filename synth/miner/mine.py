@@ -38,7 +38,13 @@ def mine(
     found, set_aside = structural_patterns(mined, least)
     with progress("strings that samples repeat", CANDIDATES, unit="strings") as advance:
         more, others = literal_patterns(mined, least, most, pieces, advance)
-    found = [one for one in found + more if not any(one.pattern.too_long())]
-    for one in found:  # what the miner writes is checked as what a model writes
-        Pattern.from_json(one.pattern.to_json())
-    return found, set_aside + others
+    set_aside += others
+    kept = []
+    for one in found + more:
+        reason = next(one.pattern.too_long(), None)
+        if reason is None:
+            Pattern.from_json(one.pattern.to_json())  # what the miner writes is checked as what a model writes
+            kept.append(one)
+        else:
+            set_aside.append({"samples": list(one.samples), "reason": reason, "answer": one.pattern.template})
+    return kept, set_aside

@@ -5,7 +5,6 @@ stays itself: marks and blanks, what stands in the template's literal text, and 
 written by these keep lengths, order and every repetition of a sample, and say it with other words.
 """
 
-import statistics
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,8 +43,8 @@ def recurrence(
     own = _habits(list(by_text.values()))
     own |= {(place, item) for place in range(len(inferred)) for item in literal}
     there = list(by_text.values())
-    usual = statistics.median([sum(map(len, values)) for text in there for values in [sum(text, [])]] or [1])
-    count = max(LEAST_TEXTS, min(MOST_TEXTS, int(MOST_ITEMS / max(1, usual))))
+    sizes = [sum(len(value) for values in text for value in values) for text in there]
+    count = max(LEAST_TEXTS, min(MOST_TEXTS, MOST_ITEMS // max(1, *sizes, 1)))
     chosen = [there[k] for k in spread(range(len(there)), count)] if there else []
     most = MOST_ITEMS // max(1, len(chosen))
     made = [_text(_cut(text, most), listed, own) for text in chosen]
@@ -68,7 +67,9 @@ def _habits(texts: Sequence[Sequence[Sequence[Sequence[str]]]]) -> set[tuple[int
     counts = Counter(
         found
         for text in texts
-        for found in {(place, item) for values in text for place, value in enumerate(values) for item in value}
+        for found in {
+            (place, item) for values in text for place, value in enumerate(values) for item in value
+        }
     )
     return {found for found, n in counts.items() if n >= max(2, HABIT * len(texts))}
 

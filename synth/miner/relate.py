@@ -69,7 +69,9 @@ class _Relating:
 
     def own(self) -> list[int]:
         """Places with values of their own, in the order of the template."""
-        return [p for template in self.order for p in template if p not in self.copies and any(self.values[p])]
+        return [
+            p for template in self.order for p in template if p not in self.copies and any(self.values[p])
+        ]
 
     def step(self) -> bool:
         """One more relation; False where there is none."""
@@ -134,7 +136,8 @@ class _Relating:
 
     def result(self) -> Related:
         places = [
-            Place(tuple(values), *self.copies.get(number, (None, None))) for number, values in enumerate(self.values)
+            Place(tuple(values), *self.copies.get(number, (None, None)))
+            for number, values in enumerate(self.values)
         ]
         return Related(places, self.order, self.rows)
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from synth.found import Found
 from synth.matcher import Matcher
-from synth.miner.infer import LONGEST_VALUE, MOST_COUNTS, MOST_VALUES, REPLACEMENT, Inferred, spread
+from synth.miner.infer import LONGEST_VALUE, REPLACEMENT, Inferred, listed, of_items
 from synth.miner.literal import missing
-from synth.miner.mined import Mined, in_proportion
+from synth.miner.mined import Mined
 from synth.miner.recurrence import recurrence
 from synth.miner.repeats import Repeat
-from synth.pattern import Field, Pattern, Scope
+from synth.pattern import Pattern, Scope
 
 COVERED = 0.2
 """A sample counts when so much of it repeats earlier parts of it."""
@@ -38,11 +38,13 @@ def structural_patterns(samples: Sequence[Mined], least: int) -> tuple[list[Foun
             groups[widest > 0].append((sample, repeat))
     found, set_aside = [], []
     for key in sorted(groups):
-        spans = Counter(m.text(repeat.start, repeat.start + repeat.length) for m, repeat in groups[key])
+        spans = Counter(
+            sample.text(repeat.start, repeat.start + repeat.length) for sample, repeat in groups[key]
+        )
         members = [
-            (m, repeat)
-            for m, repeat in groups[key]
-            if spans[m.text(repeat.start, repeat.start + repeat.length)] < SHARED
+            (sample, repeat)
+            for sample, repeat in groups[key]
+            if spans[sample.text(repeat.start, repeat.start + repeat.length)] < SHARED
         ]
         if len(members) < least:
             continue
@@ -59,47 +61,35 @@ def structural_patterns(samples: Sequence[Mined], least: int) -> tuple[list[Foun
 
 
 def _pattern(members: Sequence[tuple[Mined, Repeat]]) -> Pattern | None:
-    values: list[tuple[list[str], list[str]]] = []
-    texts = []
-    for number, (m, repeat) in enumerate(members):
-        span = m.pieces[repeat.start : repeat.start + repeat.length]
-        values += [(span, m.pieces[start:stop]) for start, stop in repeat.gaps()]
-        texts += [number] * (len(repeat.starts) - 1)
-    span_field = _field("span", "text", [span for span, _ in values])
-    there = any(gap for _, gap in values)
-    gap_field = _field("gap", "repetition", [gap for _, gap in values]) if there else None
-    if span_field is None or (there and gap_field is None):
+    texts = [number for number, (_, repeat) in enumerate(members) for _ in repeat.gaps()]
+    gaps = [m.pieces[start:stop] for m, repeat in members for start, stop in repeat.gaps()]
+    span = _field("span", "text", [m.pieces[r.start : r.start + r.length] for m, r in members])
+    inferred = [None if span is None else Inferred(span.field, tuple(span.items[text] for text in texts))]
+    if any(gaps):
+        inferred.append(_field("gap", "repetition", gaps))
+    known = [one for one in inferred if one is not None]
+    if len(known) < len(inferred):
         return None
-    inferred = [span_field] if gap_field is None else [span_field, gap_field]
-    low, high = span_field.field.span
+    fields = [one.field for one in known]
+    low, high = fields[0].span
     name = f"span of {low} to {high} pieces repeated"
-    if gap_field is not None:
-        name += f" with {gap_field.field.span[0]} to {gap_field.field.span[1]} between"
+    if len(fields) > 1:
+        name += f" with {fields[1].span[0]} to {fields[1].span[1]} between"
     return Pattern(
         pattern_id="p",
         pattern_name=name,
         anchor_tokens=(),
-        fields=tuple(one.field for one in inferred),
-        template="{span}" if gap_field is None else "{span}{gap}",
+        fields=tuple(fields),
+        template="".join(f"{{{field.name}}}" for field in fields),
         length_control="repeat the template until the text has target_tokens tokens; the span stays the same",
-        recurrence=recurrence(inferred, texts, ()),
+        recurrence=recurrence(known, texts, ()),
     )
 
 
 def _field(name: str, scope: Scope, values: Sequence[list[str]]) -> Inferred | None:
-    """Of the pieces of its values."""
-    pieces = [piece for value in values for piece in value if REPLACEMENT not in piece]
-    listed = in_proportion([piece for piece in pieces if 0 < len(piece) <= 100], MOST_VALUES)
-    if len(set(listed)) < 2:
+    """Of the pieces of its values; None of a single one, which teaches nothing."""
+    rules = listed((piece for value in values for piece in value if piece and REPLACEMENT not in piece), 100)
+    if len(set(rules)) < 2:
         return None
-    lengths = sorted(min(len(value), LONGEST_VALUE) for value in values)
-    low, high = lengths[0], lengths[-1]
-    made = Field(
-        name=name,
-        type="fixed_list",
-        values_or_rules=listed,
-        scope=scope,
-        count=(low, high) if low == high else None,
-        counts=None if low == high else tuple(spread(lengths, MOST_COUNTS)),
-    )
-    return Inferred(made, tuple(value[:LONGEST_VALUE] if all(value) else None for value in values))
+    items = [value[:LONGEST_VALUE] if all(value) else None for value in values]
+    return of_items(name, "fixed_list", rules, items, scope=scope)
