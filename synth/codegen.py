@@ -170,7 +170,7 @@ _DRAW = '''def draw(rng, kind, places, used):
     first, others = places[0], places[1:]
     listed = ITEMS[first][kind]
     if not listed:
-        return OTHERS[first](rng)
+        return OTHERS[first](rng)  # the others draw alike
     for _ in range(8):
         item = rng.choice(listed)
         if item not in used and all(item in ITEMS[place][kind] for place in others):

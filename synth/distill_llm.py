@@ -31,7 +31,7 @@ EXCERPT = 4000
 """Characters of an answer that are sent back or kept with a refusal."""
 LINES = 20
 """Complaints that are sent back at once."""
-PROMPT = "distill-v1"
+PROMPT = "distill-v2"
 _OUTER: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -161,7 +161,7 @@ class LlmEngine:
             said = "\n".join("\n".join(complaint for complaint, _ in refused).splitlines()[:LINES])
             messages = send_back(first, answer, said, attempt + 1, self.tries)
         provenance = {"model": answer.model, "prompt": self.prompt.describe(), "request": answer.request}
-        found = [Found.of(pattern, batch, **provenance) for pattern in patterns]
+        found = [Found.where(pattern, batch, **provenance) for pattern in patterns]
         numbers = [sample.sample for sample in batch]
         return found, [
             {"samples": numbers, "reason": complaint, "answer": excerpt(about), "request": answer.request}

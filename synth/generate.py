@@ -114,7 +114,7 @@ def generate(
     *,
     target_tokens: int,
     concurrency: int = 1,
-    samples: Mapping[str, int] | None = None,
+    samples: Mapping[str, Sequence[int]] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Generators:
     """Write and check a generator for each pattern into the folder ``out``.
@@ -122,7 +122,7 @@ def generate(
     Args:
         identity: everything besides the patterns that decides the result, as JSON; another one in ``out`` is refused.
         write: asked from ``concurrency`` threads.
-        samples: how many each pattern was distilled from, by its id; 1 where it is not said.
+        samples: which ones each pattern was distilled from, by its id; one where it is not said.
         facts: what the manifest says besides and nothing depends on (where the tokenizer lies).
 
     Raises:
@@ -181,7 +181,7 @@ def _assemble(
     out: Path,
     patterns: Sequence[Pattern],
     identity: Mapping[str, Any],
-    samples: Mapping[str, int],
+    samples: Mapping[str, Sequence[int]],
     facts: Mapping[str, Any],
 ) -> None:
     generators, set_aside = [], []
@@ -198,7 +198,8 @@ def _assemble(
                 "function": pattern.function,
                 "file": file,
                 "fingerprint": fingerprint(part["source"]),
-                "samples": samples.get(pattern.pattern_id, 1),
+                "samples": len(samples[pattern.pattern_id]) if pattern.pattern_id in samples else 1,
+                "distilled_from": list(samples.get(pattern.pattern_id, ())),
                 "checks": part["checks"],
                 "provenance": part["provenance"],
             }

@@ -1,11 +1,11 @@
 """A pattern: the JSON template of paper Appendix J.2, and the rules that make it mean one thing.
 
-A text of a pattern is its template repeated until the wanted length. ``{name}`` stands for a field's value (``field.py``);
-the same name twice in a template is the same value twice. A field of scope ``text`` is drawn once per text and comes
-back in every repetition, one of scope ``repetition`` is drawn anew in each. `PATTERN_SCHEMA` is what ``jsonschema``
-checks and models are told; `Pattern.from_json` also checks what a schema cannot say, and reads ``recurrence``, which the
-miner alone writes (``recurrence.py``). Patterns come from language models and from users: they are data, and nothing in
-a template is evaluated (no attributes, indices, conversions or format specifications).
+A text of a pattern is its template repeated until the wanted length. ``{name}`` stands for a field's value
+(``field.py``); the same name twice in a template is the same value twice. A field of scope ``text`` is drawn once per
+text and comes back in every repetition, one of scope ``repetition`` is drawn anew in each. `PATTERN_SCHEMA` is what
+``jsonschema`` checks and models are told; `Pattern.from_json` also checks what a schema cannot say, and reads
+``recurrence``, which the miner alone writes (``recurrence.py``). Patterns come from language models and from users:
+they are data, and nothing in a template is evaluated (no attributes, indices, conversions or format specifications).
 """
 
 import re

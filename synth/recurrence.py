@@ -6,7 +6,7 @@ what kind each is (`kind`). A string is that item itself. Characters and numbers
 builtin generator follows one of the texts after the other.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,10 +106,8 @@ def wrong_recurrence(texts: Sequence[Recurrence], fields: Sequence[Field]) -> It
         return
     if sum(len(value) for repetition in repetitions for value in repetition) > MOST_ITEMS:
         yield f"recurrence: more than {MOST_ITEMS:,} items"
-    listed: list[dict[str, frozenset[str]] | None] = []
-    for place, field in enumerate(fields):
-        kinds = by_kind(field.values) if field.type == "fixed_list" else None
-        listed.append(None if kinds is None else {name: frozenset(values) for name, values in kinds.items()})
+    listed = [kinds_of(field) for field in fields]
+    for place, (field, kinds) in enumerate(zip(fields, listed)):
         least, most = field.span if kinds is not None else (min(1, field.span[0]), 1)
         values = [repetition[place] for repetition in repetitions]
         if any(not least <= len(value) <= most for value in values):
@@ -119,16 +117,26 @@ def wrong_recurrence(texts: Sequence[Recurrence], fields: Sequence[Field]) -> It
             yield f"recurrence: an item of {field.name} is not among its values"
     for text in texts:
         for number, places in text.fields_of().items():
-            if not _drawable(text.drawn[number], [listed[place] for place in places]):
+            if not drawable(
+                text.drawn[number], [fields[place] for place in places], [listed[p] for p in places]
+            ):
                 names = ", ".join(fields[place].name for place in places)
                 yield f"recurrence: no item of kind {text.drawn[number]!r} can stand in {names}"
                 return
 
 
-def _drawable(wanted: str, listed: Sequence[dict[str, frozenset[str]] | None]) -> bool:
-    """Whether there is one item of that kind for all these fields."""
-    if any(kinds is None for kinds in listed):
-        return len(listed) == 1
-    return bool(
-        frozenset.intersection(*(kinds.get(wanted, frozenset()) for kinds in listed if kinds is not None))
-    )
+def kinds_of(field: Field) -> Mapping[str, frozenset[str]] | None:
+    """The items that a field lists, by kind; None of a field that lists none."""
+    if field.type != "fixed_list":
+        return None
+    return {name: frozenset(values) for name, values in by_kind(field.values).items()}
+
+
+def drawable(
+    wanted: str, fields: Sequence[Field], listed: Sequence[Mapping[str, frozenset[str]] | None]
+) -> bool:
+    """Whether there is one item of that kind for all these fields; ``listed``: `kinds_of` each."""
+    known = [kinds.get(wanted, frozenset()) for kinds in listed if kinds is not None]
+    if known:
+        return len(known) == len(fields) and bool(frozenset.intersection(*known))
+    return wanted == ANY and len({(field.type, field.values_or_rules, field.span) for field in fields}) == 1

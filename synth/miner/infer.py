@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from synth.field import CLASSES, Field, Scope
 from synth.miner.mined import in_proportion
@@ -27,12 +26,14 @@ FEW = 40
 """So many different words at the most are a list of whole values ..."""
 SEEN_AGAIN = 2.0
 """... when each was seen so often on average."""
+DRAWN = ("hex", "alphanumeric", "base64")
+"""Classes that characters may be drawn from."""
 EVEN = 0.8
 """Least entropy of drawn characters, as a part of what is possible."""
 PIECE = 2.5
 """Most characters in a piece of drawn characters: words have longer ones."""
-ALIKE = 0.25
-"""Most of its 3-character strings that a drawn value shares with the one before, unless they are equal."""
+ALIKE = 0.2
+"""Most of the 3-character strings of drawn values that stood earlier in the same text."""
 OUTLIERS = 0.05
 """Share of the values that may be of another type than the field, and are left out."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -58,13 +59,20 @@ def infer_field(
     return None if inferred is None else inferred.field
 
 
-def infer(name: str, values: Sequence[str], pieces: Pieces, scope: Scope = "repetition") -> Inferred | None:
+def infer(
+    name: str,
+    values: Sequence[str],
+    pieces: Pieces,
+    scope: Scope = "repetition",
+    again: bool = False,
+) -> Inferred | None:
     """The field of these values, where empty ones say that nothing stood there; None where there is nothing to list.
 
     Args:
         pieces: cuts a string into the tokenizer's pieces, for values that are no words.
+        again: much of the values comes back within a text, so that they are no drawn characters (`coming_back`).
     """
-    full = [value for value in values if value and REPLACEMENT not in value]
+    full = _known(values)
     if not full:
         return None
     maker = _Maker(name, scope, values)
@@ -74,10 +82,9 @@ def infer(name: str, values: Sequence[str], pieces: Pieces, scope: Scope = "repe
         return maker.whole("fixed_list", listed(full, 400), lambda value: True)
     if _nearly_all(full, _is_number):
         return maker.whole("number", _ranges([value for value in full if _is_number(value)]), _is_number)
-    for rule in ("hex", "alphanumeric", "base64"):
-        known = frozenset(CLASSES[rule])
-        if _nearly_all(full, known.issuperset) and _looks_drawn(full, rule, pieces):
-            return maker.split("characters", rule, list, "", known.issuperset)
+    rule = None if again else _drawn_class(full, pieces)
+    if rule is not None:
+        return maker.split("characters", rule, list, "", frozenset(CLASSES[rule]).issuperset)
     if _nearly_all(full, _are_words):
         return maker.split("fixed_list", None, lambda value: value.split(" "), " ", _are_words)
     return maker.split("fixed_list", None, pieces, "", lambda value: True)
@@ -155,6 +162,29 @@ class _Maker:
         return cut
 
 
+def coming_back(slots: Sequence[Sequence[str]], texts: Sequence[int], pieces: Pieces) -> bool:
+    """Whether what looks drawn repeats much of earlier values of its text, in slots [slots][rows] that look drawn.
+
+    Drawn characters do not: what does is better made of pieces, of which some come back.
+    """
+    drawn = [slot for slot in slots if _drawn_class(_known(slot), pieces) is not None]
+    seen: dict[int, set[str]] = {}
+    back, total = [0] * len(drawn), [0] * len(drawn)
+    for row, text in enumerate(texts):
+        before = seen.setdefault(text, set())
+        for number, slot in enumerate(drawn):
+            parts = {slot[row][k : k + 3] for k in range(len(slot[row]) - 2)}
+            if not parts <= before:  # a value that stands again as it is tells nothing
+                back[number] += len(parts & before)
+                total[number] += len(parts)
+            before |= parts
+    return any(some > ALIKE * all_of_them for some, all_of_them in zip(back, total))
+
+
+def _known(values: Sequence[str]) -> list[str]:
+    return [value for value in values if value and REPLACEMENT not in value]
+
+
 def _is_word(value: str) -> bool:
     return _WORD.fullmatch(value) is not None
 
@@ -179,24 +209,21 @@ def _ranges(values: Sequence[str]) -> str | tuple[str, ...]:
     return ranges[0] if len(set(ranges)) == 1 else ranges
 
 
-def _looks_drawn(values: Sequence[str], rule: str, pieces: Pieces) -> bool:
-    """Digits among letters in most of them, none short, none much like the last, no words, no prevailing character."""
-    if sum(len(value) >= 6 for value in values) < (1 - OUTLIERS) * len(values):
-        return False
+def _drawn_class(values: Sequence[str], pieces: Pieces) -> str | None:
+    """The narrowest class of characters that these look drawn from; None where they do not.
+
+    They do with digits among letters in most of them, none short, no words in them, and no character that prevails.
+    """
+    fitting = (rule for rule in DRAWN if _nearly_all(values, frozenset(CLASSES[rule]).issuperset))
+    rule = next(fitting, None)
+    if rule is None or not values or not _nearly_all(values, lambda value: len(value) >= 6):
+        return None
     mixed = [value for value in values if any(c.isdigit() for c in value) and any(c.isalpha() for c in value)]
     if len(mixed) < 0.8 * len(values):
-        return False
-    threes = [{value[k : k + 3] for k in range(len(value) - 2)} for value in values]
-    usual = Counter(three for own in threes for three in own)
-    threes = [
-        {three for three in own if usual[three] <= len(values) / 2} for own in threes
-    ]  # no constant parts
-    pairs = [(a, b) for a, b in pairwise(threes) if a != b]
-    if sum(len(a & b) for a, b in pairs) > ALIKE * sum(len(b) for _, b in pairs):
-        return False
+        return None
     counts = Counter("".join(values))
     total = sum(counts.values())
     entropy = -sum(n / total * math.log2(n / total) for n in counts.values())
     if entropy < EVEN * math.log2(min(len(CLASSES[rule]), total)):
-        return False
-    return total <= PIECE * sum(len(pieces(value)) for value in values)
+        return None
+    return rule if total <= PIECE * sum(len(pieces(value)) for value in values) else None

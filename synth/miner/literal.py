@@ -13,7 +13,7 @@ from typing import Any
 from synth.found import Found
 from synth.matcher import Matcher
 from synth.miner.align import DEEPEST, align
-from synth.miner.infer import REPLACEMENT, Inferred, Pieces, infer
+from synth.miner.infer import REPLACEMENT, Inferred, Pieces, coming_back, infer
 from synth.miner.mined import Mined
 from synth.miner.recurrence import recurrence
 from synth.miner.relate import relate
@@ -116,6 +116,7 @@ def _pattern(anchor: str, texts: dict[int, str], pieces: Pieces, depth: int) -> 
     aligned = align([gap for _, gap in gaps], depth)
     related = relate(aligned.slots)
     of = [gaps[aligned.fitting[row]][0] for row in related.rows]
+    again = coming_back([place.values for place in related.places], of, pieces)
     made: dict[int, Inferred] = {}
     copies: dict[int, Field] = {}
     template, anchors = _escaped(anchor + aligned.literals[0]), [anchor + aligned.literals[0]]
@@ -125,7 +126,7 @@ def _pattern(anchor: str, texts: dict[int, str], pieces: Pieces, depth: int) -> 
             name = f"field_{len(made) + len(copies) + 1}"
             shown = ""
             if place.of is None:
-                inferred = infer(name, place.values, pieces)
+                inferred = infer(name, place.values, pieces, again=again)
                 if inferred is not None:
                     made[number], shown = inferred, name
             elif place.of in made:

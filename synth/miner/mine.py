@@ -43,7 +43,9 @@ def mine(
     for one in found + more:
         reason = next(one.pattern.too_long(), None)
         if reason is None:
-            Pattern.from_json(one.pattern.to_json())  # what the miner writes is checked as what a model writes
+            Pattern.from_json(
+                one.pattern.to_json()
+            )  # what the miner writes is checked as what a model writes
             kept.append(one)
         else:
             set_aside.append({"samples": list(one.samples), "reason": reason, "answer": one.pattern.template})

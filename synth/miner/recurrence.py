@@ -7,11 +7,10 @@ written by these keep lengths, order and every repetition of a sample, and say i
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from synth.field import Field
 from synth.miner.infer import Inferred, spread
-from synth.recurrence import ANY, Recurrence, Repetition, by_kind, kind
+from synth.recurrence import ANY, Recurrence, Repetition, drawable, kind, kinds_of
 
 HABIT = 0.75
 """An item that stands in so many of the texts is the field's own."""
@@ -19,9 +18,6 @@ LEAST_TEXTS, MOST_TEXTS = 16, 64
 """Texts kept of a pattern, evenly from its first sample to its last: fewer where they are long, but these at least."""
 MOST_ITEMS = 8192
 """Items of all texts together; a longer text is cut."""
-
-Listed = Sequence[Mapping[str, frozenset[str]] | None]
-"""Per field its items by kind; None of a field that lists none."""
 
 
 def recurrence(
@@ -39,7 +35,7 @@ def recurrence(
         known = [_items(one.field, value) for one, value in zip(inferred, values) if value is not None]
         if len(known) == len(values):
             by_text.setdefault(text, []).append(known)
-    listed = [_listed(one.field) for one in inferred]
+    fields = [one.field for one in inferred]
     own = _habits(list(by_text.values()))
     own |= {(place, item) for place in range(len(inferred)) for item in literal}
     there = list(by_text.values())
@@ -47,14 +43,8 @@ def recurrence(
     count = max(LEAST_TEXTS, min(MOST_TEXTS, MOST_ITEMS // max(1, *sizes, 1)))
     chosen = [there[k] for k in spread(range(len(there)), count)] if there else []
     most = MOST_ITEMS // max(1, len(chosen))
-    made = [_text(_cut(text, most), listed, own) for text in chosen]
+    made = [_text(_cut(text, most), fields, own) for text in chosen]
     return tuple(text for text in made if any(any(one) for one in text.repetitions))
-
-
-def _listed(of: Field) -> Mapping[str, frozenset[str]] | None:
-    if of.type != "fixed_list":
-        return None
-    return {name: frozenset(values) for name, values in by_kind(of.values).items()}
 
 
 def _items(of: Field, items: Sequence[str]) -> Sequence[str]:
@@ -85,53 +75,51 @@ def _cut(text: Sequence[Sequence[Sequence[str]]], most: int) -> Sequence[Sequenc
 
 
 def _text(
-    repetitions: Sequence[Sequence[Sequence[str]]], listed: Listed, own: Collection[tuple[int, str]]
+    repetitions: Sequence[Sequence[Sequence[str]]], fields: Sequence[Field], own: Collection[tuple[int, str]]
 ) -> Recurrence:
-    places: dict[str, set[int]] = {}
+    places: dict[str, dict[int, None]] = {}
     for values in repetitions:
         for place, value in enumerate(values):
             for item in value:
-                places.setdefault(item, set()).add(place)
-    numbers = _Numbers(places, listed)
+                places.setdefault(item, {})[place] = None
+    numbers = _Numbers(fields, places)
     shown: list[Repetition] = []
     for values in repetitions:
         repetition = []
-        for place, (value, kinds) in enumerate(zip(values, listed)):
+        for place, value in enumerate(values):
             said: list[int | str] = []
             for item in value:
                 mark = (place, item) in own or not any(c.isalnum() for c in item)
-                there = kinds is not None and item in kinds.get(kind(item), ())
-                said.append(item if mark and there else numbers.of(item, place))
+                said.append(item if mark and numbers.lists(place, item) else numbers.of(item, place))
             repetition.append(tuple(said))
         shown.append(tuple(repetition))
     return Recurrence(tuple(numbers.drawn), tuple(shown))
 
 
-@dataclass
 class _Numbers:
-    """Numbers of the items of one text: one for all fields where an item of its kind could stand in all of them.
+    """Numbers of the items of one text: one for all fields where one item could stand in all of them.
 
-    Attributes:
+    Args:
         places: the fields in which each item stands.
     """
 
-    places: Mapping[str, set[int]]
-    listed: Listed
-    drawn: list[str] = field(default_factory=list)
-    known: dict[tuple[str, int | None], int] = field(default_factory=dict)
+    def __init__(self, fields: Sequence[Field], places: Mapping[str, Collection[int]]):
+        self.fields = fields
+        self.listed = [kinds_of(field) for field in fields]
+        self.places = places
+        self.drawn: list[str] = []
+        self.known: dict[tuple[str, int | None], int] = {}
+
+    def lists(self, place: int, item: str) -> bool:
+        kinds = self.listed[place]
+        return kinds is not None and item in kinds.get(kind(item), ())
 
     def of(self, item: str, place: int) -> int:
-        kinds = self.listed[place]
-        wanted = kind(item)
-        among = [self.listed[one] for one in self.places[item]]
-        common = [one.get(wanted, frozenset()) for one in among if one is not None]
-        shared = len(common) == len(among) and bool(frozenset.intersection(*common))
+        kinds, among = self.listed[place], self.places[item]
+        wanted = ANY if kinds is None else kind(item)
+        shared = drawable(wanted, [self.fields[one] for one in among], [self.listed[one] for one in among])
         key = (item, None if shared else place)
         if key not in self.known:
             self.known[key] = len(self.drawn)
-            if kinds is None:
-                wanted = ANY
-            elif not shared and wanted not in kinds:
-                wanted = min(kinds)
-            self.drawn.append(wanted)
+            self.drawn.append(min(kinds) if kinds is not None and wanted not in kinds else wanted)
         return self.known[key]
