@@ -12,8 +12,8 @@ from synth.field import Field
 from synth.miner.infer import Inferred, spread
 from synth.recurrence import ANY, Recurrence, Repetition, drawable, kind, kinds_of
 
-HABIT = 0.75
-"""An item that stands in so many of the texts is the field's own."""
+HABIT, LEAST_HABIT = 0.75, 4
+"""An item that stands in such a share of the texts, and in so many of them at least, is the field's own."""
 LEAST_TEXTS, MOST_TEXTS = 16, 64
 """Texts kept of a pattern, evenly from its first sample to its last: fewer where they are long, but these at least."""
 MOST_ITEMS = 8192
@@ -61,7 +61,7 @@ def _habits(texts: Sequence[Sequence[Sequence[Sequence[str]]]]) -> set[tuple[int
             (place, item) for values in text for place, value in enumerate(values) for item in value
         }
     )
-    return {found for found, n in counts.items() if n >= max(2, HABIT * len(texts))}
+    return {found for found, n in counts.items() if n >= max(LEAST_HABIT, HABIT * len(texts))}
 
 
 def _cut(text: Sequence[Sequence[Sequence[str]]], most: int) -> Sequence[Sequence[Sequence[str]]]:
