@@ -15,6 +15,7 @@ import random
 import sysconfig
 import unicodedata
 from collections.abc import Callable, Iterator
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 
@@ -23,7 +24,10 @@ BESIDE = Path(__file__).parents[2] / "shared" / "data"
 """Where test data of a checkout may lie: never part of it."""
 WRITTEN = 300
 """Texts that are written of a kind, at most."""
-_SUFFIX = {"json": ".json", "xml": ".xml", "html": ".html", "c": ".h", "csv": ".csv", "log": ".log"}
+SUFFIX = {
+    "python": ".py", "json": ".json", "xml": ".xml", "html": ".html", "c": ".h", "csv": ".csv", "log": ".log"
+}  # fmt: skip
+SUFFIXES = frozenset(SUFFIX.values())
 
 
 def texts_of(kind: str, seed: int) -> Iterator[str]:
@@ -32,7 +36,7 @@ def texts_of(kind: str, seed: int) -> Iterator[str]:
     if kind == "prose":
         yield from _prose(rng)
         return
-    files = [path for root in _roots(kind) for path in _walk(root, _SUFFIX.get(kind, ".py"))]
+    files = [path for root in _roots(kind) for path in _walk(root).get(SUFFIX[kind], [])]
     rng.shuffle(files)
     write = _WRITTEN.get(kind)
     left = WRITTEN if write is not None else 0
@@ -59,19 +63,21 @@ def _roots(kind: str) -> list[Path]:
     return [packages, Path("/usr/share"), Path("/usr/lib/node_modules")]
 
 
-def _walk(root: Path, suffix: str) -> list[Path]:
-    found = []
+@cache
+def _walk(root: Path) -> dict[str, list[Path]]:
+    """The readable files below ``root`` by suffix, sorted."""
+    found: dict[str, list[Path]] = {}
     for place, folders, names in os.walk(root):
         folders.sort()
         for name in sorted(names):
             path = Path(place) / name
             if (
-                name.endswith(suffix)
+                path.suffix in SUFFIXES
                 and path.is_file()
                 and not path.is_symlink()
                 and os.access(path, os.R_OK)
             ):
-                found.append(path)
+                found.setdefault(path.suffix, []).append(path)
     return found
 
 
@@ -85,7 +91,7 @@ def _prose(rng: random.Random) -> Iterator[str]:
             rng.shuffle(articles)
             yield from articles
             return
-    files = _walk(Path(sysconfig.get_path("stdlib")), ".py")
+    files = list(_walk(Path(sysconfig.get_path("stdlib")))[".py"])
     rng.shuffle(files)
     for file in files:
         pieces = file.read_text(encoding="utf-8", errors="replace").split('"""')[1::2]

@@ -37,6 +37,24 @@ class Text:
             places = self._found[string] = _bits(starts)
         return places
 
+    def behind(self, string: str, places: Places) -> tuple[Places, int]:
+        """(where it ends that begins at one of ``places``, how many were looked at); nothing is kept of it."""
+        if not string:
+            return places, 1
+        ends, looked = [], 0
+        place = self.text.find(string, (places & -places).bit_length() - 1) if places else -1
+        while place >= 0:
+            looked += 1
+            there = places >> place
+            if there & 1:
+                ends.append(place + len(string))
+                there >>= 1
+                place += 1
+            if not there:
+                break
+            place = self.text.find(string, place + (there & -there).bit_length() - 1)
+        return _bits(ends) if ends else 0, max(1, looked)
+
     def run(self, characters: frozenset[str] | None, length: int) -> Places:
         """Where ``length`` of these characters (None: of any) begin."""
         if length > len(self.text):
