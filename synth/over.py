@@ -1,8 +1,10 @@
-"""Fields and literal text as moves over the places of a text (``places.py``): where a value may begin, where it may end."""
+"""Fields as moves over the places of a text (``places.py``): where a value may begin, and where it may end."""
 
 from synth.field import CASES, CLASSES, Field
 from synth.places import Move, one_of, run_of
 
+BROKEN = "\N{REPLACEMENT CHARACTER}"
+"""Stands in texts where a token is a part of a character, which no list of items can hold."""
 LISTED = 400
 """Fixed lists of more values are searched for by their characters."""
 
@@ -27,7 +29,7 @@ def over_field(field: Field, any_case: bool = False) -> tuple[Move, Move]:
             values = sorted({getattr(value, case)() for value in values for case in CASES} | set(values))
         if most <= 1 and len(values) <= LISTED:
             return one_of((*values, *([""] if least == 0 else [])))
-        characters, longest = set("".join(values) + field.separator), max(map(len, values))
+        characters, longest = set("".join(values) + field.separator + BROKEN), max(map(len, values))
     if any_case:
         characters |= {c for one in characters for case in CASES for c in getattr(one, case)()}
         longest *= 3  # a few letters become up to three in another case

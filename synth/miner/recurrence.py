@@ -13,7 +13,11 @@ from synth.miner.infer import Inferred, spread
 from synth.recurrence import ANY, Recurrence, Repetition, drawable, kind, kinds_of
 
 HABIT, LEAST_HABIT = 0.75, 4
-"""An item that stands in such a share of the texts, and in so many of them at least, is the field's own."""
+"""A word that stands in such a share of the texts, and in so many of them at least, may be the field's own ..."""
+OFTEN = 0.2
+"""... if it stands in such a share of the field's values ..."""
+LEAST_WORD = 3
+"""... and has so many letters and digits: shorter pieces stand everywhere by chance."""
 LEAST_TEXTS, MOST_TEXTS = 16, 64
 """Texts kept of a pattern, evenly from its first sample to its last: fewer where they are long, but these at least."""
 MOST_ITEMS = 8192
@@ -53,15 +57,25 @@ def _items(of: Field, items: Sequence[str]) -> Sequence[str]:
 
 
 def _habits(texts: Sequence[Sequence[Sequence[Sequence[str]]]]) -> set[tuple[int, str]]:
-    """(field, item) of what stands in nearly all texts."""
-    counts = Counter(
+    """(field, item) of the words that stand in nearly all texts and in many of their repetitions."""
+    of_texts: Counter[tuple[int, str]] = Counter()
+    of_repetitions: Counter[tuple[int, str]] = Counter()
+    filled: Counter[int] = Counter()
+    for text in texts:
+        there: set[tuple[int, str]] = set()
+        for values in text:
+            filled.update(place for place, value in enumerate(values) if value)
+            here = {(place, item) for place, value in enumerate(values) for item in value}
+            of_repetitions.update(here)
+            there |= here
+        of_texts.update(there)
+    return {
         found
-        for text in texts
-        for found in {
-            (place, item) for values in text for place, value in enumerate(values) for item in value
-        }
-    )
-    return {found for found, n in counts.items() if n >= max(LEAST_HABIT, HABIT * len(texts))}
+        for found, n in of_texts.items()
+        if n >= max(LEAST_HABIT, HABIT * len(texts))
+        and of_repetitions[found] >= OFTEN * filled[found[0]]
+        and sum(map(str.isalnum, found[1])) >= LEAST_WORD
+    }
 
 
 def _cut(text: Sequence[Sequence[Sequence[str]]], most: int) -> Sequence[Sequence[Sequence[str]]]:

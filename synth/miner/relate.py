@@ -159,7 +159,8 @@ def _tells(pairs: Sequence[tuple[str, str]], case: str | None) -> bool:
         return False  # the same case does as well
     strange = []
     for k, (a, _) in enumerate(pairs):
-        others = (pairs[(k + step) % len(pairs)] for step in range(1, len(pairs)))
+        half = len(pairs) // 2  # rows far away are of other texts
+        others = (pairs[(k + half + step) % len(pairs)] for step in range(len(pairs)))
         other = next((pair for pair in others if pair[0] != a), None)
         if other is not None:
             strange.append(_length(_cut(a, other[1], case)))

@@ -52,11 +52,14 @@ def structural_patterns(samples: Sequence[Mined], least: int) -> tuple[list[Foun
         if pattern is None:
             continue
         matcher = Matcher(pattern)
-        holding = [member for member, _ in members if matcher.occurs(member.sample.text)]
-        if len(holding) < least:
-            set_aside.append(missing(pattern, [member.sample for member, _ in members], len(holding), least))
+        own = [
+            sample.sample for sample, _ in members
+        ]  # by their tokens; the text of broken characters may hide it
+        occurs = sum(matcher.occurs(sample.text) is True for sample in own)
+        if occurs < least:
+            set_aside.append(missing(pattern, own, occurs, least))
         else:
-            found.append(Found.of(pattern, [member.sample for member in holding]))
+            found.append(Found.of(pattern, own))
     return found, set_aside
 
 

@@ -112,10 +112,57 @@ def test_words_become_counted_items_and_other_strings_pieces() -> None:
     words = [" ".join(rng.choices(WORDS, k=rng.randint(2, 5))) for _ in range(200)]
     field = infer_field("f", words, list)
     assert field is not None and set(field.values) == set(WORDS)
-    assert (field.count, field.separator) == ((2, 5), " ")
+    assert (field.span, field.separator) == ((2, 5), " ")
     marks = ["".join(rng.choices("ab(),", k=rng.randint(3, 6))) for _ in range(300)]
     field = infer_field("f", marks, list)
-    assert field is not None and set(field.values) == set("ab(),") and field.count == (3, 6)
+    assert field is not None and set(field.values) == set("ab(),") and field.span == (3, 6)
+
+
+def test_lengths_are_listed_as_often_as_they_were_seen() -> None:
+    """Nine short values and a long one: drawn between their extremes, half of the lengths would be above 10."""
+    values = ["ab" * 1 + "-"] * 9 + ["a-" * 20]
+    field = infer_field("f", values, list)
+    assert field is not None and field.count is None
+    assert sorted(field.counts or ()) == [3] * 9 + [40]
+    many = infer_field("f", ["," * (k % 7 + 1) for k in range(700)], list)
+    assert many is not None and many.counts is not None
+    assert len(many.counts) == 100 and all(13 <= many.counts.count(n) <= 16 for n in range(1, 8))
+
+
+def test_numbers_lie_where_they_were_seen() -> None:
+    """Half of them are one digit long; drawn evenly from 0 to 99999, nearly none would be."""
+    field = infer_field(
+        "f", [str(k % 10) for k in range(50)] + [str(99_999 - 7 * k) for k in range(50)], list
+    )
+    assert field is not None and field.type == "number" and field.number()[:2] == (0, 99_999)
+    rng = random.Random(0)
+    drawn = [rng.randint(*rng.choice(field.ranges)) for _ in range(1000)]
+    assert 350 <= sum(n < 10 for n in drawn) <= 650
+    padded = infer_field("f", [f"{k:03d}" for k in range(0, 200, 5)], list)
+    assert padded is not None and padded.number() == (0, 195, 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "odd", "kind"),
+    [
+        ([str(100 + 37 * n) for n in range(60)], ["n/a", "none"], "number"),
+        ([f"{7919 * n % 2**32:08x}{104729 * n % 2**32:08x}" for n in range(1, 61)], ["(null)"], "characters"),
+        (["some words", "other words here", "more"] * 30, ["<b>", "-"], "fixed_list"),
+    ],
+)
+def test_a_few_outliers_do_not_widen_a_type_and_many_do(values: list[str], odd: list[str], kind: str) -> None:
+    clean = infer_field("f", values, list)
+    few = infer_field("f", values + odd, list)
+    assert clean is not None and clean.type == kind
+    assert few is not None and (few.type, few.separator) == (clean.type, clean.separator)
+    assert set(few.values) == set(clean.values)
+    many = infer_field("f", values + odd * 20, list)
+    assert many is not None and (many.type, set(many.values)) != (clean.type, set(clean.values))
+
+
+def test_where_often_nothing_stands_a_count_of_nothing_is_listed() -> None:
+    field = infer_field("f", ["", "x", "", "y", "", "x"] * 5, list)
+    assert field is not None and sorted(field.counts or ()) == [0] * 15 + [1] * 15
 
 
 def test_no_field_is_made_of_nothing_or_of_broken_characters() -> None:
@@ -143,7 +190,7 @@ def planted(tokenizer: Tokenizer, n: int = 24, seed: int = 0) -> list[SampleText
 
 def test_planted_templates_are_found_and_occur_in_their_own_samples_alone(tokenizer: Tokenizer) -> None:
     samples = planted(tokenizer)
-    entries = merge(mine(samples, tokenizer))
+    entries = merge(mine(samples, tokenizer)[0])
     held_out = planted(tokenizer, n=8, seed=1)
     for anchor, kind in (("ANSI", 0), ("INFO worker-", 1)):
         patterns = [e.pattern for e in entries if any(anchor in a for a in e.pattern.anchor_tokens)]
@@ -153,8 +200,41 @@ def test_planted_templates_are_found_and_occur_in_their_own_samples_alone(tokeni
         assert not occurs[(kind + 1) % 3 :: 3].any() and not occurs[(kind + 2) % 3 :: 3].any()
 
 
+def test_a_pattern_that_occurs_in_none_of_its_samples_is_set_aside_with_the_reason(
+    tokenizer: Tokenizer,
+) -> None:
+    """An anchor that stands twice gives one repetition and the beginning of a second."""
+    rng = random.Random(0)
+    texts = [
+        f"[[section]] {prose_text(rng, 9)}\n--\n{prose_text(rng, 9)}\n[[section]] {prose_text(rng, 2)}"
+        for _ in range(12)
+    ]
+    found, set_aside = mine(samples_of(texts, tokenizer), tokenizer)
+    assert not [one for one in found if "section" in one.pattern.template]
+    first, *_ = [item for item in set_aside if "section" in item["answer"]]
+    assert first["reason"] == "occurs in none of the 12 samples that it was made of"
+    assert first["samples"] == list(range(12))
+
+
+def test_a_pattern_is_credited_to_the_samples_in_which_it_occurs(tokenizer: Tokenizer) -> None:
+    samples = planted(tokenizer)
+    for one in mine(samples, tokenizer)[0]:
+        occurs = {s.sample for s in samples if Matcher(one.pattern).occurs(s.text)}
+        assert set(one.samples) <= occurs and len(one.samples) >= 3
+
+
+def test_samples_that_differ_in_size_alone_give_one_shape(tokenizer: Tokenizer) -> None:
+    rng = np.random.default_rng(0)
+    rows = [np.tile(rng.integers(30, 400, n), 20)[:65] for n in (4, 9, 17, 30) for _ in range(10)]
+    samples = [SampleText(n, 1.0, tokenizer.decode(row.tolist()), row) for n, row in enumerate(rows)]
+    (one,) = [one for one in mine(samples, tokenizer)[0] if not one.pattern.anchor_tokens]
+    (field,) = one.pattern.fields
+    assert len(one.samples) == 40
+    assert sorted(set(field.counts or ())) == [4, 9, 17, 30] and (field.counts or ()).count(9) == 10
+
+
 def test_the_same_samples_give_the_same_patterns(tokenizer: Tokenizer) -> None:
-    once, twice = (merge(mine(planted(tokenizer), tokenizer)) for _ in range(2))
+    once, twice = (merge(mine(planted(tokenizer), tokenizer)[0]) for _ in range(2))
     assert [e.to_json() for e in once] == [e.to_json() for e in twice]
 
 
@@ -162,7 +242,7 @@ def test_samples_that_repeat_each_their_own_span_give_a_shape(tokenizer: Tokeniz
     rng = np.random.default_rng(0)
     rows = [np.tile(rng.integers(30, 400, 10), 4)[:33] for _ in range(40)]
     samples = [SampleText(n, 1.0, tokenizer.decode(row.tolist()), row) for n, row in enumerate(rows)]
-    found = [one for one in mine(samples, tokenizer) if one.pattern.template == "{span}"]
+    found = [one for one in mine(samples, tokenizer)[0] if one.pattern.template == "{span}"]
     assert found
     (field,) = found[0].pattern.fields
     assert field.scope == "text" and field.count == (10, 10)
@@ -173,7 +253,7 @@ def test_prose_without_repetition_gives_nothing_structural(tokenizer: Tokenizer)
     rng = np.random.default_rng(0)
     rows = [rng.permutation(400)[:33] for _ in range(40)]
     samples = [SampleText(n, 1.0, tokenizer.decode(row.tolist()), row) for n, row in enumerate(rows)]
-    assert mine(samples, tokenizer) == []
+    assert mine(samples, tokenizer) == ([], [])
 
 
 @given(st.lists(st.lists(st.integers(0, 500), min_size=1, max_size=40), min_size=1, max_size=6))
