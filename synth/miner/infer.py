@@ -33,7 +33,8 @@ EVEN = 0.8
 PIECE = 2.5
 """Most characters in a piece of drawn characters: words have longer ones."""
 ALIKE = 0.2
-"""Most of the 3-character strings of drawn values that stood earlier in the same text."""
+"""Most of the 3-character strings of drawn values that stood earlier in the same text, and most of the values that
+stand in another slot too."""
 OUTLIERS = 0.05
 """Share of the values that may be of another type than the field, and are left out."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -163,11 +164,15 @@ class _Maker:
 
 
 def coming_back(slots: Sequence[Sequence[str]], texts: Sequence[int], pieces: Pieces) -> bool:
-    """Whether what looks drawn repeats much of earlier values of its text, in slots [slots][rows] that look drawn.
+    """Whether what looks drawn repeats much of other slots [slots][rows], or of earlier values of its text.
 
     Drawn characters do not: what does is better made of pieces, of which some come back.
     """
     drawn = [slot for slot in slots if _drawn_class(_known(slot), pieces) is not None]
+    for slot in drawn:
+        others = (other for other in slots if other is not slot)
+        if any(sum(a == b != "" for a, b in zip(slot, other)) > ALIKE * len(slot) for other in others):
+            return True
     seen: dict[int, set[str]] = {}
     back, total = [0] * len(drawn), [0] * len(drawn)
     for row, text in enumerate(texts):
@@ -212,7 +217,8 @@ def _ranges(values: Sequence[str]) -> str | tuple[str, ...]:
 def _drawn_class(values: Sequence[str], pieces: Pieces) -> str | None:
     """The narrowest class of characters that these look drawn from; None where they do not.
 
-    They do with digits among letters in most of them, none short, no words in them, and no character that prevails.
+    They do with digits among letters in most of them, none short, no words in them, and no value or character that
+    prevails.
     """
     fitting = (rule for rule in DRAWN if _nearly_all(values, frozenset(CLASSES[rule]).issuperset))
     rule = next(fitting, None)
@@ -220,6 +226,9 @@ def _drawn_class(values: Sequence[str], pieces: Pieces) -> str | None:
         return None
     mixed = [value for value in values if any(c.isdigit() for c in value) and any(c.isalpha() for c in value)]
     if len(mixed) < 0.8 * len(values):
+        return None
+    prevailing = max(Counter(values).values())
+    if prevailing >= 3 and prevailing > OUTLIERS * len(values):
         return None
     counts = Counter("".join(values))
     total = sum(counts.values())
