@@ -23,7 +23,7 @@ import numpy as np
 
 from curator.errors import CuratorError
 from curator.plan_rules import CORPUS
-from curator.storage import fingerprint, load_array, load_json
+from curator.storage import fingerprint, load_array, load_checked, load_json
 
 FORMAT = {"format": "curator-emission", "version": 1}
 NOT_REACHED, WRITTEN, OVERFLOWED, NOT_FINITE = 0, 1, 2, 3
@@ -228,6 +228,17 @@ class Emission:
             missing = "all" if out is None else int((~np.isfinite(out.reshape(len(out), -1)).all(1)).sum())
             raise CuratorError(f"{self.path}: {missing} of samples {first} to {last - 1} have no {what}")
         return out
+
+
+def load_sum(folder: Path, state: dict[str, Any], number: int) -> np.ndarray:
+    """Array ``number`` of the factors' sums in ``folder``, whose state.json is ``state``.
+
+    Raises:
+        CuratorError: it is not what was written.
+    """
+    written = state.get("content")  # versions before it wrote none
+    mend = "take the sums of an earlier checkpoint, or emit again"
+    return load_checked(folder / f"{number:04}.npy", written and written[number], mend)
 
 
 def _with_keys(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:

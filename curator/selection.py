@@ -16,7 +16,7 @@ import numpy as np
 from curator.candidates import Candidates, Source, gather_candidates, highest_first, sources_of
 from curator.errors import CuratorError, UsageError
 from curator.ranking import Ranking
-from curator.storage import fingerprint, load_array, load_json, save_array, save_json
+from curator.storage import fingerprint, load_checked, load_json, save_array, save_json
 
 FORMAT = "curator-selection-1"
 LOSS_BINS = 100
@@ -45,14 +45,9 @@ class Selection:
         description = load_json(folder / "selection.json")
         if not isinstance(description, dict) or description.pop("format", None) != FORMAT:
             raise CuratorError(f"{folder}/selection.json: not a selection of format {FORMAT!r}")
-        samples = load_array(folder / "samples.npy", mmap=False)
         description.pop("n_samples")
-        there, found = description.pop("samples_fingerprint"), fingerprint(samples)
-        if there != found:
-            raise CuratorError(
-                f"{folder}/samples.npy has fingerprint {found}, selection.json says {there}: the list was "
-                "changed; choose the samples again"
-            )
+        written = description.pop("samples_fingerprint")
+        samples = load_checked(folder / "samples.npy", written, "choose the samples again")
         return Selection(samples, description)
 
 

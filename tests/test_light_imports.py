@@ -18,6 +18,8 @@ MODULES = [
     "curator.strict",
     "curator.errors",
     "curator.units.base",
+    "curator.influence.bases",
+    "curator.influence.queries",
     "curator.influence.scorer",
     "curator.influence.factors",
     "curator.influence.taps",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from curator.errors import CuratorError, UsageError
 from curator.plan import Plan
+from curator.ranking import FORMAT, IDENTITY, identity_of
 from curator.storage import save_array, save_json
 from curator.units.attention import head_blocks
 from curator.units.block_json import describe_block
@@ -86,7 +87,10 @@ def test_queries_of_a_model_with_other_heads_are_refused(tmp_path: Path) -> None
     for number, block in enumerate(head_blocks(model, 1, 0).values()):  # type: ignore[arg-type]
         save_array(tmp_path / "queries" / f"{number:04}.npy", np.zeros(block.shape))
         entries.append({"unit": "induction:1.0", **describe_block(block), "file": f"{number:04}.npy"})
-    save_json(tmp_path / "queries" / "index.json", {"made_for": "x", "blocks": entries})
+    manifest = {"format": FORMAT, "status": "running", "request": {}, **{key: [] for key in IDENTITY}}
+    save_json(tmp_path / "manifest.json", manifest)
+    index = {"made_for": identity_of(manifest), "probe": {}, "blocks": entries}
+    save_json(tmp_path / "queries" / "index.json", index)
     assert len(load_queries([tmp_path], neox_args(4))) == 3
     with pytest.raises(
         CuratorError, match=r"no block of a head of this model .*2 heads, width 32.*of another model"

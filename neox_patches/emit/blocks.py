@@ -12,12 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from curator.errors import CuratorError
-from curator.storage import load_array, load_json
+from curator.influence.queries import Queries
 from curator.units import parse_units
 from curator.units.attention import head_blocks
 from curator.units.base import Block, Indices
@@ -114,27 +112,16 @@ def load_queries(rankings: Sequence[Path], neox_args: Any) -> list[Query]:
     """The queries of rankings; those of the same unit from several rankings are told apart by their number.
 
     Raises:
-        CuratorError: no queries there, or of another architecture.
+        CuratorError: no queries there, they are not those that were written, or of another architecture.
     """
     queries = []
     for number, ranking in enumerate(rankings):
-        index_file = ranking / "queries" / "index.json"
-        if not index_file.is_file():
-            raise CuratorError(
-                f"{ranking}: no queries (no {index_file.relative_to(ranking)}); make them with curator rank, or with "
-                "curator rank --queries-only"
-            )
-        index = load_json(index_file)
+        opened = Queries.open(ranking)
         suffix = f"@{number}" if len(rankings) > 1 else ""
-        for entry in index["blocks"]:
+        for entry in opened.entries:
             named = NamedBlock(f"{entry['unit']}{suffix}/{entry['name']}", block_of(entry))
             _check_fits(named, neox_args, ranking)
-            matrix = torch.from_numpy(np.array(load_array(ranking / "queries" / entry["file"], mmap=False)))
-            if tuple(matrix.shape) != named.block.shape:
-                raise CuratorError(
-                    f"{ranking}: the query of {named.name} is {tuple(matrix.shape)}, its block {named.block.shape}"
-                )
-            queries.append(Query(named, matrix, str(index["made_for"]), ranking))
+            queries.append(Query(named, opened.load(entry), opened.made_for, ranking))
     return queries
 
 

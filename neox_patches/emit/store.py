@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from curator.emission import NOT_REACHED
+from curator.emission import NOT_REACHED, load_sum
 from curator.errors import CuratorError
 from curator.plan import CORPUS, Plan
-from curator.storage import load_array, load_json, new_folder, save_array, save_json
+from curator.storage import fingerprint, load_json, new_folder, save_array, save_json
 from neox_patches.clock import Layout
 from neox_patches.emit.description import check_same
 
@@ -141,7 +141,8 @@ class RankStore:
         with new_folder(target) as folder:
             for number, array in enumerate(arrays):
                 save_array(folder / f"{number:04}.npy", array)
-            save_json(folder / "state.json", state)
+            content = [fingerprint(array) for array in arrays]
+            save_json(folder / "state.json", {**state, "content": content})
 
     def load_sums(self, step: int) -> tuple[list[np.ndarray], dict[str, Any]] | None:
         """What was saved after ``step`` steps, if anything."""
@@ -149,8 +150,7 @@ class RankStore:
         if not (folder / "state.json").is_file():
             return None
         state = load_json(folder / "state.json")
-        arrays = [load_array(folder / f"{number:04}.npy", mmap=False) for number in range(state["arrays"])]
-        return arrays, state
+        return [load_sum(folder, state, number) for number in range(state["arrays"])], state
 
     def drop_sums_after(self, step: int) -> None:
         """Remove sums of steps that this run is going to do again."""

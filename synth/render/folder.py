@@ -19,7 +19,7 @@ import numpy as np
 
 from curator.corpus.ninja import NinjaCorpus
 from curator.errors import CuratorError
-from curator.storage import fingerprint, load_array, load_json, save_array, save_json
+from curator.storage import fingerprint, save_array, save_json
 from synth.generators import Generators
 from synth.manifests import load_manifest
 from synth.render.mix import Mix
@@ -82,20 +82,19 @@ class Rows:
             if missing:
                 said = f"pattern {number} lacks {', '.join(sorted(missing))}"
                 raise CuratorError(f"{file}: {said}, so it was edited; {MEND}")
-        patterns, row_patterns, row_candidates = _sidecars(path, manifest["fingerprints"])
-        corpus = NinjaCorpus(path)
-        if corpus.fingerprint() != manifest["fingerprint"]:
+        corpus = NinjaCorpus(path)  # compares patterns.json and what there is per row with the manifest
+        corpus.fingerprint()
+        if corpus.patterns is None or corpus.row_patterns is None or corpus.row_candidates is None:
             raise CuratorError(
-                f"{path}: the rows have fingerprint {corpus.fingerprint()}, the manifest says "
-                f"{manifest['fingerprint']}: they were changed; render again"
+                f"{path}: lacks {' or '.join(SIDECARS)}; copy the folder again, or render again"
             )
         return Rows(
             path=path,
             manifest=manifest,
             corpus=corpus,
-            patterns=patterns,
-            row_patterns=row_patterns,
-            row_candidates=row_candidates,
+            patterns=corpus.patterns.tolist(),
+            row_patterns=corpus.row_patterns,
+            row_candidates=corpus.row_candidates,
         )
 
     @property
@@ -109,24 +108,6 @@ class Rows:
             pad=identity["pad_id"],
             seed=identity["seed"],
         )
-
-
-def _sidecars(path: Path, fingerprints: Any) -> list[Any]:
-    """The contents of `SIDECARS`, which are those that were written: another order would blame other patterns."""
-    contents = []
-    for name in SIDECARS:
-        try:
-            content = load_json(path / name) if name.endswith(".json") else load_array(path / name)
-        except CuratorError as error:
-            raise CuratorError(f"{error}; copy the folder again, or render again") from error
-        found, expected = fingerprint(content), fingerprints[name.split(".")[0]]
-        if found != expected:
-            raise CuratorError(
-                f"{path / name}: has fingerprint {found}, the manifest says {expected}: it was changed; copy the "
-                "folder again, or render again"
-            )
-        contents.append(content)
-    return contents
 
 
 @dataclass(frozen=True, eq=False)
