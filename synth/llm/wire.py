@@ -1,8 +1,9 @@
 """One HTTP attempt, and what its outcome means: an answer, a failure worth another attempt, or a refusal.
 
-The ``openai`` client sends. The time limit holds for the whole attempt (see `synth.llm.limits`; servers keep waiting
-connections alive with blank lines), and bodies, of errors too, are read here piece by piece up to a limit. What comes
-back is not trusted: only the text, the reason it ended, the model's name and token counts are taken, each checked.
+The asynchronous ``openai`` client sends. The time limit holds for the whole attempt (see `synth.llm.limits`; servers
+keep waiting connections alive with blank lines), and bodies, of errors too, are read here piece by piece up to a limit.
+What comes back is not trusted: only the text, the reason it ended, the model's name and token counts are taken, each
+checked. Redirects are not followed: what is sent stays with the host that was named.
 """
 
 import email.utils
@@ -10,12 +11,13 @@ import json
 import math
 import re
 import time
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import openai
 
-from synth.llm.limits import Deadline, TooLate, client_with
+from synth.llm.limits import Attempts, TooLate
 from synth.llm.settings import NO_KEY, ChatSettings
 
 BYTES_PER_TOKEN = 256
@@ -81,23 +83,44 @@ class Refused(Exception):
         self.about_limit_name = bad_request and "max_completion_tokens" in said
 
 
+@dataclass
+class _Attempt:
+    """``sent``: whether any of the request has left, so that the server may have worked."""
+
+    sent: bool = False
+
+    async def trace(self, event: str, info: Any) -> None:
+        """Called by the client at every step of a request."""
+        if event.endswith("send_request_headers.started") and info["request"].method == b"POST":
+            self.sent = True  # of a tunnel's CONNECT the server sees nothing
+
+
+_attempt: ContextVar[_Attempt] = ContextVar("_attempt")
+
+
 class Wire:
     """A connection to the server of ``settings``; thread-safe."""
 
     def __init__(self, settings: ChatSettings):
         self._settings = settings
         self._key = settings.key()
-        self._deadline = Deadline()
-        self._client = openai.OpenAI(
+        self._attempts = Attempts()
+        self._client = openai.AsyncOpenAI(
             api_key=self._key,
             base_url=settings.base_url,
-            timeout=settings.timeout_s,
+            timeout=None,  # that of the attempt rules them all
             max_retries=0,
-            http_client=client_with(self._deadline, settings.timeout_s, self._check_status),
+            http_client=openai.DefaultAsyncHttpxClient(
+                timeout=None,
+                follow_redirects=False,
+                event_hooks={"request": [_watch], "response": [self._check_status]},
+            ),
         )
 
     def close(self) -> None:
-        self._client.close()
+        """End what is under way."""
+        self._attempts.run(self._client.close(), self._settings.timeout_s)
+        self._attempts.close()
 
     def send(self, parameters: dict[str, Any]) -> Reply:
         """One attempt.
@@ -105,33 +128,35 @@ class Wire:
         Raises:
             Failed, Refused: see there; no key stands in their texts.
         """
+        attempt = _Attempt()
         limit = f"within {self._settings.timeout_s:g} s"
-        self._deadline.at = time.monotonic() + self._settings.timeout_s
         try:
-            create = self._client.chat.completions.with_streaming_response.create
-            with create(**parameters) as response:
-                most = 2**20 + BYTES_PER_TOKEN * self._settings.max_tokens
-                body = bytearray()
-                for piece in response.iter_bytes():
-                    body += piece
-                    if len(body) > most:
-                        return Reply(text="", finish_reason="length", model="")
+            body = self._attempts.run(self._body(parameters, attempt), self._settings.timeout_s)
         except TooLate:
-            raise Failed(f"no whole answer {limit}", billed=True) from None
-        except openai.APITimeoutError:  # of connecting; all others are too late
-            raise Failed(f"no connection to {self._settings.base_url} {limit}", billed=False) from None
+            missing = "whole answer" if attempt.sent else f"connection to {self._settings.base_url}"
+            raise Failed(f"no {missing} {limit}", billed=attempt.sent) from None
         except openai.APIConnectionError as error:
-            cause = error.__cause__ or error
-            billed = "Connect" not in type(cause).__name__
-            where = "the connection broke off" if billed else f"no connection to {self._settings.base_url}"
-            raise Failed(self._plain(f"{where}: {cause}"), billed) from None
+            where = "the connection broke off" if attempt.sent else f"no connection to {self._settings.base_url}"
+            raise Failed(self._plain(f"{where}: {error.__cause__ or error}"), billed=attempt.sent) from None
         except Exception as error:
-            if type(error).__module__.partition(".")[0] not in ("httpx", "httpx2", "httpcore"):
+            if type(error).__module__.partition(".")[0] not in ("httpx", "httpx2", "httpcore", "httpcore2"):
                 raise
             raise Failed(self._plain(f"the answer broke off: {error}"), billed=True) from None
-        return self._reply(bytes(body))
+        return Reply(text="", finish_reason="length", model="") if body is None else self._reply(body)
 
-    def _check_status(self, response: Any) -> None:
+    async def _body(self, parameters: dict[str, Any], attempt: _Attempt) -> bytes | None:
+        """Of the answer; None where it is longer than any answer is."""
+        _attempt.set(attempt)
+        most = 2**20 + BYTES_PER_TOKEN * self._settings.max_tokens
+        body = bytearray()
+        async with self._client.chat.completions.with_streaming_response.create(**parameters) as response:
+            async for piece in response.iter_bytes():
+                body += piece
+                if len(body) > most:
+                    return None
+        return bytes(body)
+
+    async def _check_status(self, response: Any) -> None:
         """For every response before its body is read: the client would read all that an error says.
 
         Raises:
@@ -148,7 +173,7 @@ class Wire:
                 + ", and nothing is sent elsewhere than --base-url says; give another --base-url if that is right",
             )
         body = bytearray()
-        for piece in response.iter_bytes():
+        async for piece in response.aiter_bytes():
             body += piece
             if len(body) > ERROR_BYTES:
                 break
@@ -204,6 +229,11 @@ class Wire:
 
     def _hide(self, text: str) -> str:
         return text if self._key == NO_KEY else text.replace(self._key, "[key]")
+
+
+async def _watch(request: Any) -> None:
+    """For every request: lets its attempt know how far it is."""
+    request.extensions["trace"] = _attempt.get().trace
 
 
 def _count(value: Any) -> int | None:
