@@ -31,7 +31,7 @@ NO_SECRET = 4
 SECRET = 16
 """From so many on a key is hidden wherever it stands; a shorter one may be a word, and is where it stands alone."""
 
-_NO_HTTP = re.compile("illegal status line|wrong.version.number", re.IGNORECASE)
+_NO_HTTP = re.compile("illegal (request|status) line|wrong.version.number", re.IGNORECASE)
 
 
 @dataclass

@@ -15,7 +15,8 @@ from curator.errors import CuratorError
 from synth.llm import chat as chat_module
 from synth.llm.cache import Answer
 from synth.llm.chat import Chat, ChatFailed
-from synth.llm.wire import retry_after
+from synth.llm.settings import NO_KEY
+from synth.llm.wire import hide, retry_after
 
 ASKED = [{"role": "system", "content": "Answer in JSON."}, {"role": "user", "content": "Hello"}]
 SCHEMA = {
@@ -275,7 +276,7 @@ def test_stopping_ends_the_waits(openai_server: OpenAIServer, tmp_path: Path) ->
 KEY = "sk-0123456789abcdef-secret"
 
 
-def test_the_key_is_sent_and_shown_or_stored_nowhere(
+def test_the_key_is_sent_and_shown_in_no_message(
     openai_server: OpenAIServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -285,19 +286,51 @@ def test_the_key_is_sent_and_shown_or_stored_nowhere(
     openai_server.script = [
         Reply(status=500, error=f"your key {KEY} is odd"),
         Reply(raw=f"garbage with {KEY}".encode()),
-        Reply(content=f'{{"a": "{KEY}"}}', message={"refusal": KEY}),
+        Reply(content='{"a": "b"}'),
         Reply(status=401, error=f"Incorrect API key provided: {KEY}"),
         Reply(raw=KEY.encode()),
+        Reply(raw=json.dumps({"error": {"code": 401, "message": f"no {KEY}"}}).encode()),
+        Reply(raw=f"<title>{KEY}</title>".encode()),
+        Reply(status=307, headers={"Location": f"http://elsewhere.invalid/{KEY}"}),
     ]
-    answer = ask(openai_server, tmp_path, api_key_env="MY_KEY")
-    said = [str(answer)]
-    for text in ("two", "three"):
+    ask(openai_server, tmp_path, api_key_env="MY_KEY")
+    said = []
+    for text in ("two", "three", "four", "five", "six"):
         with pytest.raises(CuratorError) as caught:
             ask(openai_server, tmp_path, text, api_key_env="MY_KEY", max_retries=0)
         said.append(str(caught.value))
-    assert "[key]" in answer.text and all("[key]" in text for text in said)
+    assert all("[key]" in text for text in said)
     out = capfd.readouterr()
     shown = [*said, out.out, out.err, repr(openai_server.settings(api_key_env="MY_KEY"))]
     shown += [file.read_text() for file in tmp_path.rglob("*") if file.is_file()]
     assert len(shown) > 6 and not any(KEY in text for text in shown)
     assert all(request.headers["authorization"] == f"Bearer {KEY}" for request in openai_server.requests)
+
+
+@pytest.mark.parametrize("key", ["cache", "a", KEY, "0123456789"])
+def test_no_key_changes_an_answer(
+    openai_server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """A key may be a word that templates are full of; what a server answers is its own to say."""
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    content = json.dumps({"a": f"cache miss, {key}, in the cached cache 0123456789"})
+    openai_server.reply = lambda request: Reply(content=content, finish_reason=f"stop-{key}"[:40])
+    for _ in range(2):
+        answer = ask(openai_server, tmp_path)
+        assert answer.text == content and answer.finish_reason == f"stop-{key}"[:40]
+    assert answer.cached and openai_server.requests[0].headers["authorization"] == f"Bearer {key}"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "shown"),
+    [
+        ("cache", "bad key 'cache' (cached)", "bad key '[key]' (cached)"),
+        ("hunter2", "Bearer hunter2, hunter22", "Bearer [key], hunter22"),
+        ("a.b+c*d", "a.b+c*d? axb+c*d", "[key]? axb+c*d"),
+        ("abc", "abc is a key", "abc is a key"),
+        (KEY, f"x{KEY}y", "x[key]y"),
+        (NO_KEY, f"{NO_KEY} was sent", f"{NO_KEY} was sent"),
+    ],
+)
+def test_a_short_key_is_hidden_where_it_stands_alone(key: str, text: str, shown: str) -> None:
+    assert hide(key, text) == shown
