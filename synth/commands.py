@@ -67,7 +67,7 @@ def _billed(asked: Chat | None) -> Iterator[None]:
         yield
     except BilledError:
         raise
-    except CuratorError:
+    except (CuratorError, OSError):
         if asked is not None and asked.totals.any:
             print(asked.bill())
         raise
@@ -230,6 +230,7 @@ def run_generate(
                 "tokenizer": str(file.absolute()),
                 "seq_length": made_of["seq_length"],
             },
+            stop=asked.stop if asked is not None else lambda: None,
         )
     rows = [
         [

@@ -124,6 +124,30 @@ def test_retry_after_reads_seconds_and_dates_and_is_capped(
     assert all(chat._wait(n, None) <= chat_module.LONGEST_WAIT_S for n in range(1, 200, 9))
 
 
+def test_a_long_wait_is_told_once_however_many_wait(
+    openai_server: OpenAIServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chat_module, "WORTH_TELLING_S", 0.5)
+    openai_server.script = [Reply(status=429, error="slow down", headers={"Retry-After": "1"})] * 6
+    with Chat(openai_server.settings(), tmp_path) as chat, ThreadPoolExecutor(6) as pool:
+        asked = [[{"role": "user", "content": f"JSON {n}"}] for n in range(6)]
+        list(pool.map(lambda messages: chat.ask(messages, SCHEMA, "thing"), asked))
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("waiting 1 s") == 1 and "test-model: HTTP 429: slow down; waiting 1 s" in said
+    assert "Ctrl-C" in said and len(openai_server.requests) == 12
+
+
+def test_a_short_wait_is_not_told(
+    openai_server: OpenAIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    openai_server.script = [Reply(status=429, headers={"Retry-After": "0"}), Reply(status=503)]
+    ask(openai_server, tmp_path)
+    assert capsys.readouterr().err == ""
+
+
 def test_structured_output_is_used_where_the_server_has_it(
     openai_server: OpenAIServer, tmp_path: Path
 ) -> None:

@@ -103,6 +103,8 @@ def test_a_users_prompt_is_filled_in_one_pass(tmp_path: Path) -> None:
     prompt = load_prompt(tmp_path / "mine.md", ["samples"], ["count"])
     system, user = prompt.messages(samples="<<count>> {x} <<other>> \\1", count="7")
     assert (system["content"], user["content"]) == ("Be good.", "Here: <<count>> {x} <<other>> \\1 of 7.")
+    (tmp_path / "mine.md").write_bytes(("\ufeff" + PROMPT.removeprefix("for readers <<nothing>>\n")).encode())
+    assert load_prompt(tmp_path / "mine.md", ["samples"], ["count"]).system == "Be good."
     (tmp_path / "mine.md").write_text(PROMPT + " ")
     assert load_prompt(tmp_path / "mine.md", ["samples"], ["count"]).sha256 != prompt.sha256
 
