@@ -71,6 +71,9 @@ def _billed(asked: Chat | None) -> Iterator[None]:
         if asked is not None and asked.totals.any:
             print(asked.bill())
         raise
+    finally:
+        if asked is not None:
+            asked.close()
 
 
 def _print_registry(registry: Registry, out: Path, wanted: int | None, asked: Chat | None) -> None:

@@ -127,7 +127,7 @@ class LlmWriter:
             reasons += ["of the source before that:", *checked.complaints]
         provenance = {
             "engine": "llm",
-            "model": answer.model,
+            **answer.origin,
             "prompt": self.prompt.describe(),
             "requests": requests,
         }

@@ -31,6 +31,7 @@ class Answer:
         prompt_tokens, completion_tokens: as the server counts them; None where it does not say.
         request: hash of what was asked.
         cost: USD as counted against the budget; None where prices are unknown.
+        without_temperature: the model took none, so none was sent although one was asked for.
         cached: it lay on disk and cost nothing now.
     """
 
@@ -41,6 +42,7 @@ class Answer:
     completion_tokens: int | None
     request: str
     cost: float | None = None
+    without_temperature: bool = False
     cached: bool = False
 
     @property
@@ -55,6 +57,11 @@ class Answer:
         if not self.text.strip():
             return "the answer holds no text"
         return ""
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """For provenance, besides the prompt."""
+        return {"model": self.model, **({"temperature": None} if self.without_temperature else {})}
 
     @property
     def cut_off(self) -> bool:

@@ -155,7 +155,7 @@ class Chat:
             try:
                 reply = self._wire.send(parameters)
                 cost = self._cost_of(reply)
-                return self._answer(reply, request, name, cost)
+                return self._answer(reply, request, name, cost, form)
             except Failed as error:
                 cost = None if error.billed else 0.0
                 failures += 1
@@ -284,7 +284,9 @@ class Chat:
             return None
         return self.settings.cost(reply.prompt_tokens, reply.completion_tokens)
 
-    def _answer(self, reply: "Reply", request: dict[str, Any], name: str, cost: float | None) -> Answer:
+    def _answer(
+        self, reply: "Reply", request: dict[str, Any], name: str, cost: float | None, form: Form
+    ) -> Answer:
         sent = sum(len(message["content"].encode()) for message in request["messages"])
         with self._mutex:
             self.totals.add(reply.prompt_tokens, reply.completion_tokens, sent, len(reply.text.encode()))
@@ -302,4 +304,5 @@ class Chat:
             completion_tokens=reply.completion_tokens,
             request=name,
             cost=cost,
+            without_temperature=not form.temperature and request["temperature"] is not None,
         )

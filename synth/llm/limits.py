@@ -38,9 +38,9 @@ class Attempts:
             future.cancel()
             raise
 
-    def close(self) -> None:
-        """End what is under way, and the thread."""
-        asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
+    def close(self, last: Coroutine[Any, Any, None]) -> None:
+        """End what is under way, do what is ``last``, and end the thread."""
+        asyncio.run_coroutine_threadsafe(_end(last), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -53,8 +53,9 @@ async def _in_time(attempt: Coroutine[Any, Any, T], seconds: float) -> T:
         raise TooLate from None
 
 
-async def _cancel_all() -> None:
+async def _end(last: Coroutine[Any, Any, None]) -> None:
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await last

@@ -68,11 +68,12 @@ class Wire:
                 event_hooks={"request": [_watch], "response": [self._check_status]},
             ),
         )
+        # loads a large part of the library, in time that is no attempt's
+        self._create = self._client.chat.completions.with_streaming_response.create
 
     def close(self) -> None:
         """End what is under way."""
-        self._attempts.run(self._client.close(), self._settings.timeout_s)
-        self._attempts.close()
+        self._attempts.close(self._client.close())
 
     def send(self, parameters: dict[str, Any]) -> Reply:
         """One attempt.
@@ -108,7 +109,7 @@ class Wire:
         _attempt.set(attempt)
         most = 2**20 + BYTES_PER_TOKEN * self._settings.max_tokens
         body = bytearray()
-        async with self._client.chat.completions.with_streaming_response.create(**parameters) as response:
+        async with self._create(**parameters) as response:
             async for piece in response.iter_bytes():
                 body += piece
                 if len(body) > most:

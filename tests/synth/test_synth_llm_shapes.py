@@ -103,7 +103,9 @@ def test_a_repeat_finds_what_was_answered_without_temperature(
     first, _ = ask(openai_server, tmp_path)
     again, _ = ask(openai_server, tmp_path)
     assert again.cached and again.request == first.request and len(openai_server.requests) == 2
-    assert not ask(openai_server, tmp_path, temperature=None)[0].cached  # another question
+    assert first.origin == again.origin == {"model": "test-model", "temperature": None}
+    other, _ = ask(openai_server, tmp_path, temperature=None)
+    assert not other.cached and other.origin == {"model": "test-model"}  # another question, answered as asked
 
 
 def test_a_temperature_that_is_refused_for_another_reason_ends_after_one_more_try(
