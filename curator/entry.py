@@ -1,5 +1,6 @@
 """How a command line ends: what a user can mend is said in one line, without a traceback."""
 
+import errno
 import sys
 
 import typer
@@ -28,7 +29,10 @@ def run_app(app: typer.Typer) -> None:
         if error.filename is None:
             raise
         console.print("error:", style="bold red", end=" ")
-        console.print(f"{error.filename}: {error.strerror}", markup=False, soft_wrap=True)
+        said = error.strerror or error.args[0]  # of a short write numpy gives words alone
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            said += "; make room, then the same command goes on where it stopped"
+        console.print(f"{error.filename}: {said}", markup=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -67,10 +67,13 @@ def _billed(asked: Chat | None) -> Iterator[None]:
         yield
     except BilledError:
         raise
-    except CuratorError:
+    except (CuratorError, OSError):
         if asked is not None and asked.totals.any:
             print(asked.bill())
         raise
+    finally:
+        if asked is not None:
+            asked.close()
 
 
 def _print_registry(registry: Registry, out: Path, wanted: int | None, asked: Chat | None) -> None:
@@ -230,6 +233,7 @@ def run_generate(
                 "tokenizer": str(file.absolute()),
                 "seq_length": made_of["seq_length"],
             },
+            stop=asked.stop if asked is not None else lambda: None,
         )
     rows = [
         [
