@@ -40,7 +40,7 @@ def g(rng, target_tokens):
 """,
     "the globals of rng": """
 def g(rng, target_tokens):
-    return f"GOT {rng.seed.__globals__['_os']}"
+    return f"GOT {rng.shuffle.__globals__['_os']}"
 """,
     "builtins by name": """
 def g(rng, target_tokens):
@@ -206,6 +206,70 @@ def g(rng, target_tokens):
         pass
     return str(B())
 """,
+    "an inherited field, renamed while a class is made": """
+import dataclasses
+f = dataclasses.field(default=1)
+@dataclasses.dataclass
+class A:
+    x: int = f
+def g(rng, target_tokens):
+    class B(A):
+        y: int
+        @classmethod
+        @property
+        def y(cls):
+            f.name = 'x" + "GO" + "T" #'
+            return 1
+    return str(dataclasses.dataclass(init=False, eq=False)(B)())
+""",
+    "a field whose name is what the code of a class is made of": """
+import dataclasses
+plain = dataclasses.field()
+class Field(type(plain)):
+    @property
+    def name(self):
+        return 'x" + "GO" + "T" #'
+    @name.setter
+    def name(self, value):
+        pass
+def g(rng, target_tokens):
+    @dataclasses.dataclass(init=False, eq=False)
+    class A:
+        x: int = Field(1, plain.default_factory, True, True, None, True, {}, False)
+    return str(A())
+""",
+    "all of Python through a field whose name changes": """
+from dataclasses import dataclass, field
+plain = field()
+class Field(type(plain)):
+    asked = 0
+    @property
+    def name(self):
+        Field.asked += 1
+        return "x" if Field.asked < 2 else 'x" + __import__("os").__name__ + "GO" + "T" #'
+    @name.setter
+    def name(self, value):
+        pass
+def g(rng, target_tokens):
+    @dataclass(init=False, eq=False)
+    class A:
+        x: int = Field(1, plain.default_factory, True, True, None, True, {}, False)
+    return str(A())
+""",
+    "a class of fields under another name": """
+from dataclasses import make_dataclass as made
+def g(rng, target_tokens):
+    return f"GOT {made('C', ['x'])}"
+""",
+    "the class of a function": """
+def g(rng, target_tokens):
+    return f"GOT {type(g)}"
+""",
+    "the class of a module": """
+import math
+def g(rng, target_tokens):
+    return f"GOT {type(math)('x')}"
+""",
     "type with three arguments": GLUE
     + """
 def g(rng, target_tokens):
@@ -341,10 +405,71 @@ import datetime
 def g(rng, target_tokens):
     return f"GOT {datetime.datetime.now()}"
 """,
+    "the clock under another name": """
+from datetime import datetime as dt
+def g(rng, target_tokens):
+    return f"GOT {dt.now()}"
+""",
+    "the clock of an alias": """
+import datetime
+moment = (lambda kind: kind)(datetime.datetime)
+def g(rng, target_tokens):
+    if (asked := moment):
+        return f"GOT {asked.utcnow()}"
+""",
+    "the clock of a date's class": """
+import datetime
+def g(rng, target_tokens):
+    return f"GOT {type(datetime.date.min).today()}"
+""",
+    "the clock of a date": """
+import calendar
+def g(rng, target_tokens):
+    return f"GOT {next(calendar.Calendar().itermonthdates(2020, 1)).today()}"
+""",
+    "the clock in a class pattern": """
+import datetime
+def g(rng, target_tokens):
+    match datetime.datetime.min:
+        case object(now=found):
+            return f"GOT {found()}"
+""",
+    "the clock beside a method of that name": """
+from datetime import datetime
+class Shop:
+    def now(self):
+        return "sale"
+def g(rng, target_tokens):
+    return f"GOT {Shop().now()} {datetime.now()}"
+""",
+    "the clock in a template": """
+import datetime
+def g(rng, target_tokens):
+    return ("GOT {0." + "now}").format(datetime.datetime)
+""",
     "the machine's randomness": """
 import random
 def g(rng, target_tokens):
     return f"GOT {random.random()}"
+""",
+    "another generator of numbers": """
+def g(rng, target_tokens):
+    return f"GOT {type(rng)().random()}"
+""",
+    "numbers from anywhere": """
+def g(rng, target_tokens):
+    rng.seed()
+    return f"GOT {rng.random()}"
+""",
+    "the randomness of statistics": """
+import statistics
+def g(rng, target_tokens):
+    return f"GOT {statistics.NormalDist().samples(2)}"
+""",
+    "what this machine's libraries are": """
+import hashlib
+def g(rng, target_tokens):
+    return f"GOT {hashlib.algorithms_available}"
 """,
     "a counter between calls": """
 n = 0
