@@ -19,6 +19,8 @@ from synth.sandbox.hosts import FIXED
 
 INSIDE = ("wire", "modules", "records", "still", "facades", "limits", "seccomp", "locks", "proof", "runner")
 """The modules of this package that run inside, each after those that it imports."""
+ISOLATED = ("-s", "-S", "-B", *(["-P"] if sys.version_info >= (3, 11) else []))
+"""What ``-I`` stands for, but for the environment; before 3.11, `BOOTSTRAP` alone keeps the folder off the path."""
 SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/etc/ld.so.cache", "/etc/alternatives")
 """What a dynamically linked interpreter may need to start."""
 BOOTSTRAP = """
@@ -48,7 +50,7 @@ def program() -> str:
 
 def command(bubblewrap: bool, environment: Mapping[str, str] = FIXED.variables()) -> list[str]:
     """The words that start the runner; ``environment`` is for bubblewrap, which clears what it is given."""
-    words = [interpreter(), "-s", "-S", "-B", "-c", program()]
+    words = [interpreter(), *ISOLATED, "-c", program()]
     return [*_bubblewrap(environment), *words] if bubblewrap else words
 
 

@@ -3,6 +3,8 @@
 ``g`` returns a text with GOT where it got there. All of them do so with the policy off.
 """
 
+import sys
+
 GLUE = """
 CLASS, BASE = "__cl" + "ass__", "__ba" + "se__"
 SUBCLASSES, GLOBALS = "__subcl" + "asses__", "__glo" + "bals__"
@@ -483,3 +485,6 @@ def g(rng, target_tokens):
     return f"GOT {int.mro()}"
 """,
 }
+
+if sys.version_info >= (3, 13):  # a property of a class is none any more
+    del TRICKS["an inherited field, renamed while a class is made"]
