@@ -5,6 +5,7 @@ Runs inside the locked process. This is the policy's half that only shows at run
 
 from __future__ import annotations
 
+import abc
 import builtins
 import sys
 
@@ -85,6 +86,7 @@ def safe_builtins(modules: Sequence[str]) -> dict[str, Any]:
     kept = {n: v for n, v in vars(builtins).items() if n[:1] != "_" and n not in DROPPED}
     names = {name: dict(OUR_OWN[name]) if name in OUR_OWN else offered(sys.modules[name]) for name in modules}
     facades = {name: Facade(found) for name, found in names.items()}
+    abc.ABCMeta.register = _register  # type: ignore[method-assign]
     if "collections.abc" in names and "collections" in names:
         names["collections"]["abc"] = facades["collections.abc"]
 
@@ -104,11 +106,28 @@ def safe_builtins(modules: Sequence[str]) -> dict[str, Any]:
     return {
         **kept,
         "__import__": importer,
-        "__build_class__": builtins.__build_class__,
+        "__build_class__": _build_class,
         "__name__": "builtins",
         "print": _print,
         "type": _type,
     }
+
+
+def _build_class(body: Any, name: str, /, *bases: Any, **keywords: Any) -> Any:
+    """A class of classes alone, and no class of classes: one of those could have methods of any name."""
+    if keywords:
+        raise TypeError("classes take no metaclass or keywords here")
+    for base in bases:
+        entries = getattr(base, "__mro_entries__", None)
+        for found in (base,) if isinstance(base, type) or entries is None else entries(bases):
+            if not isinstance(found, type) or issubclass(found, type):
+                raise TypeError("a base must be a class, and none of classes, here")
+    return builtins.__build_class__(body, name, *bases)
+
+
+def _register(cls: type, subclass: type) -> type:
+    """In the place of `ABCMeta.register`: what counts as one's own in a match has any of its attributes taken."""
+    raise TypeError("abstract classes take no classes in here")
 
 
 def _type(value: object) -> type:

@@ -289,6 +289,64 @@ class C(metaclass=Meta):
 def g(rng, target_tokens):
     return f"GOT {C}"
 """,
+    "a metaclass that typing gives": GLUE
+    + """
+from typing import Type
+class Meta(Type):
+    pass
+def g(rng, target_tokens):
+    return Meta("C", (), {"__get" + "attr__": lambda self, name: "GOT"})().anything
+""",
+    "all of Python through a metaclass": GLUE
+    + """
+from typing import Type
+class Meta(Type[int]):
+    pass
+Judge = Meta("Judge", (Meta,), {"__instance" + "check__": lambda cls, one: True})
+def look(one, name):
+    K = Judge("K", (), {"__match" + "_args__": (name,)})
+    match one:
+        case K(found):
+            return found
+def g(rng, target_tokens):
+    return f"GOT {look(rng.shuffle, GLOBALS)['_os']}"
+""",
+    "a class of what is no class": """
+class Base:
+    def __init__(self, name="", bases=(), space=None):
+        self.space = space
+def g(rng, target_tokens):
+    class C(Base()):
+        pass
+    return f"GOT {C.space}"
+""",
+    "a frame that counts as one's own": """
+from collections import namedtuple
+import collections.abc
+class K(namedtuple("N", "gi" + "_frame"), collections.abc.Hashable):
+    pass
+def g(rng, target_tokens):
+    numbers = (n for n in [1])
+    K.register(type(numbers))
+    match numbers:
+        case K(frame):
+            return f"GOT {frame}"
+""",
+    "all of Python through what counts as one's own": """
+from typing import NamedTuple
+from collections.abc import Hashable
+def look(one, name):
+    class K(NamedTuple("N", [(name, int)]), Hashable):
+        pass
+    K.register(type(one))
+    match one:
+        case K(found):
+            return found
+def g(rng, target_tokens):
+    numbers = (n for n in [1])
+    frame = look(numbers, "gi" + "_frame")
+    return f"GOT {look(frame, 'f_' + 'builtins')['__import__']('os')}"
+""",
     "an enumeration with methods of Python's": """
 import enum
 C = enum.Enum("C", {"__get" + "attr__": lambda self, name: "GOT", "A": 1})
