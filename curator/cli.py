@@ -11,10 +11,11 @@ import typer
 
 from curator import cli_corpus, cli_plans
 from curator import cli_options as options
-from curator.entry import run_app
+from curator.entry import Commands, run_app
 
 app = typer.Typer(
     name="curator",
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -35,8 +36,9 @@ def main() -> None:
 def _version(value: bool) -> None:
     if value:
         from curator import __version__
+        from curator.printing import say
 
-        print(f"curator {__version__}")
+        say(f"curator {__version__}")
         raise typer.Exit
 
 

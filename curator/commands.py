@@ -9,6 +9,7 @@ from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.plan import Plan
 from curator.plan_rules import Divisor
+from curator.printing import say, stdout
 from curator.ranking import Ranking
 from curator.storage import is_temporary
 from curator.tables import print_rows
@@ -48,8 +49,8 @@ def run_scan(experiment: Experiment, flags: dict[str, Any], seed: int | None) ->
             notes += [f"{unit}: {window.note}"] if window.note else []
         title = f"{kind}, {len(scan.steps)} checkpoints, steps {scan.steps[0]} to {scan.steps[-1]}"
         print_rows(title, ["best units", "last score", "window start", "window end", "attribute at"], rows)
-        print("\n".join(notes))
-    print(f"Written to {out}/: scan.json, metrics-<kind>.npy, scan.png")
+        say("\n".join(notes))
+    say(f"Written to {out}/: scan.json, metrics-<kind>.npy, scan.png")
 
 
 def run_rank(
@@ -118,7 +119,7 @@ def run_rank(
         ranking = rank_emission(request, emission, out, experiment.device)
     elif queries_only:
         prepare_queries(request, out, experiment.device)
-        print(
+        say(
             f"Written to {out}/: queries and factors. Next: emit: {{scores: [{out}]}} in a patch file (docs/neox.md)"
         )
         return
@@ -153,9 +154,9 @@ def run_collect(path: Path, out: Path, samples: tuple[int, int] | None) -> None:
     ranking = collect_scores(emission, out, samples)
     done, chosen = emission.steps_written
     if done < chosen:
-        print(f"The emission is not finished: {done} of {chosen} chosen steps were written.")
+        say(f"The emission is not finished: {done} of {chosen} chosen steps were written.")
     if emission.left_out:
-        print(f"{emission.left_out} rows of injected sets, or of samples trained on again, are left out.")
+        say(f"{emission.left_out} rows of injected sets, or of samples trained on again, are left out.")
     _print_ranking(ranking, out)
 
 
@@ -171,9 +172,9 @@ def _print_ranking(ranking: Ranking, out: Path) -> None:
     title = f"{len(ranking)} samples, {ranking.first_sample} to {last}; positive = training on it raises the probe"
     print_rows(title, ["unit", "lowest", "mean", "highest", "highest sample"], rows)
     if len(ranking.units) > len(rows):
-        print(f"and {len(ranking.units) - len(rows)} more units")
+        say(f"and {len(ranking.units) - len(rows)} more units")
     here = quote(str(out))
-    print(f"Written to {out}/. Next: curator show {here} --top 5; curator mask --ranking {here} --help")
+    say(f"Written to {out}/. Next: curator show {here} --top 5; curator mask --ranking {here} --help")
 
 
 def run_show(
@@ -188,8 +189,6 @@ def run_show(
     json: Path | None,
 ) -> None:
     """`curator show`."""
-    from rich.console import Console
-
     from curator.models import tokenizer_file
     from curator.show import view_samples
     from curator.show_writers import shortened, to_json, to_markdown, to_terminal
@@ -216,19 +215,17 @@ def run_show(
                 tokenizer=tokenizer,
                 batch_size=batch_size,
             )
-            Console(highlight=False).print(
-                f"\n{order} {len(part)} of {unit} in {path}", markup=False, style="bold"
-            )
-            Console(highlight=False).print(to_terminal([shortened(view, 2000) for view in part]))
+            stdout().print(f"\n{order} {len(part)} of {unit} in {path}", style="bold")
+            stdout().print(to_terminal([shortened(view, 2000) for view in part]))
             views += part
     if tokenizer is None:
-        print("No tokenizer.json beside the corpus or the model, so token ids are shown; give --tokenizer.")
+        say("No tokenizer.json beside the corpus or the model, so token ids are shown; give --tokenizer.")
     if markdown is not None:
         save_text(markdown, to_markdown(views, title=f"Samples of {unit}"))
-        print(f"Written: {markdown}")
+        say(f"Written: {markdown}")
     if json is not None:
         save_json(json, to_json(views))
-        print(f"Written: {json}")
+        say(f"Written: {json}")
 
 
 def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
@@ -261,7 +258,7 @@ def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
     plan = plan.mask(selection.samples)
     selection.save(out)
     plan.save(out)
-    print(
+    say(
         f"Masked {len(selection)} of {n_slots} slots ({settings.select}), samples {selection.samples[0]} to "
         f"{selection.samples[-1]}, divisor {settings.divisor}.\nWritten to {out}/: plan.json and its arrays, and "
         f"what was masked: samples.npy, selection.json. "
@@ -319,7 +316,7 @@ def run_train(experiment: Experiment, flags: dict[str, Any]) -> None:
         stop_step=settings.stop_step,
         device=experiment.device,
     )
-    print(
+    say(
         f"Written to {out}/: step folders up to step{stop}, losses.npy. "
         f"Next: curator scan --checkpoints {quote(str(out))} --out FOLDER"
     )

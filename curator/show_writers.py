@@ -9,6 +9,8 @@ from rich.console import Group
 from rich.panel import Panel
 from rich.text import Text
 
+from curator.visible import visible
+
 if TYPE_CHECKING:
     from curator.show import SampleView
 
@@ -57,7 +59,7 @@ def to_markdown(views: "Sequence[SampleView]", title: str = "Samples") -> str:
         lines += [f"## Sample {view.sample} for {_escaped(view.unit)}", ""]
         lines += [f"- {name}: {_escaped(value)}" for name, value in view.facts().items()]
         lines += ["", f"{fence}text", text, fence, ""]
-    return "\n".join(lines)
+    return visible("\n".join(lines))
 
 
 def to_json(views: "Sequence[SampleView]") -> list[dict[str, Any]]:

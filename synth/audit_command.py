@@ -5,6 +5,7 @@ from shlex import quote
 from typing import Any
 
 from curator.commands import check_device, ranked_corpus
+from curator.printing import say
 from curator.ranking import Ranking
 from curator.tables import print_rows
 from synth.audit_data import LEAST, AuditSettings, audit_data
@@ -77,12 +78,10 @@ def print_audit(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> 
     kept, patterns = len(result["kept"]), len(result["patterns"])
     few = [one["pattern_id"] for one in result["patterns"] if one["scored"] < LEAST]
     here = quote(str(out))
-    print(f"\n{kept} of {patterns} patterns are kept; the rule: {result['rule']}.")
+    say(f"\n{kept} of {patterns} patterns are kept; the rule: {result['rule']}.")
     if few:
         named = ", ".join(few[:8]) + (f" and {len(few) - 8} more" if len(few) > 8 else "")
-        print(
-            f"Fewer than {LEAST} rows were scored of {named}: too few to tell whether they carry influence."
-        )
+        say(f"Fewer than {LEAST} rows were scored of {named}: too few to tell whether they carry influence.")
     source = quote(manifest["request"]["generators"])
     step = (
         f"synth render {source} --only {here}/audit.json --count {manifest['rows']} --out rows-kept"
@@ -91,7 +90,7 @@ def print_audit(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> 
         if kept
         else _more_rows(result, out, manifest)
     )
-    print(f"Written to {here}/: audit.json, kept.json, audit.png, ranking/. Next: {step}")
+    say(f"Written to {here}/: audit.json, kept.json, audit.png, ranking/. Next: {step}")
 
 
 def _more_rows(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from shlex import quote
 from typing import Any
 
 from curator.errors import CuratorError, UsageError
+from curator.printing import say
 from curator.storage import fingerprint, save_json
 from curator.tables import print_rows
 from curator.token_text import read_tokenizer, visible
@@ -52,7 +53,7 @@ def run_distill(
         model = LlmEngine(chat, out / "cache", **{k: v for k, v in llm.items() if k != "dry_run"})
         described = model.describe()
         if llm["dry_run"]:
-            print(model.dry_run(top.samples()))
+            say(model.dry_run(top.samples()))
             return
         ask, asked = model, model.chat
     with _billed(asked):
@@ -69,7 +70,7 @@ def _billed(asked: Chat | None) -> Iterator[None]:
         raise
     except CuratorError:
         if asked is not None and asked.totals.any:
-            print(asked.bill())
+            say(asked.bill())
         raise
 
 
@@ -86,17 +87,15 @@ def _print_registry(registry: Registry, out: Path, wanted: int | None, asked: Ch
     )
     print_rows(title, ["id", "name", "samples", "template"], rows)
     if asked is not None and asked.totals.any:
-        print(asked.bill())
+        say(asked.bill())
     top = header["samples"]["top"]
     if wanted is not None and top < wanted:
-        print(
+        say(
             f"{top} samples have a positive score; {wanted} were asked for (--top), and the others are left out."
         )
     if header["set_aside"]:
-        print(
-            f"{len(header['set_aside'])} answers or patterns were set aside, with reasons, in registry.json."
-        )
-    print(
+        say(f"{len(header['set_aside'])} answers or patterns were set aside, with reasons, in registry.json.")
+    say(
         f"Written to {out}/registry.json; {len(header['samples']['held_out'])} top samples held out. Next: "
         + (
             f"synth audit patterns {quote(str(out))}"
@@ -155,12 +154,12 @@ def run_audit_patterns(
     )
     controls = [cell for control in result["patterns"][0]["odds"] for cell in (control, "odds")]
     print_rows(title, ["id", "name", "top", *controls, "carries", "beyond loss"], rows)
-    print("".join(f"{note}\n" for note in result["notes"]), end="")
+    say("".join(f"{note}\n" for note in result["notes"]), end="")
     out_of_time = sum(one["out_of_time"] for one in result["patterns"])
     if out_of_time:
-        print(f"{out_of_time} searches ran out of time and count as no occurrence.")
+        say(f"{out_of_time} searches ran out of time and count as no occurrence.")
     carrying = sum(one["carries"] for one in result["patterns"])
-    print(
+    say(
         f"{carrying} of {len(result['patterns'])} patterns carry ({result['rule']}).\nWritten to {file}. "
         f"Next: synth generate {quote(str(folder))} {_engine_words(registry)}"
         f"{'' if carrying else '--all '}--out generators"
@@ -246,10 +245,10 @@ def run_generate(
         rows,
     )
     if asked is not None and asked.totals.any:
-        print(asked.bill())
+        say(asked.bill())
     for item in made.manifest["set_aside"][:10]:
-        print(f"set aside: {item['pattern_id']}: {item['reason'].splitlines()[0]}")
-    print(
+        say(f"set aside: {item['pattern_id']}: {item['reason'].splitlines()[0]}")
+    say(
         f"Written to {out}/: one .py per pattern, manifest.json ({len(made.manifest['set_aside'])} set aside, with "
         f"reasons). Next: synth render {quote(str(out))} --weights equal --count {100 * len(made.generators)} "
         "--out trial"
@@ -279,7 +278,7 @@ def _chosen(registry: Registry, only: list[str] | None, carrying: bool | None) -
         raise CuratorError(f"{file}: a pattern lacks its verdict, so it was edited; {again}") from error
     if not ids:
         raise UsageError(f"{file}: no pattern carries; give --all to generate for all of them, or --only")
-    print(f"{len(ids)} of {len(registry.entries)} patterns, those that carry ({file}); --all takes all.")
+    say(f"{len(ids)} of {len(registry.entries)} patterns, those that carry ({file}); --all takes all.")
     return registry.chosen(ids)
 
 

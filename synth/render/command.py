@@ -5,6 +5,7 @@ from shlex import quote
 from typing import Any
 
 from curator.errors import CuratorError, UsageError
+from curator.printing import say
 from curator.tables import print_rows
 from synth.generators import Generators
 from synth.render.folder import Rows
@@ -54,14 +55,14 @@ def print_summary(rows: Rows, ranking: str) -> None:
     for one in patterns:
         if one["dropped"] is not None:
             reason = one["dropped"].splitlines()[0]
-            print(f"Dropped: {one['pattern_id']}, its generator fails: {reason}. The others took its share.")
+            say(f"Dropped: {one['pattern_id']}, its generator fails: {reason}. The others took its share.")
         elif one["exhausted"]:
-            print(
+            say(
                 f"Exhausted: {one['pattern_id']} gave {one['rows']:,} distinct rows in {one['tried']:,} tries. The "
                 "others took the rest of its share."
             )
     last = manifest["last_run"]
-    print(
+    say(
         f"{manifest['duplicates']:,} duplicates removed; {last['rows_made']:,} rows in {last['seconds']:.1f} s "
         f"({last['rows_per_second']:.0f}/s, {last['workers']} workers).\n"
         f"Written to {rows.path}/: rows (mmap-ninja), row_patterns.npy, row_candidates.npy, manifest.json. "
@@ -79,4 +80,4 @@ def run_verify(path: Path, count: int, seed: int, unsafe: bool) -> None:
             f"{path}: {len(done.differ)} of {done.rows} rows came out otherwise: {named}; see 'versions' in its "
             "manifest for the Python and tokenizers they were made with"
         )
-    print(f"{done.rows} rows of {path} were made again from its manifest; all are the same to the bit.")
+    say(f"{done.rows} rows of {path} were made again from its manifest; all are the same to the bit.")
