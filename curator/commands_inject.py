@@ -87,7 +87,7 @@ def run_inject(experiment: Experiment, flags: dict[str, Any]) -> None:
     say(
         f"Injected {len(samples)} {'rows' if selection is None else 'samples'}{times}, {_where(settings)}.\n"
         f"{what_to_set(before, after)}\n"
-        f"Written to {out}/: plan.json and its arrays, and what was injected: {listed}. "
+        f"Written to {out}/: plan.json and its arrays, and what was injected: {listed}.\n"
         f"{how_to_follow(out)}"
     )
 

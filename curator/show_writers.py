@@ -41,7 +41,7 @@ def to_terminal(views: "Sequence[SampleView]") -> Group:
         body.append("\n")
         for text, repeated in view.segments:
             body.append(text, style=REPEATED if repeated else "")
-        panels.append(Panel(body, title=Text(f"sample {view.sample} for {view.unit}"), title_align="left"))
+        panels.append(Panel(body, title=Text(view.title), title_align="left"))
     return Group(*panels)
 
 
@@ -56,7 +56,7 @@ def to_markdown(views: "Sequence[SampleView]", title: str = "Samples") -> str:
     for view in views:
         text = "".join(f"{OPEN}{text}{CLOSE}" if repeated else text for text, repeated in view.segments)
         fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-        lines += [f"## Sample {view.sample} for {_escaped(view.unit)}", ""]
+        lines += [f"## {_escaped(view.title[0].upper() + view.title[1:])}", ""]
         lines += [f"- {name}: {_escaped(value)}" for name, value in view.facts().items()]
         lines += ["", f"{fence}text", text, fence, ""]
     return visible("\n".join(lines))

@@ -1,10 +1,10 @@
 """What `synth render` does with its flags."""
 
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from curator.errors import CuratorError, UsageError
+from curator.next_steps import after_rendering, next_step
 from curator.printing import say
 from curator.tables import print_rows
 from synth.generators import Generators
@@ -34,11 +34,11 @@ def run_render(
     if only is not None:
         weights = kept_alone(generators, weights, only)
     settings = RenderSettings.resolve(generators, weights=weights, equal=EQUAL in weight_words, **given)
-    rows = render(generators, settings, out, workers, unsafe)
-    print_summary(rows, generators.manifest.get("ranking", "RANKING"))
+    rows = render(generators, settings, out, workers, unsafe, only)
+    print_summary(rows, generators.manifest.get("ranking"))
 
 
-def print_summary(rows: Rows, ranking: str) -> None:
+def print_summary(rows: Rows, ranking: str | None) -> None:
     """What was rendered, what was left out, and what to do next."""
     manifest = rows.manifest
     patterns = sorted(manifest["patterns"], key=lambda one: -one["rows"])
@@ -65,10 +65,10 @@ def print_summary(rows: Rows, ranking: str) -> None:
     say(
         f"{manifest['duplicates']:,} duplicates removed; {last['rows_made']:,} rows in {last['seconds']:.1f} s "
         f"({last['rows_per_second']:.0f}/s, {last['workers']} workers).\n"
-        f"Written to {rows.path}/: rows (mmap-ninja), row_patterns.npy, row_candidates.npy, manifest.json. "
-        f"Next: synth audit data {quote(str(rows.path))} --ranking {quote(ranking)} --out audit; "
-        f"curator inject --rows {quote(str(rows.path))} --help"
+        f"Written to {rows.path}/: rows (mmap-ninja), row_patterns.npy, row_candidates.npy, manifest.json."
     )
+    audited = bool(manifest["request"].get("only"))
+    next_step(*after_rendering(rows.path, manifest["rows"], ranking, audited))
 
 
 def run_verify(path: Path, count: int, seed: int, unsafe: bool) -> None:

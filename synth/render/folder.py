@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from curator.corpus.ninja import NinjaCorpus
+from curator.corpus.rendered import FORMAT
 from curator.errors import CuratorError
 from curator.storage import fingerprint, load_array, load_json, save_array, save_json
 from synth.generators import Generators
@@ -26,7 +27,6 @@ from synth.render.mix import Mix
 from synth.render.settings import Filling
 from synth.render.task import Shard, Task
 
-FORMAT = "synth-rows-1"
 PARTS = "parts"
 SIDECARS = ("patterns.json", "row_patterns.npy", "row_candidates.npy")
 """Where every row came from; the manifest has a fingerprint of each, by its name without the ending."""
