@@ -9,6 +9,7 @@ from pathlib import Path
 
 from curator.config import Experiment, require
 from curator.errors import CuratorError, UsageError
+from curator.next_steps import next_step
 from curator.printing import say
 from curator.storage import save_text
 
@@ -66,6 +67,6 @@ def run_schedule(
     save_text(out, text)
     say(
         f"{len(steps)} checkpoints, steps {steps[0]} to {steps[-1]}.\n"
-        f"Written: {out}. Give it to GPT-NeoX after the other config files: "
-        f"python deepy.py train.py MODEL.yml {out}"
+        f"Written: {out}. Give it to GPT-NeoX after the other config files."
     )
+    next_step("python", "deepy.py", "train.py", "MODEL.yml", out)

@@ -12,6 +12,7 @@ import numpy as np
 from curator.corpus import open_corpus
 from curator.demo.settings import ARMS, THRESHOLDS, DemoSettings
 from curator.formation import crossing
+from curator.next_steps import next_step
 from curator.plots import Curve, plot_curves
 from curator.printing import say
 from curator.progress import console
@@ -100,9 +101,9 @@ def write_report(out: Path, settings: DemoSettings, results: list[dict[str, Any]
         f"  curves.png         the head's score in every arm\n"
         f"  top-samples.md     the ten top samples of seed {first} as text, repeated spans marked\n"
         f"  results.json       all numbers\n"
-        f"  seed{first}/            corpus, baseline checkpoints, scan, ranking, plans, arms\n"
-        f"Look further: curator show {out}/seed{first}/ranking --top 5"
+        f"  seed{first}/            corpus, baseline checkpoints, scan, ranking, plans, arms"
     )
+    next_step("curator", "show", out / f"seed{first}" / "ranking", "--top", 5)
 
 
 def _details(result: dict[str, Any], settings: DemoSettings) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from curator.demo.report import crossings, head_curve
+from curator.next_steps import next_step
 from curator.plots import Curve, plot_curves
 from curator.printing import say
 from curator.storage import save_json
@@ -137,9 +138,9 @@ def write_report(out: Path, inserts: InsertSettings, results: list[dict[str, Any
         f"\nDone in {seconds:.0f} s. Written to {out}/:\n"
         "  results.json            all numbers, with scores at the window's end\n"
         f"  curves-SCHEDULE.png     the head's score with {max(inserts.counts)} rows inserted\n"
-        f"  seed{first}/patterns, generators, rows, audit    what every step of synth left\n"
-        f"Look further: synth audit patterns {out}/seed{first}/patterns"
+        f"  seed{first}/patterns, generators, rows, audit    what every step of synth left"
     )
+    next_step("curator", "show", out / f"seed{first}" / "audit", "--top", 5)
 
 
 def _plot(path: Path, results: list[dict[str, Any]], schedule: str, count: int) -> None:

@@ -104,7 +104,9 @@ def test_from_a_ranking_to_a_plan_by_following_what_every_command_says_next(
     assert next_step(test_cli.done("show", "trial")) == audit_data
     said = follow(said, audit_data)
     kept = load_json(folder / "audit" / "kept.json")
-    assert 0 < len(kept) < 3 and f"{len(kept)} of 3 patterns are kept" in said  # which, depends on the machine
+    assert (
+        0 < len(kept) < 3 and f"{len(kept)} of 3 patterns are kept" in said
+    )  # which, depends on the machine
 
     only = ["synth", "render", str(folder / "generators"), "--only", "audit/audit.json", "--count", "45"]
     said = follow(said, [*only, "--out", "rows"], "--workers", 1)
