@@ -483,13 +483,14 @@ def test_every_stage_names_the_next_and_what_only_the_user_knows(study: Path, tm
         "--corpus",
         str(study / "corpus"),
     ]
-    assert last("scan", "-e", file)[: len(none)] == none  # no head formed within 30 steps
+    scan = ["scan", "-e", file, "--out", tmp_path / "scan"]
+    assert last(*scan)[: len(none)] == none  # no head formed within 30 steps
     low = ["--noise-floor", 0.28, "--attribution", 0.29, "--sufficiency", 0.9]  # where one did
     where = ["--window", "0:30", "--batch-size", "16", "--out", "ranking"]
-    said = last("scan", "-e", file, *low)
+    said = last(*scan, *low)
     assert said[4] == str(baseline / "step10") and said[-6:] == where and said[-7] == "previous-token:1.1"
     bare = done(
-        "scan", "--checkpoints", baseline, "--out", study / "scan", "--sequences", 10, *low
+        "scan", "--checkpoints", baseline, "--out", tmp_path / "scan", "--sequences", 10, *low
     ).splitlines()
     assert bare[-2] == "In what follows, CORPUS is your training data, B is its global batch size."
     assert " --corpus CORPUS " in bare[-1] and " --batch-size B " in bare[-1]
