@@ -77,7 +77,7 @@ def _next(path: Path, corpus: Corpus, ranking: Ranking | None, unit: str | None)
         audited = ranking.manifest["request"].get("queries_of")
         return [] if audited else next_steps.mask(ranking, str(unit))
     if isinstance(corpus, RenderedCorpus):
-        return next_steps.after_rendering(path, len(corpus), corpus.ranking, corpus.audited)
+        return next_steps.after_rendering(corpus)
     words = [
         "curator",
         "rank",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curator.config import Experiment
+from curator.corpus.rendered import RenderedCorpus
 from curator.errors import CuratorError
 from curator.models import list_checkpoints
 from curator.printing import say
@@ -96,13 +97,8 @@ def inject_rows(rows: Path, count: int, ranking: Path | None) -> list[object]:
     return [*words, "--spread", steps, "--count", count // batch * batch, "--out", "plan"]
 
 
-def after_rendering(rows: Path, count: int, ranking: str | None, audited: bool) -> list[object]:
-    """Ask whether the rows of a trial carry influence; put those of the patterns that do into training.
-
-    Args:
-        ranking: of the samples that the patterns were distilled from; audited: whether the patterns were chosen by an
-            audit (`synth render --only`).
-    """
-    if audited or ranking is None:
-        return inject_rows(rows, count, None if ranking is None else Path(ranking))
-    return ["synth", "audit", "data", rows, "--ranking", ranking, "--out", "audit"]
+def after_rendering(rows: RenderedCorpus) -> list[object]:
+    """Ask whether the rows of a trial carry influence; put those of patterns that do into training."""
+    if rows.audited or rows.ranking is None:
+        return inject_rows(rows.path, len(rows), None if rows.ranking is None else Path(rows.ranking))
+    return ["synth", "audit", "data", rows.path, "--ranking", rows.ranking, "--out", "audit"]

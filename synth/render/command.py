@@ -35,10 +35,10 @@ def run_render(
         weights = kept_alone(generators, weights, only)
     settings = RenderSettings.resolve(generators, weights=weights, equal=EQUAL in weight_words, **given)
     rows = render(generators, settings, out, workers, unsafe, only)
-    print_summary(rows, generators.manifest.get("ranking"))
+    print_summary(rows)
 
 
-def print_summary(rows: Rows, ranking: str | None) -> None:
+def print_summary(rows: Rows) -> None:
     """What was rendered, what was left out, and what to do next."""
     manifest = rows.manifest
     patterns = sorted(manifest["patterns"], key=lambda one: -one["rows"])
@@ -67,13 +67,13 @@ def print_summary(rows: Rows, ranking: str | None) -> None:
         f"({last['rows_per_second']:.0f}/s, {last['workers']} workers).\n"
         f"Written to {rows.path}/: rows (mmap-ninja), row_patterns.npy, row_candidates.npy, manifest.json."
     )
-    audited = bool(manifest["request"].get("only"))
-    next_step(*after_rendering(rows.path, manifest["rows"], ranking, audited))
+    next_step(*after_rendering(rows.corpus))
 
 
 def run_verify(path: Path, count: int, seed: int, unsafe: bool) -> None:
     """`synth render --verify`."""
-    done = verify(Rows.open(path), count, seed, unsafe)
+    rows = Rows.open(path)
+    done = verify(rows, count, seed, unsafe)
     if done.differ:
         named = ", ".join(map(str, done.differ[:10]))
         raise CuratorError(
@@ -81,3 +81,4 @@ def run_verify(path: Path, count: int, seed: int, unsafe: bool) -> None:
             "manifest for the Python and tokenizers they were made with"
         )
     say(f"{done.rows} rows of {path} were made again from its manifest; all are the same to the bit.")
+    next_step(*after_rendering(rows.corpus))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from curator.corpus.ninja import NinjaCorpus
-from curator.corpus.rendered import FORMAT
+from curator.corpus.rendered import FORMAT, RenderedCorpus
 from curator.errors import CuratorError
 from curator.storage import fingerprint, load_array, load_json, save_array, save_json
 from synth.generators import Generators
@@ -57,7 +57,7 @@ class Rows:
 
     path: Path
     manifest: dict[str, Any]
-    corpus: NinjaCorpus
+    corpus: RenderedCorpus
     patterns: list[str]
     row_patterns: np.ndarray
     row_candidates: np.ndarray
@@ -83,16 +83,10 @@ class Rows:
                 said = f"pattern {number} lacks {', '.join(sorted(missing))}"
                 raise CuratorError(f"{file}: {said}, so it was edited; {MEND}")
         patterns, row_patterns, row_candidates = _sidecars(path, manifest["fingerprints"])
-        corpus = NinjaCorpus(path)
-        if corpus.fingerprint() != manifest["fingerprint"]:
-            raise CuratorError(
-                f"{path}: the rows have fingerprint {corpus.fingerprint()}, the manifest says "
-                f"{manifest['fingerprint']}: they were changed; render again"
-            )
         return Rows(
             path=path,
             manifest=manifest,
-            corpus=corpus,
+            corpus=RenderedCorpus(path),
             patterns=patterns,
             row_patterns=row_patterns,
             row_candidates=row_candidates,
