@@ -318,7 +318,10 @@ def show(
         Path | None, typer.Option(help="Also write them to this Markdown file.", show_default=False)
     ] = None,
     json: Annotated[
-        Path | None, typer.Option(help="Also write them to this JSON file.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Also write them to this JSON file, their text as it is shown.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Show samples of a ranking as text, repeated spans highlighted, with score, loss and provenance.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 UNKNOWN = {
     "CORPUS": "your training data",
     "MODEL": "a checkpoint",
-    "B": "its global batch size",
+    "B": "the global batch size of its training",
     "FIRST:LAST": "the training steps among which to put them",
 }
 """Words in capitals, and what they stand for."""

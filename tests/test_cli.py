@@ -492,7 +492,10 @@ def test_every_stage_names_the_next_and_what_only_the_user_knows(study: Path, tm
     bare = done(
         "scan", "--checkpoints", baseline, "--out", tmp_path / "scan", "--sequences", 10, *low
     ).splitlines()
-    assert bare[-2] == "In what follows, CORPUS is your training data, B is its global batch size."
+    assert (
+        bare[-2]
+        == "In what follows, CORPUS is your training data, B is the global batch size of its training."
+    )
     assert " --corpus CORPUS " in bare[-1] and " --batch-size B " in bare[-1]
     assert last("rank", "-e", file)[1:3] == ["curator", "show"]
     plan = ["--ranking", study / "ranking", "--unit", "induction:1.0", "--count", 16, "--batch-size", 16]
