@@ -1,6 +1,6 @@
 """The trusted program inside the sandbox: it locks itself in, proves it, and only then runs what it was given.
 
-Started by ``launcher.py`` in a bare interpreter, with an empty environment and no file of ours in reach. In: a setup,
+Started by ``launcher.py`` in a bare interpreter, with no environment and no file of ours in reach. In: a setup,
 a source, then calls. Out: which locks hold and what is shut, then one text or failure per call, with the call's number.
 Whatever the given code does to this process, it can at most send other text: the parent believes nothing else.
 """
