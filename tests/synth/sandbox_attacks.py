@@ -14,7 +14,7 @@ class Attack:
 
     Attributes:
         seen: what `World.spoiled` says then; "secret": the secret is in the text; else: words in the text.
-        always: already impossible without any of the kernel's locks (limits, an environment of its own, closed descriptors).
+        always: already impossible without any of the kernel's locks (limits, its own environment, closed descriptors).
         capless: already impossible for root without capabilities; possible for others.
         forks: starts a process; without locks that takes a user whom RLIMIT_NPROC does not bind.
         wait: seconds until it shows.
