@@ -22,6 +22,7 @@ def info(
 ) -> None:
     """Say what a corpus is: format, samples, row width, fingerprint; check it."""
     from curator.corpus import check_row_width, check_tokens, open_corpus
+    from curator.next_steps import next_step
     from curator.tables import print_fields
 
     corpus = open_corpus(path)
@@ -30,6 +31,7 @@ def info(
     if vocab_size is not None:
         check_tokens(corpus, vocab_size, 0, len(corpus))
     print_fields(corpus.describe())
+    next_step("curator", "show", path)
 
 
 @app.command(
@@ -50,6 +52,7 @@ def build(
 ) -> None:
     """Build the embedded corpus from this Python's standard library."""
     from curator.corpus import EmbeddedSettings, build_embedded
+    from curator.next_steps import next_step
     from curator.tables import print_fields
 
     settings = EmbeddedSettings(
@@ -60,6 +63,7 @@ def build(
         seed=seed,
     )
     print_fields(build_embedded(out, settings).describe())
+    next_step("curator", "show", out)
 
 
 @app.command(
@@ -84,7 +88,9 @@ def blend(
 ) -> None:
     """Blend several data sets by weight, as GPT-NeoX does, into one corpus in its training order."""
     from curator.corpus.neox_blend import Part, write_blend
+    from curator.next_steps import next_step
     from curator.tables import print_fields
 
     parts = [Part(maps, weight) for maps, weight in options.weighted(part, "--part")]
     print_fields(write_blend(out, parts, samples).describe())
+    next_step("curator", "corpus", "info", out)

@@ -4,11 +4,14 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from curator import next_steps
 from curator.config import Experiment, Probe, Train, merge, require
 from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
+from curator.next_steps import next_step
 from curator.plan import Plan
 from curator.plan_rules import Divisor
+from curator.printing import say
 from curator.ranking import Ranking
 from curator.storage import is_temporary
 from curator.tables import print_rows
@@ -48,8 +51,9 @@ def run_scan(experiment: Experiment, flags: dict[str, Any], seed: int | None) ->
             notes += [f"{unit}: {window.note}"] if window.note else []
         title = f"{kind}, {len(scan.steps)} checkpoints, steps {scan.steps[0]} to {scan.steps[-1]}"
         print_rows(title, ["best units", "last score", "window start", "window end", "attribute at"], rows)
-        print("\n".join(notes))
-    print(f"Written to {out}/: scan.json, metrics-<kind>.npy, scan.png")
+        say("\n".join(notes))
+    say(f"Written to {out}/: scan.json, metrics-<kind>.npy, scan.png")
+    next_step(*next_steps.rank(scan, experiment))
 
 
 def run_rank(
@@ -113,14 +117,14 @@ def run_rank(
         micro_batch=settings.micro_batch,
         shard_size=settings.shard_size,
         unit_modules=experiment.unit_modules,
+        batch_size=experiment.batch_size,
     )
     if emission is not None:
         ranking = rank_emission(request, emission, out, experiment.device)
     elif queries_only:
         prepare_queries(request, out, experiment.device)
-        print(
-            f"Written to {out}/: queries and factors. Next: emit: {{scores: [{out}]}} in a patch file (docs/neox.md)"
-        )
+        say(f"Written to {out}/: queries and factors.")
+        say(f"Next: emit: {{scores: [{out.absolute()}]}} in a patch file (docs/neox.md)")
         return
     else:
         ranking = rank(request, out, experiment.device, worker)
@@ -153,9 +157,9 @@ def run_collect(path: Path, out: Path, samples: tuple[int, int] | None) -> None:
     ranking = collect_scores(emission, out, samples)
     done, chosen = emission.steps_written
     if done < chosen:
-        print(f"The emission is not finished: {done} of {chosen} chosen steps were written.")
+        say(f"The emission is not finished: {done} of {chosen} chosen steps were written.")
     if emission.left_out:
-        print(f"{emission.left_out} rows of injected sets, or of samples trained on again, are left out.")
+        say(f"{emission.left_out} rows of injected sets, or of samples trained on again, are left out.")
     _print_ranking(ranking, out)
 
 
@@ -171,64 +175,9 @@ def _print_ranking(ranking: Ranking, out: Path) -> None:
     title = f"{len(ranking)} samples, {ranking.first_sample} to {last}; positive = training on it raises the probe"
     print_rows(title, ["unit", "lowest", "mean", "highest", "highest sample"], rows)
     if len(ranking.units) > len(rows):
-        print(f"and {len(ranking.units) - len(rows)} more units")
-    here = quote(str(out))
-    print(f"Written to {out}/. Next: curator show {here} --top 5; curator mask --ranking {here} --help")
-
-
-def run_show(
-    path: Path,
-    unit: str | None,
-    counts: dict[str, int | None],
-    seed: int,
-    corpus_path: Path | None,
-    tokenizer: Path | None,
-    batch_size: int | None,
-    markdown: Path | None,
-    json: Path | None,
-) -> None:
-    """`curator show`."""
-    from rich.console import Console
-
-    from curator.models import tokenizer_file
-    from curator.show import view_samples
-    from curator.show_writers import shortened, to_json, to_markdown, to_terminal
-    from curator.storage import save_json, save_text
-
-    ranking = Ranking.open(path)
-    unit = ranking.units[ranking.unit_index(unit)]
-    corpus = ranked_corpus(ranking, corpus_path)
-    tokenizer = tokenizer or corpus.tokenizer_file or tokenizer_file(ranking.manifest["request"]["model"])
-    if tokenizer is not None and tokenizer.is_dir():
-        tokenizer = tokenizer / "tokenizer.json"
-    if all(count is None for count in counts.values()):
-        counts = {"top": 5}
-    views = []
-    for order, count in counts.items():
-        if count is not None:
-            part = view_samples(
-                ranking,
-                corpus,
-                unit,
-                select=order,  # type: ignore[arg-type]
-                count=count,
-                seed=seed,
-                tokenizer=tokenizer,
-                batch_size=batch_size,
-            )
-            Console(highlight=False).print(
-                f"\n{order} {len(part)} of {unit} in {path}", markup=False, style="bold"
-            )
-            Console(highlight=False).print(to_terminal([shortened(view, 2000) for view in part]))
-            views += part
-    if tokenizer is None:
-        print("No tokenizer.json beside the corpus or the model, so token ids are shown; give --tokenizer.")
-    if markdown is not None:
-        save_text(markdown, to_markdown(views, title=f"Samples of {unit}"))
-        print(f"Written: {markdown}")
-    if json is not None:
-        save_json(json, to_json(views))
-        print(f"Written: {json}")
+        say(f"and {len(ranking.units) - len(rows)} more units")
+    say(f"Written to {out}/.")
+    next_step(*next_steps.show(ranking))
 
 
 def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
@@ -261,10 +210,10 @@ def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
     plan = plan.mask(selection.samples)
     selection.save(out)
     plan.save(out)
-    print(
+    say(
         f"Masked {len(selection)} of {n_slots} slots ({settings.select}), samples {selection.samples[0]} to "
         f"{selection.samples[-1]}, divisor {settings.divisor}.\nWritten to {out}/: plan.json and its arrays, and "
-        f"what was masked: samples.npy, selection.json. "
+        f"what was masked: samples.npy, selection.json.\n"
         f"{how_to_follow(out)}"
     )
 
@@ -319,10 +268,8 @@ def run_train(experiment: Experiment, flags: dict[str, Any]) -> None:
         stop_step=settings.stop_step,
         device=experiment.device,
     )
-    print(
-        f"Written to {out}/: step folders up to step{stop}, losses.npy. "
-        f"Next: curator scan --checkpoints {quote(str(out))} --out FOLDER"
-    )
+    say(f"Written to {out}/: step folders up to step{stop}, losses.npy.")
+    next_step("curator", "scan", "--checkpoints", out, "--out", out.with_name(f"{out.name}-scan"))
 
 
 def how_to_follow(plan: Path) -> str:

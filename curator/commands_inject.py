@@ -12,6 +12,7 @@ from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.plan import CORPUS, Plan
 from curator.planned import check_widths
+from curator.printing import say
 from curator.ranking import Ranking
 from curator.selection import Selection
 from curator.storage import save_array, save_json
@@ -83,10 +84,10 @@ def run_inject(experiment: Experiment, flags: dict[str, Any]) -> None:
     listed = "injected.json"
     listed += ", samples.npy, selection.json" if selection is not None else ""
     listed += "; replaced.npy lists the samples that stood in slots.npy" if replaced is not None else ""
-    print(
+    say(
         f"Injected {len(samples)} {'rows' if selection is None else 'samples'}{times}, {_where(settings)}.\n"
         f"{what_to_set(before, after)}\n"
-        f"Written to {out}/: plan.json and its arrays, and what was injected: {listed}. "
+        f"Written to {out}/: plan.json and its arrays, and what was injected: {listed}.\n"
         f"{how_to_follow(out)}"
     )
 

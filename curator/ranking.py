@@ -142,6 +142,23 @@ class Ranking:
     def corpus_fingerprint(self) -> str:
         return str(self.manifest["fingerprints"]["corpus"])
 
+    @property
+    def batch_size(self) -> int | None:
+        """Samples per training step, where it was given; rankings of older versions do not say."""
+        found = self.manifest["request"].get("batch_size")
+        return found if isinstance(found, int) and found > 0 else None
+
+    @property
+    def steps(self) -> tuple[int, int] | None:
+        """Training steps [first, last) that are ranked whole; None where that is unknown, or none is."""
+        if self.batch_size is None:
+            return None
+        first, last = (
+            -(-self.first_sample // self.batch_size),
+            (self.first_sample + len(self)) // self.batch_size,
+        )
+        return (first, last) if first < last else None
+
     def unit_index(self, unit: str | None) -> int:
         """Row of ``unit``; the only one when None.
 

@@ -76,6 +76,10 @@ class Corpus(ABC):
         """Where the text of ``sample`` came from, where the corpus knows it."""
         return None
 
+    def told_of(self, sample: int) -> dict[str, Any] | None:
+        """The provenance, and what else there is to tell people of where ``sample`` came from."""
+        return self.provenance(sample)
+
     def categories(self) -> np.ndarray | None:
         """The category of every sample ``[n]`` (short strings), where the corpus has categories."""
         return None

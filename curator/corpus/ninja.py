@@ -6,10 +6,10 @@ with two such arrays beside them, ``starts`` and ``ends``, in values. Read here 
 package, which creates folders that it is asked to open.
 
 Rows that `synth render` wrote have beside them ``patterns.json`` (names) and per row ``row_patterns.npy`` (which of
-them) and ``row_candidates.npy`` (its number among those that were tried); a pattern is then the row's category. Their
-manifest.json, written last, has fingerprints of all of these, which they must have still.
+them) and ``row_candidates.npy`` (its number among those that were tried); a pattern is then the row's category.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,9 @@ MEND = "copy the folder again, or render again"
 class NinjaCorpus(Corpus):
     """The rows of an mmap-ninja folder.
 
+    Args:
+        written: name -> fingerprint of what lies beside the rows, where a manifest says so: they must have it still.
+
     Attributes:
         patterns: [names] of rendered rows; row_patterns: [rows] which of them each is of; row_candidates: [rows] its
             number among those that were tried. None where the rows were not rendered.
@@ -42,7 +45,7 @@ class NinjaCorpus(Corpus):
             width.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, written: Mapping[str, str] | None = None):
         self.path = path
         kind = _text(path / "type.ninja")
         if kind not in ("numpy", "ragged"):
@@ -65,8 +68,7 @@ class NinjaCorpus(Corpus):
             self._rows = data
         else:
             self._rows = self._open_ragged()
-        written = _written(path / "manifest.json")
-        self.written_fingerprint = written.get("rows")
+        written = written or {}
         self.patterns: np.ndarray | None = None
         self.row_patterns: np.ndarray | None = None
         self.row_candidates: np.ndarray | None = None
@@ -96,7 +98,7 @@ class NinjaCorpus(Corpus):
             mend="Copy the folder again",
         )
 
-    def _per_row(self, name: str, written: dict[str, Any]) -> np.ndarray:
+    def _per_row(self, name: str, written: Mapping[str, str]) -> np.ndarray:
         values = load_checked(self.path / f"{name}.npy", written.get(name), MEND, mmap=True)
         if values.shape != (self._length,):
             raise CuratorError(
@@ -108,7 +110,7 @@ class NinjaCorpus(Corpus):
             )
         return values
 
-    def _pattern_names(self, row_patterns: np.ndarray, written: dict[str, Any]) -> np.ndarray:
+    def _pattern_names(self, row_patterns: np.ndarray, written: Mapping[str, str]) -> np.ndarray:
         file = self.path / "patterns.json"
         names = load_json(file)
         check_content(file, names, written.get("patterns"), MEND)
@@ -151,15 +153,6 @@ class NinjaCorpus(Corpus):
         if self.patterns is None or self.row_patterns is None:
             return None
         return self.patterns[self.row_patterns]
-
-
-def _written(manifest: Path) -> dict[str, Any]:
-    """Name -> fingerprint of the rows and of what lies beside them, as `synth render` wrote them; else nothing."""
-    there = load_json(manifest) if manifest.is_file() else None
-    if not isinstance(there, dict) or not str(there.get("format")).startswith("synth-rows-"):
-        return {}
-    beside = there.get("fingerprints")
-    return {"rows": there.get("fingerprint"), **(beside if isinstance(beside, dict) else {})}
 
 
 def _text(file: Path) -> str:

@@ -330,7 +330,11 @@ def _write(
             "shard_size": emission.manifest["batch_size"],
             "seq_length": emission.manifest["seq_length"],
         },
-        "request": {**request, "emission": str(emission.path.absolute())},
+        "request": {
+            **request,
+            "emission": str(emission.path.absolute()),
+            "batch_size": emission.manifest["batch_size"],
+        },
         "versions": {
             "curator": curator.__version__,
             "torch": torch.__version__,

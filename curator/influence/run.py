@@ -205,6 +205,7 @@ class RankRun:
                 "probe_tokens": str(request.probe_tokens) if request.probe_tokens else None,
                 "unit_modules": [str(path) for path in request.unit_modules],
                 "queries_of": str(request.queries_of.absolute()) if request.queries_of else None,
+                "batch_size": request.batch_size,
                 "command": request.command(),
             },
             "versions": {

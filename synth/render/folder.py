@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from curator.corpus.ninja import NinjaCorpus
+from curator.corpus.rendered import FORMAT, RenderedCorpus
 from curator.errors import CuratorError
 from curator.storage import fingerprint, save_array, save_json
 from synth.generators import Generators
@@ -26,7 +27,6 @@ from synth.render.mix import Mix
 from synth.render.settings import Filling
 from synth.render.task import Shard, Task
 
-FORMAT = "synth-rows-1"
 PARTS = "parts"
 SIDECARS = ("patterns.json", "row_patterns.npy", "row_candidates.npy")
 """Where every row came from; the manifest has a fingerprint of each, by its name without the ending."""
@@ -57,7 +57,7 @@ class Rows:
 
     path: Path
     manifest: dict[str, Any]
-    corpus: NinjaCorpus
+    corpus: RenderedCorpus
     patterns: list[str]
     row_patterns: np.ndarray
     row_candidates: np.ndarray
@@ -82,12 +82,9 @@ class Rows:
             if missing:
                 said = f"pattern {number} lacks {', '.join(sorted(missing))}"
                 raise CuratorError(f"{file}: {said}, so it was edited; {MEND}")
-        corpus = NinjaCorpus(path)  # compares patterns.json and what there is per row with the manifest
-        corpus.fingerprint()
+        corpus = RenderedCorpus(path)  # compares the rows and all beside them with the manifest
         if corpus.patterns is None or corpus.row_patterns is None or corpus.row_candidates is None:
-            raise CuratorError(
-                f"{path}: lacks {' or '.join(SIDECARS)}; copy the folder again, or render again"
-            )
+            raise CuratorError(f"{path}: lacks {' or '.join(SIDECARS)}; {MEND}")
         return Rows(
             path=path,
             manifest=manifest,

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import done, next_steps, process, refused
+from command_line import done, next_step, process, refused
 from openai_server import OpenAIServer, Reply
 from studies import LOG, PRICES, answer, server_words, write_study
 
@@ -35,12 +35,12 @@ def test_patterns_and_code_of_a_model_by_following_what_every_command_says_next(
     registry = Registry.open(Path("my patterns"))
     assert [entry.pattern.pattern_name for entry in registry.entries] == ["Stars", "Log lines"]
 
-    assert next_steps(said) == [["synth", "audit", "patterns", "my patterns"]]
+    assert next_step(said) == ["synth", "audit", "patterns", "my patterns"]
     said = done("audit", "patterns", "my patterns", "--workers", 1)
     assert "1 of 2 patterns carry" in said
 
     words = ["synth", "generate", "my patterns", *server, "--out", "generators"]
-    assert next_steps(said) == [words]
+    assert next_step(said) == words
     said = done(*words[1:])
     assert "1 answers from test-model, 0 from the cache" in said
     assert "1 of 2 patterns, those that carry" in said and "1 generators passed their checks" in said

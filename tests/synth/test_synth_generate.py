@@ -33,7 +33,7 @@ class RightHere:
     """Runs code that is our own in this process: hundreds of patterns in seconds."""
 
     @contextmanager
-    def load(self, source: str, function: str) -> Iterator["RightHere"]:
+    def load(self, source: str, function: str, *_: Any) -> Iterator["RightHere"]:
         scope: dict[str, Any] = {}
         exec(source, scope)
         self.function = scope[function]
