@@ -165,11 +165,16 @@ class Plan:
         """The highest sample index that any slot holds of this source; -1 where none does."""
         return int(self.sample_ends()[self.source == source].max(initial=0)) - 1
 
-    def first_edited_slot(self) -> int:
-        """The first slot that differs from the identity plan; ``n_slots`` where none does."""
-        starts_plain = self.source[0] == CORPUS and self.sample_start[0] == 0
-        moved = np.append(self.slot_start, self.n_slots)[1 if starts_plain else 0]
-        return int(min(moved, self.weight_slots[0] if len(self.weight_slots) else self.n_slots))
+    def first_edited_slot(self, first: int = 0, last: int | None = None) -> int:
+        """The first slot of [first, last), by default of all, that differs from the identity plan; else ``last``."""
+        last = self.n_slots if last is None else min(last, self.n_slots)
+        ends = np.append(self.slot_start[1:], self.n_slots)
+        moved = (self.source != CORPUS) | (self.sample_start != self.slot_start)
+        found = np.flatnonzero(moved & (ends > first))[:1]
+        slots = [max(first, int(start)) for start in self.slot_start[found]]
+        low = int(np.searchsorted(self.weight_slots, first))
+        slots += [int(slot) for slot in self.weight_slots[low : low + 1]]
+        return min([*slots, last])
 
     def sample_ends(self) -> np.ndarray:
         """[segments] one past the last sample of each segment."""

@@ -2,9 +2,9 @@
 
 In the order in which GPT-NeoX comes by:
 1. the builder of the data loaders: checks plan and corpus, puts `SlotDataset` in place of the training data;
-2. ``setup_model_and_optimizer``: checks the resume, follows the pipeline engine, taps the attention layers;
+2. ``setup_model_and_optimizer``: checks the resume, taps the attention layers, takes over the order of saving;
 3. ``train_step``: the clock begins and ends a step; 4. ``_get_batch``: it counts a micro-batch and checks its slots;
-5. ``cross_entropy``: the plan's weights, and the scale of the gradients that are emitted.
+5. ``cross_entropy``: the plan's weights, and the scale of the gradients that are emitted; 6. ``save_checkpoint``.
 Outside a training step every wrapper calls the original and nothing else.
 """
 
@@ -26,15 +26,22 @@ from neox_patches.clock import Clock, Layout, follow_pipeline
 from neox_patches.data import Placeholder, SlotDataset, check_slots, compare, needed_samples, sized_for
 from neox_patches.emit import Emitter
 from neox_patches.loss import PlanWeights, weighted_loss
-from neox_patches.resume import check_resume, describe_run, run_of, write_record, write_run
+from neox_patches.resume import Bookkeeper, describe_run, rank
 from neox_patches.settings import PatchFile
 
 
 class Patches:
     """The patches of one training process."""
 
-    def __init__(self, adapter: Adapter, settings: PatchFile):
+    def __init__(
+        self,
+        adapter: Adapter,
+        settings: PatchFile,
+        patch_file: Path | None = None,
+        insisted: frozenset[str] = frozenset(),
+    ):
         self.adapter, self.settings = adapter, settings
+        self.patch_file, self.insisted = patch_file, insisted
         self.corpus: Corpus | None = None if settings.corpus is None else open_corpus(settings.corpus)
         self.plan: Plan | None = None if settings.plan is None else Plan.load(settings.plan)
         self.sources: list[Corpus] = []
@@ -44,9 +51,8 @@ class Patches:
         self.first_step: int | None = None
         self.neox_args: Any = None
         self.engine: Any = None
-        self.save: Path | None = None
-        self.described: dict[str, Any] = {}
-        self.run = ""
+        self.books: Bookkeeper | None = None
+        self.training = False
 
     @property
     def neox_serves(self) -> bool:
@@ -57,6 +63,7 @@ class Patches:
         """Wrap the hook points; nothing runs before GPT-NeoX does."""
         training, data_utils, model = self.adapter.training, self.adapter.data_utils, self.adapter.gpt2_model
         builder = self.adapter.checkout.loader_builder
+        training.pretrain = self._pretrain(training.pretrain)
         setattr(training, builder, self._build_loaders(getattr(training, builder), data_utils))
         training.setup_model_and_optimizer = self._setup(training.setup_model_and_optimizer)
         training.train_step = self._train_step(training.train_step)
@@ -186,44 +193,55 @@ class Patches:
 
     # -- model ----------------------------------------------------------------------------------------------
 
+    def _pretrain(self, pretrain: Callable[..., Any]) -> Callable[..., Any]:
+        def pretrain_(*args: Any, **kwargs: Any) -> Any:
+            self.training = True  # rather than evaluate, or generate
+            return pretrain(*args, **kwargs)
+
+        return pretrain_
+
     def _setup(self, setup: Callable[..., Any]) -> Callable[..., Any]:
         def setup_model_and_optimizer(*args: Any, **kwargs: Any) -> Any:
-            result = setup(*args, **kwargs)
             neox_args = kwargs.get("neox_args", args[0] if args else None)
+            if self.training:
+                self.books = self._bookkeeper(neox_args)
+                self.books.check(neox_args, kwargs.get("iteration"))
+            result = setup(*args, **kwargs)
             self._ready(result[0], neox_args)
             return result
 
         return setup_model_and_optimizer
 
-    def _ready(self, engine: Any, neox_args: Any) -> None:
-        iteration = int(neox_args.iteration or 0)
-        run = describe_run(
+    def _bookkeeper(self, neox_args: Any) -> Bookkeeper:
+        now = describe_run(
             self.plan,
             None if self.corpus is None else self.corpus.fingerprint(),
             int(neox_args.train_batch_size),
             int(neox_args.seq_length),
+            serves_rows=not self.neox_serves,
+            emits=self.settings.emit is not None,
         )
-        self.save = Path(neox_args.save) if neox_args.save else None
-        if iteration and neox_args.load and not check_resume(Path(neox_args.load), iteration, run, self.plan):
-            self._say(
-                f"{neox_args.load}: step {iteration} was saved without patches, so that its batch size cannot be "
-                f"compared with this run's {neox_args.train_batch_size}"
-            )
-        self.described, self.run = run, run_of(self.save)
-        self.engine, self.first_step = engine, iteration
+        named = {"patch_file": self.patch_file, "corpus": self.settings.corpus, "plan": self.settings.plan}
+        paths = {name: None if path is None else str(path.absolute()) for name, path in named.items()}
+        return Bookkeeper(now, self.plan, self.insisted, paths, self._say)
+
+    def _ready(self, engine: Any, neox_args: Any) -> None:
+        self.engine, self.first_step = engine, int(neox_args.iteration or 0)
+        if self.books is not None:
+            self.books.attach(engine, self.first_step)
         if warning := compat.unscaled_loss(engine):
             self._say(warning)
 
     def _begin_training(self) -> None:
         """At the first training step: model, optimizer and data are there in every generation."""
-        assert self.clock is not None and self.first_step is not None
+        assert self.clock is not None and self.first_step is not None and self.books is not None
         if self.neox_args.is_pipe_parallel:
             follow_pipeline(self.engine, self.clock)
         if self.emitter is not None:
-            self.emitter.attach(self.engine, self.first_step, self.run)
-        if self.save is not None and _rank() == 0:
-            write_run(self.save, self.run)
-        edits = "no plan" if self.plan is None else f"plan {self.described['plan_fingerprint']}"
+            self.books.claim()
+            self.emitter.attach(self.engine, self.first_step, self.books.run)
+        self.books.begin()
+        edits = "no plan" if self.plan is None else f"plan {self.books.now.plan_fingerprint}"
         self._say(
             f"GPT-NeoX {self.adapter.checkout.generation}, from step {self.first_step}, {edits}"
             + (
@@ -293,25 +311,20 @@ class Patches:
         return loss_of
 
     def _save_checkpoint(self, save: Callable[..., Any]) -> Callable[..., Any]:
+        """Sums first: where they cannot be saved, the run ends before anything names this checkpoint."""
+
         def save_checkpoint(*args: Any, **kwargs: Any) -> Any:
-            result = save(*args, **kwargs)
+            if self.books is not None:
+                self.books.begin()
             if self.emitter is not None:
                 self.emitter.save_sums()
-            if self.save is not None and _rank() == 0:
-                write_record(self.save, int(kwargs["iteration"]), self.described, self.run)
-            return result
+            return save(*args, **kwargs)
 
         return save_checkpoint
 
     def _say(self, text: str) -> None:
-        if _rank() == 0:
+        if rank() == 0:
             print(f"neox_patches: {text}", file=sys.stderr, flush=True)
-
-
-def _rank() -> int:
-    import torch
-
-    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
 def _split_sized_for(needed: int, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -20,7 +20,6 @@ from neox_patches.data import check_slots, needed_samples, sized_for
 from neox_patches.emit.blocks import load_queries
 from neox_patches.emit.store import RankStore
 from neox_patches.loss import unscale_rows
-from neox_patches.resume import check_resume, describe_run, run_of, write_record, write_run
 from neox_patches.settings import load_patch_file
 
 
@@ -108,28 +107,6 @@ def test_an_emission_that_does_not_fit_the_disk_is_refused_for_all_ranks(
     )
     with pytest.raises(CuratorError, match="2 rank"):
         store(2)
-
-
-def test_resumes_are_compared_with_the_checkpoints_own_record(tmp_path: Path) -> None:
-    first, late = (Plan.identity(40, 4, "corpus").mask(np.array([slot])) for slot in (2, 30))
-    (tmp_path / "global_step4").mkdir()
-    run = describe_run(late, "corpus", 4, 32)
-    assert not check_resume(tmp_path, 4, run, late), "no record yet"
-    write_record(tmp_path, 4, run, "me")
-    assert check_resume(tmp_path, 4, run, late)
-    with pytest.raises(CuratorError, match="batch size of 4, but this run is configured with 8"):
-        check_resume(tmp_path, 4, {**run, "batch_size": 8}, late)
-    with pytest.raises(CuratorError, match="edits step 0, which is over"):
-        check_resume(tmp_path, 4, describe_run(first, "corpus", 4, 32), first)
-    save_json(tmp_path / "global_step4" / "neox_patches.json", {"format": "neox-patches-run", "version": 1})
-    with pytest.raises(CuratorError, match="was it edited"):
-        check_resume(tmp_path, 4, run, late)
-
-
-def test_a_run_is_known_by_its_save_folder(tmp_path: Path) -> None:
-    assert run_of(None) != run_of(None) and run_of(tmp_path) != run_of(tmp_path)
-    write_run(tmp_path, "abc")
-    assert run_of(tmp_path) == "abc"
 
 
 @pytest.mark.parametrize(

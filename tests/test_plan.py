@@ -83,6 +83,9 @@ def test_edits_agree_with_a_dense_plan(pair: tuple[Plan, DensePlan]) -> None:
     assert plan.highest_sample() == max(sample for sample, _ in dense.slots.values())
     edited = [slot for slot, content in dense.slots.items() if content != (slot, 1.0)]
     assert plan.first_edited_slot() == min(edited, default=N)
+    for first, last in ((0, 5), (3, 9), (7, N), (N - 2, N)):
+        within = [slot for slot in edited if first <= slot < last]
+        assert plan.first_edited_slot(first, last) == min(within, default=last)
 
 
 @given(edits())

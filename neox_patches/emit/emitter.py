@@ -14,6 +14,7 @@ from torch import Tensor
 from curator.corpus import Corpus
 from curator.emission import NOT_FINITE, OVERFLOWED, WRITTEN
 from curator.errors import CuratorError
+from curator.storage import remove_temporaries
 from neox_patches import compat
 from neox_patches.clock import Clock
 from neox_patches.emit.blocks import NamedBlock, blocks_of_units, load_queries
@@ -239,24 +240,38 @@ class Emitter:
             own = total.arrays()
             parts[module] = {"first": len(arrays), "count": len(own), **total.counts()}
             arrays += own
-        state = {"step": self.clock.step + 1, "arrays": len(arrays), "parts": parts}
-        self.store.save_sums(self.clock.step + 1, arrays, state)
+        step = self.clock.step + 1
+        state = {"step": step, "arrays": len(arrays), "parts": parts}
+        try:
+            self.store.save_sums(step, arrays, state)
+        except OSError as error:
+            raise CuratorError(
+                f"{self.store.folder}: the factors' sums after step {step} could not be saved "
+                f"({error.strerror or error}), so that no checkpoint of this step is named by 'latest' either; make "
+                "room, and start the same command again: it goes on from the checkpoint before"
+            ) from error
 
     def _restore_sums(self, first_step: int) -> None:
         assert self.store is not None
         if not self.total:
             return
-        self.store.drop_sums_after(first_step)
+        folder = self.store.folder / "sums"
         done = [step for step in self.steps if step < first_step]
-        if not done or done == self.steps:
-            return
-        found = self.store.load_sums(first_step)
-        if found is None:
+        halfway = bool(done) and done != self.steps
+        found = self.store.load_sums(first_step) if halfway else None
+        if halfway and found is None:  # later sums stay: they may be what the user goes on with
+            there = sorted(int(path.parent.name) for path in folder.glob("[0-9]*/state.json"))
             raise CuratorError(
-                f"{self.store.folder}: steps up to {done[-1]} are over, but no sums of the factors were saved after "
-                f"step {first_step}; go on from a checkpoint that was saved with this emission, or give another "
-                "emit.out"
+                f"{folder}: the factors' sums after {first_step} steps are needed, since emitted steps up to "
+                f"{done[-1]} are over, but there are "
+                + (f"sums after {', '.join(map(str, there))} steps alone" if there else "none")
+                + " (each checkpoint's are saved with it, and old ones removed); go on from a checkpoint whose sums "
+                f"are there, or give another emit.out with emit.steps from {first_step} on"
             )
+        self.store.drop_sums_after(first_step)
+        remove_temporaries(folder)
+        if found is None:
+            return
         arrays, state = found
         for module, total in self.total.items():
             place = state["parts"][module]

@@ -109,7 +109,8 @@ def test_the_launcher_hands_our_variables_to_other_nodes(trainer: Trainer, tmp_p
     (tmp_path / "config.yml").write_text(yaml.safe_dump(config))
     environment = cpu_environment(trainer.home) | {"HOME": str(tmp_path), "WORLD_SIZE": "4"}
     environment["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{environment['PATH']}"
-    command = [sys.executable, "-m", "neox_patches", "deepy.py", "train.py", str(tmp_path / "config.yml")]
+    command = [sys.executable, "-m", "neox_patches", "--insist", "unrecorded,unpatched"]
+    command += ["deepy.py", "train.py", str(tmp_path / "config.yml")]
     if how == "--patch":
         command[3:3] = ["--patch", str(tmp_path / "study.yml")]
     else:
@@ -123,6 +124,7 @@ def test_the_launcher_hands_our_variables_to_other_nodes(trainer: Trainer, tmp_p
     for variable, value in {
         "NEOX_PATCHES_FILE": tmp_path / "study.yml",
         "NEOX_PATCHES_SCRIPT": trainer.home / "train.py",
+        "NEOX_PATCHES_INSIST": "unpatched,unrecorded",
         "NEOX_HOME": trainer.home,
     }.items():
         assert re.search(rf"export {variable}=['\"]?{re.escape(str(value))}", words), words
@@ -184,6 +186,9 @@ def test_help_and_wrong_commands(head: Trainer, tmp_path: Path) -> None:
     assert wrong.returncode == 2 and "no script 'tarin.py'" in wrong.stderr and "train.py" in wrong.stderr
     late = ask("train.py", "--patch", "study.yml", NEOX_HOME=str(head.home))
     assert late.returncode == 2 and "behind the script" in late.stderr
+    insisted = ask("--insist", "everything", "train.py", NEOX_HOME=str(head.home))
+    assert insisted.returncode == 2 and "everything: nothing of that name" in insisted.stderr
+    assert "unpatched: train without a patch file" in insisted.stderr and "unrecorded" in insisted.stderr
     missing = ask("--patch", "none.yml", "train.py", NEOX_HOME=str(head.home))
     assert missing.returncode == 2 and "none.yml: no such file" in missing.stderr
 
