@@ -26,6 +26,7 @@ ARGUMENTS = "megatron/neox_arguments/arguments.py"
 HOOK_POINTS: dict[tuple[str, str], tuple[str, ...]] = {
     (TRAINING, "_get_batch"): ("neox_args", "tokenizer", "keys", "data", "datatype"),
     (TRAINING, "train_step"): ("neox_args", "timers", "data_iterator", "model", "optimizer", "lr_scheduler"),
+    (TRAINING, "pretrain"): ("neox_args",),
     (TRAINING, "setup_model_and_optimizer"): ("neox_args",),
     (DATA, "make_data_loader"): ("dataset", "neox_args"),
     (DATA, "get_normalized_weights_and_num_samples"): ("weights", "num_samples"),

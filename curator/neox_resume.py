@@ -9,15 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curator.errors import CuratorError
+from curator.neox_digests import FileEntry, describe_files, fingerprint_of, problem_of_files
 from curator.neox_records import (
     CheckpointRecord,
-    FileEntry,
     RunRecord,
     Stretch,
     checkpoint_folder,
-    describe_files,
-    fingerprint_of,
-    problem_of_files,
     read_record,
     read_run,
     recorded_checkpoints,
@@ -50,12 +47,17 @@ class Standing:
 
 
 def standing_of(
-    load: Path, step: int, save: Path | None = None, insisted: frozenset[str] = frozenset()
+    load: Path,
+    step: int,
+    save: Path | None = None,
+    insisted: frozenset[str] = frozenset(),
+    command: str = COMMAND,
 ) -> Standing:
     """How the ``step`` steps of the checkpoint in ``load`` were trained.
 
     Args:
         save: where training goes on; a start that is recorded there knew the same files.
+        command: how to insist, for the message.
 
     Raises:
         CuratorError: nobody knows, and that is not insisted on; says why, and the ways on.
@@ -77,6 +79,8 @@ def standing_of(
         if start.from_ == step and start.files == files and start.checkpoint is not None:
             before = tuple(stretch for stretch in start.stretches if stretch.from_ < step)
             return Standing(before, files, _spoken(before, step))
+    if run is not None and run.starts and all(start.from_ > step for start in run.starts):
+        run = None  # patches came later
     if record is None and run is None:
         note = (
             f"{checkpoint}: step {step} was saved without patches, so that its batch size and data cannot be compared "
@@ -87,14 +91,16 @@ def standing_of(
     text = f"{checkpoint}: with what its {step} steps were trained is not known: {why}"
     if UNRECORDED in insisted:
         return Standing((Stretch(trained="unknown"),), files, (f"{text}; insisted on",), (UNRECORDED,))
-    raise CuratorError(f"{text}. {_ways_on(load, step, run)}")
+    raise CuratorError(f"{text}. {_ways_on(load, step, run, command)}")
 
 
 def _problem(record: CheckpointRecord | None, there: tuple[FileEntry, ...], step: int) -> str | None:
     if record is None:
         return None
-    if record.step != step:
-        return f"its record is of step {record.step}"
+    if record.step != step or not record.stretches:
+        return (
+            f"its record is of step {record.step}, and tells of {len(record.stretches)} stretches of training"
+        )
     problem = problem_of_files(record.files or (), there)
     return (
         None
@@ -112,7 +118,7 @@ def _spoken(stretches: tuple[Stretch, ...], step: int) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _ways_on(load: Path, step: int, run: RunRecord | None) -> str:
+def _ways_on(load: Path, step: int, run: RunRecord | None, command: str) -> str:
     says = ""
     if run is not None and run.starts:
         starts = [start for start in run.starts if start.from_ <= step][-3:]
@@ -128,7 +134,7 @@ def _ways_on(load: Path, step: int, run: RunRecord | None) -> str:
             f"Go on from global_step{newest}, the newest checkpoint with a record: printf global_step{newest} > "
             f"{load / 'latest'}"
         )
-    return f"{says}{back}; or, if you know that it was trained as this start is configured: {COMMAND} {UNRECORDED} ..."
+    return f"{says}{back}; or, if you know that it was trained as this start is configured: {command} {UNRECORDED} ..."
 
 
 def with_ends(stretches: tuple[Stretch, ...], step: int) -> list[tuple[Stretch, int]]:
@@ -206,22 +212,23 @@ def needs_patches(load: Path | None, save: Path | None, step: int | None) -> str
     Args:
         step: of the checkpoint in ``load`` that it goes on from, if any.
     """
-    if load is not None and step is not None:
-        record = read_record(checkpoint_folder(load, step))
-        if record is not None and record.stretches and record.stretches[-1].needs_patches:
-            return f"{checkpoint_folder(load, step)} was trained {record.stretches[-1].words}"
-    for folder in dict.fromkeys(folder for folder in (load if step is not None else None, save) if folder):
-        run = read_run(folder)
-        if run is None:
+    loaded = load if step is not None else None
+    for folder in dict.fromkeys((save, loaded)):
+        run = None if folder is None else read_run(folder)
+        if folder is None or run is None:
             continue
         if run.starts:
             last = run.starts[-1]
             if last.stretches[-1].needs_patches:
                 by = f" (patch file {last.patch_file})" if last.patch_file else ""
-                return f"{folder} was trained {last.stretches[-1].words}{by}"
+                return f"{folder} is trained {last.stretches[-1].words}{by}"
             continue
         newest = next(recorded_checkpoints(folder), None)  # an earlier version listed no starts
         record = None if newest is None else read_record(checkpoint_folder(folder, newest))
         if record is not None and record.stretches[-1].needs_patches:
             return f"{checkpoint_folder(folder, newest or 0)} was trained {record.stretches[-1].words}"
+    if loaded is not None and step is not None:
+        record = read_record(checkpoint_folder(loaded, step))
+        if record is not None and record.stretches and record.stretches[-1].needs_patches:
+            return f"{checkpoint_folder(loaded, step)} was trained {record.stretches[-1].words}"
     return None

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from curator.errors import CuratorError
+from curator.neox_digests import describe_files
 from curator.neox_records import (
     CheckpointRecord,
     RunRecord,
     Start,
     Stretch,
     checkpoint_folder,
-    describe_files,
     latest_step,
     read_run,
     remove_record,

@@ -11,17 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from curator import neox_records
+from curator import neox_digests
 from curator.errors import CuratorError
+from curator.neox_digests import describe_files, digest_of, fingerprint_of
 from curator.neox_records import (
     CheckpointRecord,
     RunRecord,
     Start,
     Stretch,
     checkpoint_folder,
-    describe_files,
-    digest_of,
-    fingerprint_of,
     latest_step,
     read_record,
     read_run,
@@ -100,7 +98,7 @@ def test_a_digest_covers_small_files_whole_and_torchs_large_ones_by_their_table(
     (tmp_path / "small").write_bytes(b"a" * 2500 + b"b" + b"a" * 2499)
     assert digest_of(tmp_path / "small") != before
 
-    monkeypatch.setattr(neox_records, "PIECE", 2**12)
+    monkeypatch.setattr(neox_digests, "PIECE", 2**12)
     tensor = torch.zeros(2**20)  # 4 MiB, in 32 pieces of 4 KiB
     digests = []
     for change in (0.0, 1.0):
@@ -146,7 +144,9 @@ def test_a_missing_record_is_unknown_where_the_folder_was_patched_and_unpatched_
     saved(tmp_path, 4, recorded=False)
     plain = standing_of(tmp_path, 4)
     assert plain.stretches == (Stretch(trained="unpatched"),) and "saved without patches" in plain.notes[0]
-    started(tmp_path, start(0, PATCHED))
+    started(tmp_path, start(6, PATCHED))
+    assert standing_of(tmp_path, 4).stretches == plain.stretches, "patches came later"
+    started(tmp_path, start(0, PATCHED), start(6, PATCHED))
     with pytest.raises(CuratorError) as error:
         standing_of(tmp_path, 4)
     message = str(error.value)

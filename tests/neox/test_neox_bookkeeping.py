@@ -81,7 +81,7 @@ def test_a_forgotten_patch_file_and_a_stale_record_are_noticed(head: Trainer, tm
         "over": {"load": None},
     }.items():
         said = error_of(start(name, **changes))
-        assert f"{save}" in said and "was trained with the plan" in said and "--insist unpatched" in said
+        assert f"{save}" in said and "is trained with the plan" in said and "--insist unpatched" in said
     assert not (tmp_path / "elsewhere").exists()
 
     forgotten = start("insisted", "unpatched", **{"exit-interval": 4})
