@@ -41,7 +41,7 @@ class Arm:
         checkpoint, standing: what it starts from and what is known of that; None: anew, from step 0.
         now: how it trains; patch: what its patch file says.
         settings: every setting of GPT-NeoX; changed: those that are not the baseline's; configs: where they come from.
-        command: how to start it.
+        baseline_steps: for how many steps the baseline trains; command: how to start it.
     """
 
     out: Path
@@ -52,6 +52,7 @@ class Arm:
     settings: Mapping[str, Any]
     changed: Mapping[str, Any]
     configs: tuple[Path, ...]
+    baseline_steps: int
     command: str
 
     @property
@@ -73,7 +74,7 @@ def write_arm(arm: Arm) -> None:
             _copy(arm.checkpoint, folder / arm.checkpoint.name, arm.out.parent, arm.standing.files)
             save_text(folder / "latest", arm.checkpoint.name)
         write_run(folder, RunRecord(run=uuid.uuid4().hex[:16], starts=(_start(arm, date),)))
-        patch = yaml.safe_dump(dict(arm.patch), sort_keys=False) if arm.patch else "{}\n"
+        patch = yaml.safe_dump(dict(arm.patch), sort_keys=False) if arm.patch else ""
         save_text(folder / "patch.yml", f"{title}; docs/neox.md has every key.\n{patch}")
         made_of = "\n".join(f"#   {file.absolute()}" for file in arm.configs)
         settings = yaml.safe_dump(
@@ -87,6 +88,7 @@ def write_arm(arm: Arm) -> None:
         described = {
             "from": None if arm.checkpoint is None else str(arm.checkpoint),
             "step": arm.step,
+            "baseline_steps": arm.baseline_steps,
             "patch": dict(arm.patch),
             "configs": [str(file.absolute()) for file in arm.configs],
             "changed": dict(arm.changed),

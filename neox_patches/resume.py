@@ -30,7 +30,7 @@ from curator.neox_records import (
     write_record,
     write_run,
 )
-from curator.neox_resume import Standing, check_goes_on, joined, standing_of
+from curator.neox_resume import UNPATCHED, Standing, check_goes_on, joined, standing_of
 from curator.plan import Plan
 from curator.storage import save_text
 
@@ -116,12 +116,12 @@ class Bookkeeper:
                 "DeepSpeed's checkpoint settings write checkpoints in another process (decoupled), so that a record "
                 "of their files cannot be there before 'latest' names them; remove 'checkpoint: {writer: ...}'"
             )
-        if iteration != self.step:  # another tag than its iteration, or counted anew (finetune)
-            self.step = iteration
-        before = () if self.standing is None or not iteration else self.standing.stretches
+        before = () if self.standing is None else self.standing.stretches
+        if iteration != self.step:  # nothing was loaded, or what counts otherwise than it is called
+            before = (Stretch(trained="unknown"),) if iteration else ()
+            self.step, self.standing, self.checkpoint = iteration, None, None
         self.stretches = joined(before, iteration, self.now)
-        there = None if self.save is None else together(lambda: read_run(self.save or Path()))
-        self.run = there.run if there is not None else together(lambda: uuid.uuid4().hex[:16])
+        self.run = together(self._name)
         save = engine.save_checkpoint
 
         @functools.wraps(save)
@@ -131,6 +131,11 @@ class Bookkeeper:
             return self._saved(save, call)
 
         engine.save_checkpoint = save_checkpoint
+
+    def _name(self) -> str:
+        """The save folder's own name for its run, or a new one."""
+        there = None if self.save is None else read_run(self.save)
+        return uuid.uuid4().hex[:16] if there is None else there.run
 
     def claim(self) -> None:
         """Name the run in its save folder, so that an emission of it can be told from another's."""
@@ -145,13 +150,16 @@ class Bookkeeper:
         if self.save is None or rank() != 0:
             return
         standing = self.standing
+        insisted = [] if standing is None else [*standing.insisted]
+        if self.now.trained == "unpatched":
+            insisted.append(UNPATCHED)
         start = Start(
             date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             from_=self.step,
             checkpoint=None if self.checkpoint is None else str(self.checkpoint.absolute()),
             files=None if standing is None else standing.files,
             stretches=self.stretches,
-            insisted=tuple(sorted({*(() if standing is None else standing.insisted), *self._unpatched()})),
+            insisted=tuple(sorted(insisted)),
             folder=os.getcwd(),
             **self.paths,
         )
@@ -159,9 +167,6 @@ class Bookkeeper:
         if there.starts and replace(there.starts[-1], date=start.date) == start:
             return  # started again without a new checkpoint
         write_run(self.save, replace(there, starts=(*there.starts, start)))
-
-    def _unpatched(self) -> tuple[str, ...]:
-        return ("unpatched",) if self.now.trained == "unpatched" else ()
 
     def _saved(self, save: Callable[..., Any], call: inspect.BoundArguments) -> Any:
         """The trainer's files, the record, ``latest``."""

@@ -124,6 +124,12 @@ def test_extra_steps_are_trained_and_the_learning_rate_stays(base: Path) -> None
     assert settings_of(base / "arm")["lr_decay_iters"] == 8
     assert "note: train_iters is 8 and the 3 extra steps of the plan" in said
     assert "HEAD's cosine rises again" in said
+    folder = checkpoint_folder(base / "arm", 4) / "configs"  # the trainer copies the settings of the arm
+    for there in folder.iterdir():
+        there.unlink()
+    (folder / "train.yml").write_text((base / "arm" / "train.yml").read_text())
+    done("arm", "--plan", plan, "--from", base / "arm", "--out", base / "arm-of-an-arm")
+    assert settings_of(base / "arm-of-an-arm")["train_iters"] == 11, "extra steps count once"
     (base / "arm2").mkdir()  # an empty folder will do
     more = ("--set", "train-iters=6", "--set", "exit_interval=5", "--set", "extra_save_iters=[5]")
     done("arm", "--plan", plan, "--from", base / "save", "--out", base / "arm2", *more)
@@ -155,7 +161,7 @@ def test_a_baseline_that_was_trained_without_patches(base: Path) -> None:
     assert "was saved without patches" in said and f"cd {os.getcwd()}" in said
     assert standing_of(base / "arm", 4, base / "arm").stretches == (Stretch(trained="unpatched"),)
     done("arm", "--from", base / "save", "--out", base / "plain")
-    assert (base / "plain" / "patch.yml").read_text().endswith("{}\n")
+    assert load_patch_file(base / "plain" / "patch.yml").is_empty
 
 
 def test_an_unknown_checkpoint_is_refused_and_can_be_insisted_on(base: Path) -> None:

@@ -3,6 +3,7 @@
 `plain` and patched runs differ in one thing alone: the second goes through ``python -m neox_patches``.
 """
 
+import ast
 import json
 import os
 import socket
@@ -234,6 +235,16 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def library_texts() -> list[str]:
+    """Documents of the standard library: docstrings of its modules, 150 to 900 characters."""
+    texts = []
+    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
+        doc = ast.get_docstring(ast.parse(path.read_text(errors="replace")))
+        if doc and doc.isascii():
+            texts += [doc[start : start + 900] for start in range(0, len(doc), 900)]
+    return [text for text in texts if len(text) >= 150]
 
 
 def preprocess(home: Path, out: Path, texts: Sequence[str]) -> Path:
