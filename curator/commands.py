@@ -329,7 +329,7 @@ def how_to_follow(plan: Path) -> str:
     """What to do with a plan, for the end of a command."""
     return (
         f"Next: curator train -e EXPERIMENT.yml --plan {quote(str(plan))} --out FOLDER, or with GPT-NeoX: "
-        f"'plan: {plan.absolute()}' in a patch file (docs/neox.md)"
+        f"curator arm --plan {quote(str(plan))} --from SAVE/global_stepN --out FOLDER"
     )
 
 

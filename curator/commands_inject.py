@@ -151,7 +151,8 @@ def what_to_set(before: int, after: int) -> str:
         return "The number of steps stays as it is: set nothing else in the trainer."
     return (
         f"The plan has {k} extra steps: {after} instead of {before}. Raise the number of steps by {k}: train-iters "
-        f"in GPT-NeoX, train.steps for curator train; otherwise training ends {k} steps before the data do.\n"
+        f"in GPT-NeoX (curator arm does it), train.steps for curator train; otherwise training ends {k} steps before "
+        "the data do.\n"
         "The learning rate follows the trainer's own count of iterations: an extra step uses the rate of its "
         f"iteration, and everything behind it comes {k} iterations later. To keep the curve as it was, leave "
         "lr-decay-iters (GPT-NeoX) or train.decay_steps (curator train) at the number of the run without "

@@ -61,9 +61,7 @@ def changes_of(
         except CuratorError as error:
             raise CuratorError(f"{error}; give --set train_iters=N") from error
     changed["train_iters"] = steps + extra
-    changed["lr_decay_iters"] = (
-        base.get("lr_decay_iters") or steps
-    )  # else it is train_iters, and the curve another
+    changed["lr_decay_iters"] = base.get("lr_decay_iters") or steps  # unset, it is train_iters
     if base.get("finetune"):
         changed["finetune"] = False  # it would count from step 0 at every start
     if base.get("iteration") is not None:
@@ -86,12 +84,13 @@ def changes_of(
                 f"exit_interval stays {base['exit_interval']}: extra steps before it count, so the arm stops as many "
                 "steps of the corpus before the baseline; --set exit_interval=N changes it"
             )
-        if changed["train_iters"] > changed["lr_decay_iters"] and base.get("lr_decay_style") == "cosine":
+        end = {**base, **changed}.get("exit_interval") or changed["train_iters"]
+        if end > changed["lr_decay_iters"] and base.get("lr_decay_style") == "cosine":
             notes.append(
                 f"training ends behind lr_decay_iters, {changed['lr_decay_iters']}: v1.0 and 2.x keep the lowest "
                 "learning rate there, HEAD's cosine rises again"
             )
-    return changed, notes
+    return {key: value for key, value in changed.items() if key not in base or base[key] != value}, notes
 
 
 def _given(words: Sequence[str]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The bookkeeping of a training process: what it may go on from, and records that are there before ``latest`` is.
 
 A checkpoint is saved in this order: sums of an emission; the trainer's files; the record, bound to those files;
-``latest``. Whatever stops the run in between, ``latest`` names a checkpoint that is whole and known. The record that a
-folder may have from before is removed first, since the files that it spoke of are about to change.
+``latest``. Whatever stops the run in between, ``latest`` names a checkpoint that is whole and known. Where the trainer
+writes over one that is there (GPT-NeoX may save its last step twice), its record is removed first, and ``latest`` names
+the checkpoint before it meanwhile.
 """
 
 import datetime
@@ -25,6 +26,7 @@ from curator.neox_records import (
     checkpoint_folder,
     latest_step,
     read_run,
+    recorded_checkpoints,
     remove_record,
     step_of,
     write_record,
@@ -176,6 +178,9 @@ class Bookkeeper:
             return save(*call.args, **call.kwargs)
         folder, named = Path(given["save_dir"]), given["save_latest"]
         if rank() == 0:
+            before = (other for other in recorded_checkpoints(folder) if other < step)
+            if latest_step(folder) == step and (other := next(before, None)) is not None:
+                save_text(folder / "latest", checkpoint_folder(folder, other).name)
             remove_record(checkpoint_folder(folder, step))
         given["save_latest"] = False
         result = save(*call.args, **call.kwargs)

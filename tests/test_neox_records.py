@@ -260,11 +260,14 @@ def test_a_start_without_patches_notices_what_it_would_change(
 def test_a_start_is_listed_once_until_there_is_a_new_checkpoint(tmp_path: Path) -> None:
     """As a requeued job does; and the engine's `latest` comes after the record."""
     saves: list[dict[str, Any]] = []
+    named: list[str | None] = []
 
     def save_checkpoint(
         save_dir: str, tag: str | None = None, client_state: Any = None, save_latest: bool = True
     ) -> bool:
         assert not (Path(save_dir) / str(tag) / "neox_patches.json").exists()
+        latest = Path(save_dir) / "latest"
+        named.append(latest.read_text() if latest.exists() else None)
         saves.append({"latest": save_latest})
         checkpoint_folder(Path(save_dir), int(str(tag)[11:])).mkdir(exist_ok=True, parents=True)
         (Path(save_dir) / str(tag) / "mp_rank_00_model_states.pt").write_text(f"{tag} {len(saves)}")
@@ -282,13 +285,18 @@ def test_a_start_is_listed_once_until_there_is_a_new_checkpoint(tmp_path: Path) 
     begun()
     begun()
     engine = begun()
+    engine.save_checkpoint(str(tmp_path), tag="global_step2", client_state={})
+    engine.save_checkpoint(str(tmp_path), tag="global_step2", client_state={})
     engine.save_checkpoint(str(tmp_path), tag="global_step4", client_state={})
     engine.save_checkpoint(str(tmp_path), tag="global_step4", client_state={})
     assert latest_step(tmp_path) == 4 and not any(save["latest"] for save in saves)
+    assert named == [None, "global_step2", "global_step2", "global_step2"], (
+        "the one before, where there is one"
+    )
     record = read_record(checkpoint_folder(tmp_path, 4))
     assert record is not None and record.files == describe_files(checkpoint_folder(tmp_path, 4))
     begun().save_checkpoint(str(tmp_path), tag="global_step6", save_latest=False)
-    assert latest_step(tmp_path) == 4 and list(recorded_checkpoints(tmp_path)) == [6, 4]
+    assert latest_step(tmp_path) == 4 and list(recorded_checkpoints(tmp_path)) == [6, 4, 2]
     run = read_run(tmp_path)
     assert run is not None and [there.from_ for there in run.starts] == [0, 4]
     assert run.starts[1].files == fingerprint_of(describe_files(checkpoint_folder(tmp_path, 4)))

@@ -3,7 +3,7 @@
 Set NEOX_STOP to ``MOMENT:STEP``; rank 0 of a run that train_direct.py starts heeds it. Moments, in the order in which a
 checkpoint is saved: ``sums`` (before the emission's sums), ``disk-full`` (while they are saved), ``files`` (after the
 first file of the trainer's), ``record`` (all files are there, the record is not), ``latest`` (the record is there),
-``named`` (``latest`` names the checkpoint).
+``named`` (``latest`` names the checkpoint), ``again`` (as ``files``, when the same run writes it once more).
 """
 
 import errno
@@ -25,7 +25,7 @@ def install() -> None:
     from neox_patches.emit import store
 
     moment, step = os.environ["NEOX_STOP"].split(":")
-    target = f"global_step{step}"
+    target, seen = f"global_step{step}", []
 
     def on(owner: Any, name: str, *, when: Callable[..., bool], after: bool = False, do: Any = _die) -> None:
         original = getattr(owner, name)
@@ -47,6 +47,10 @@ def install() -> None:
     def engine_file(_: Any, state_dict: Any, path: str) -> bool:
         return target in Path(path).parts
 
+    def over(path: str) -> bool:
+        seen.append(path)
+        return seen.count(path) == 2
+
     def latest(path: Path, text: str) -> bool:
         return path.name == "latest" and text == target
 
@@ -54,6 +58,13 @@ def install() -> None:
         on(store.RankStore, "save_sums", when=sums)
     elif moment == "disk-full":
         on(store.RankStore, "save_sums", when=sums, do=lambda rank_store, *_: _fill(rank_store.folder, store))
+    elif moment == "again":
+        on(
+            TorchCheckpointEngine,
+            "save",
+            when=lambda *a, **k: engine_file(*a, **k) and over(k["path"]),
+            after=True,
+        )
     elif moment == "files":
         on(TorchCheckpointEngine, "save", when=engine_file, after=True)
     elif moment == "record":

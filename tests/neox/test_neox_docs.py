@@ -78,7 +78,7 @@ def follow(
     environment = cpu_environment(home) | {"HOME": str(folder)}
     with open(folder / "log.txt", "w") as log:
         done = subprocess.run(
-            ["bash", "script.sh"], cwd=folder, env=environment, stdout=log, stderr=log, timeout=900
+            ["bash", "script.sh"], cwd=folder, env=environment, stdout=log, stderr=log, timeout=1800
         )
     text = (folder / "log.txt").read_text(errors="replace")
     assert done.returncode == 0, text[-6000:]

@@ -95,8 +95,16 @@ def test_stopped_before_the_record_and_before_latest_in_v1(trainer_for: Any, tmp
     trainer = trainer_for("v1.0")
     study, _, _ = plan_study(tmp_path, MICRO, 5)
     config = trainer.config(train_iters=6, lr_decay_iters=6, checkpoint_factor=2)
+    config["extra-save-iters"] = [6]  # and once more when training ends
     stopped_and_resumed(
         trainer, tmp_path, study, config, ["latest", "record", "named"], 1, tmp_path / "filler"
     )
+    save, latest = str(tmp_path / "save"), tmp_path / "save" / "latest"
+    assert latest.read_text() == "global_step6"
+    latest.write_text("global_step4")
+    again = {**config, "load": save, "save": save}
+    run = trainer.run(tmp_path / "again", again, study, check=False, environment={"NEOX_STOP": "again:6"})
+    assert run.returncode == -9 and latest.read_text() == "global_step4", "while step 6 is saved again"
+    trainer.run(tmp_path / "rest-again", again, study)
     trainer.run(tmp_path / "whole", {**config, "save": str(tmp_path / "whole" / "save")}, study)
     assert_same_checkpoint(tmp_path / "save", tmp_path / "whole" / "save", 6)
