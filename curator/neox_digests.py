@@ -5,6 +5,7 @@ times of modification, which a copy does not keep.
 """
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ them. torch.save ends a file with a table of its tensors' CRC-32, so that the la
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file of a checkpoint: its name within the folder, bytes, and `digest_of`."""
+    """A file of a checkpoint: its name within the folder, bytes, and digest (`size_and_digest`)."""
 
     name: str
     size: int
@@ -32,14 +33,15 @@ def describe_files(checkpoint: Path) -> tuple[FileEntry, ...]:
     for path in sorted(checkpoint.rglob("*")):
         name = path.relative_to(checkpoint)
         if path.is_file() and name.parts[0] not in ("configs", RECORD) and not is_temporary(path):
-            found.append(FileEntry(name.as_posix(), path.stat().st_size, digest_of(path)))
+            found.append(FileEntry(name.as_posix(), *size_and_digest(path)))
     return tuple(found)
 
 
-def digest_of(path: Path) -> str:
-    """32 hexadecimal digits of SHA-256 over the file, or over `PIECES` pieces of a large one."""
-    digest, size = hashlib.sha256(), path.stat().st_size
+def size_and_digest(path: Path) -> tuple[int, str]:
+    """Bytes, and 32 hexadecimal digits of SHA-256 over the file, or over `PIECES` pieces of a large one."""
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size  # of the opened file: NFS is consistent from there on
         if size <= PIECES * PIECE:
             for piece in iter(lambda: file.read(PIECE), b""):
                 digest.update(piece)
@@ -47,7 +49,7 @@ def digest_of(path: Path) -> str:
             for number in range(PIECES):
                 file.seek(number * (size - PIECE) // (PIECES - 1))
                 digest.update(file.read(PIECE))
-    return digest.hexdigest()[:32]
+    return size, digest.hexdigest()[:32]
 
 
 def fingerprint_of(files: Sequence[FileEntry]) -> str:

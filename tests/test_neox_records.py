@@ -13,7 +13,7 @@ import torch
 
 from curator import neox_digests
 from curator.errors import CuratorError
-from curator.neox_digests import describe_files, digest_of, fingerprint_of
+from curator.neox_digests import describe_files, fingerprint_of, size_and_digest
 from curator.neox_records import (
     CheckpointRecord,
     RunRecord,
@@ -94,9 +94,9 @@ def test_a_digest_covers_small_files_whole_and_torchs_large_ones_by_their_table(
 ) -> None:
     """One changed number in the midst of a large tensor, where no piece is read, changes the digest."""
     (tmp_path / "small").write_bytes(b"a" * 5000)
-    before = digest_of(tmp_path / "small")
+    before = size_and_digest(tmp_path / "small")[1]
     (tmp_path / "small").write_bytes(b"a" * 2500 + b"b" + b"a" * 2499)
-    assert digest_of(tmp_path / "small") != before
+    assert size_and_digest(tmp_path / "small")[1] != before
 
     monkeypatch.setattr(neox_digests, "PIECE", 2**12)
     tensor = torch.zeros(2**20)  # 4 MiB, in 32 pieces of 4 KiB
@@ -104,7 +104,7 @@ def test_a_digest_covers_small_files_whole_and_torchs_large_ones_by_their_table(
     for change in (0.0, 1.0):
         tensor[2**19 - 20_000] = change
         torch.save({"a": tensor, "b": torch.ones(3)}, tmp_path / f"{change}.pt")
-        digests.append(digest_of(tmp_path / f"{change}.pt"))
+        digests.append(size_and_digest(tmp_path / f"{change}.pt")[1])
     size = (tmp_path / "1.0.pt").stat().st_size
     with zipfile.ZipFile(tmp_path / "1.0.pt") as file:
         place = file.getinfo("1.0/data/0").header_offset + 64 + 4 * (2**19 - 20_000)
