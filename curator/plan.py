@@ -179,29 +179,24 @@ class Plan:
     def steps_for(self, base_steps: int) -> int:
         """How many steps a run takes with this plan that takes ``base_steps`` without it: those and the extra ones.
 
-        Extra steps push whole base steps back, so the first step that is *not* wanted tells: by how much most of its
-        samples were moved.
+        Extra steps push whole base steps back, so the first step that is *not* wanted tells how many there are: the
+        one that still holds most of its samples.
 
         Raises:
-            CuratorError: that step was replaced as a whole, so that it cannot be found.
+            CuratorError: that step was replaced for the most part, so that it cannot be found.
         """
-        first = base_steps * self.batch_size
-        ends = self.sample_ends()
-        moved = self.slot_start - self.sample_start
-        of_step = (self.source == CORPUS) & (self.sample_start < first + self.batch_size) & (ends > first)
-        if not of_step.any() and self.highest_sample() < first:
-            return self.n_slots // self.batch_size  # the plan ends with the run
-        of_step &= (moved >= 0) & (moved % self.batch_size == 0)
-        held = np.minimum(ends, first + self.batch_size) - np.maximum(self.sample_start, first)
-        votes: dict[int, int] = {}
-        for by, count in zip(moved[of_step].tolist(), held[of_step].tolist()):
-            votes[by] = votes.get(by, 0) + count
-        if not votes:
-            raise CuratorError(
-                f"where step {base_steps} of the run without this plan has gone cannot be told, since the plan "
-                "replaces all of its samples"
-            )
-        return base_steps + min(votes, key=lambda by: (-votes[by], by)) // self.batch_size
+        first, n_steps = base_steps * self.batch_size, self.n_slots // self.batch_size
+        samples = np.arange(first, first + self.batch_size)
+        for step in range(base_steps, n_steps):
+            held = self.lookup(samples + (step - base_steps) * self.batch_size)
+            if 2 * int(((held.source == CORPUS) & (held.sample == samples)).sum()) > self.batch_size:
+                return step
+        if self.highest_sample() < first:
+            return n_steps  # the plan ends with the run
+        raise CuratorError(
+            f"where step {base_steps} of the run without this plan has gone cannot be told, since the plan replaces "
+            "most of its samples"
+        )
 
     def sample_ends(self) -> np.ndarray:
         """[segments] one past the last sample of each segment."""

@@ -1,9 +1,9 @@
 """Stops a patched trainer at a chosen moment of saving a checkpoint: SIGKILL, or a disk that fills.
 
 Set NEOX_STOP to ``MOMENT:STEP``; rank 0 of a run that train_direct.py starts heeds it. Moments, in the order in which a
-checkpoint is saved: ``sums`` (before the emission's sums), ``disk-full`` (while they are saved), ``files`` (after the
-first file of the trainer's), ``record`` (all files are there, the record is not), ``latest`` (the record is there),
-``named`` (``latest`` names the checkpoint), ``again`` (as ``files``, when the same run writes it once more).
+checkpoint is saved: ``disk-full`` (while the emission's sums are saved), ``files`` (after the trainer's first file),
+``record`` (all files are there, the record is not), ``latest`` (the record is there), ``named`` (``latest`` names the
+checkpoint); and ``again`` (as ``files``, when the same run writes it once more).
 """
 
 import errno
@@ -54,9 +54,7 @@ def install() -> None:
     def latest(path: Path, text: str) -> bool:
         return path.name == "latest" and text == target
 
-    if moment == "sums":
-        on(store.RankStore, "save_sums", when=sums)
-    elif moment == "disk-full":
+    if moment == "disk-full":
         on(store.RankStore, "save_sums", when=sums, do=lambda rank_store, *_: _fill(rank_store.folder, store))
     elif moment == "again":
         on(
