@@ -93,7 +93,9 @@ def _importable(name: str) -> bool:
 
 
 def _one_config(deepspeed: Any, home: Path) -> str | None:
-    """v1.0 and 2.x give DeepSpeed the same settings twice, which it now refuses; and fp16 buffers stayed fp32."""
+    """v1.0 and 2.x give DeepSpeed the same settings twice, which it now refuses; and fp16 buffers stay fp32."""
+    import torch
+
     training = (home / "megatron" / "training.py").read_text()
     if not re.search(r"^\s*config_params=", training, re.MULTILINE):
         return None
@@ -108,10 +110,11 @@ def _one_config(deepspeed: Any, home: Path) -> str | None:
             kwargs.pop("config_params")
         result = initialize(*args, **kwargs)
         engine = result[0]
-        if engine.fp16_enabled():  # older engines did module.half(), which takes rotary's inv_freq along
+        half = torch.half if engine.fp16_enabled() else torch.bfloat16 if engine.bfloat16_enabled() else None
+        if half is not None:  # older engines did module.half(), which takes rotary's inv_freq along
             for buffer in engine.module.buffers():
                 if buffer.is_floating_point():
-                    buffer.data = buffer.data.half()
+                    buffer.data = buffer.data.to(half)
         return result
 
     initialize_once.takes_one_config = True  # type: ignore[attr-defined]
@@ -171,12 +174,17 @@ def unscaled_loss(engine: Any) -> str | None:
 
     DeepSpeed 0.19.8 scales the loss for its ZeRO optimizers alone, but its plain fp16 optimizer divides every gradient
     by the scale all the same: nothing is clipped, nothing overflows, and the scale grows until Adam's eps swallows the
-    updates.
+    updates. The same optimizer trains bf16, whose scale is 1.
     """
     from deepspeed.runtime.base_optimizer import ZeROOptimizer
     from deepspeed.runtime.fp16.fused_optimizer import FP16_Optimizer
 
     if not isinstance(engine.optimizer, FP16_Optimizer) or isinstance(engine.optimizer, ZeROOptimizer):
+        return None
+    if not engine.fp16_enabled():
+        return None
+    scaling = getattr(engine.optimizer, "loss_scale_config", None)
+    if scaling is not None and not scaling.dynamic_loss_scale and scaling.cur_scale == 1:
         return None
     source = inspect.getsource(importlib.import_module("deepspeed.runtime.engine"))
     if not re.search(

@@ -101,7 +101,7 @@ class Patches:
     def _begin_run(self, neox_args: Any) -> None:
         """Everything that can be checked before data and model: on every rank, so that all of them stop."""
         self.neox_args = neox_args
-        self.adapter.check_settings(neox_args)
+        self.adapter.check_settings(neox_args, self.settings.emit is not None)
         layout = Layout.of(neox_args, self.adapter.mpu)
         if layout.batch_size != neox_args.train_batch_size:
             raise CuratorError(

@@ -16,7 +16,7 @@ from curator.emission import NOT_FINITE, OVERFLOWED, WRITTEN
 from curator.errors import CuratorError
 from neox_patches import compat
 from neox_patches.clock import Clock
-from neox_patches.emit.blocks import NamedBlock, blocks_of_units, load_queries
+from neox_patches.emit.blocks import NamedBlock, blocks_of_units, check_layers, load_queries
 from neox_patches.emit.build import Builder
 from neox_patches.emit.description import identity_of, index_of, write_manifest
 from neox_patches.emit.parts import Part
@@ -60,8 +60,7 @@ class Emitter:
             )
         self.named = blocks_of_units(settings.units, neox_args)
         self.queries = load_queries(settings.scores, neox_args)
-        for named in self.named:
-            _ = named.place
+        check_layers([*self.named, *(query.named for query in self.queries)], neox_args)
         self.parts: dict[str, Part] = {}
         self.total: dict[str, Sums] = {}
         self.store: RankStore | None = None
@@ -120,10 +119,11 @@ class Emitter:
         self._restore_sums(first_step)
 
     def _check_engine(self, engine: Any, layers: dict[int, Any]) -> None:
-        if self.clock.layout.pp_size == 1 and len(layers) != int(self.neox_args.num_layers):
+        wanted = {named.place[0] for named in (*self.named, *(query.named for query in self.queries))}
+        if self.clock.layout.pp_size == 1 and (absent := sorted(wanted - set(layers))):
             raise CuratorError(
-                f"the model has {self.neox_args.num_layers} layers, but {len(layers)} of them are "
-                "ParallelSelfAttention with query_key_value and dense; other attention cannot be tapped"
+                f"layers {', '.join(map(str, absent))} have no ParallelSelfAttention with query_key_value and dense; "
+                "other attention cannot be tapped"
             )
         if self.clock.layout.pp_size > 1 and compat.unscaled_loss(engine):
             raise CuratorError(

@@ -131,7 +131,7 @@ def deepspeed_on_any_cpu() -> None:
 
     PyTorch multiplies half-precision numbers on every CPU; what DeepSpeed asks for is hardware that is fast at it.
     """
-    import deepspeed.comm
+    import deepspeed.comm  # noqa: F401
     from deepspeed.accelerator import get_accelerator
 
     # not `import deepspeed.comm.torch`: the attribute `torch` of deepspeed.comm is torch itself
