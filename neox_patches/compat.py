@@ -93,9 +93,7 @@ def _importable(name: str) -> bool:
 
 
 def _one_config(deepspeed: Any, home: Path) -> str | None:
-    """v1.0 and 2.x give DeepSpeed the same settings twice, which it now refuses; and fp16 buffers stay fp32."""
-    import torch
-
+    """v1.0 and 2.x give DeepSpeed the same settings twice, which it now refuses; and fp16 buffers stayed fp32."""
     training = (home / "megatron" / "training.py").read_text()
     if not re.search(r"^\s*config_params=", training, re.MULTILINE):
         return None
@@ -110,11 +108,10 @@ def _one_config(deepspeed: Any, home: Path) -> str | None:
             kwargs.pop("config_params")
         result = initialize(*args, **kwargs)
         engine = result[0]
-        half = torch.half if engine.fp16_enabled() else torch.bfloat16 if engine.bfloat16_enabled() else None
-        if half is not None:  # older engines did module.half(), which takes rotary's inv_freq along
+        if engine.fp16_enabled():  # older engines did module.half(), which takes rotary's inv_freq along
             for buffer in engine.module.buffers():
                 if buffer.is_floating_point():
-                    buffer.data = buffer.data.to(half)
+                    buffer.data = buffer.data.half()
         return result
 
     initialize_once.takes_one_config = True  # type: ignore[attr-defined]

@@ -62,10 +62,10 @@ class WholeSequence:
     @staticmethod
     def of(linear: Any) -> "WholeSequence":
         """The one of the module that defines the class of ``linear``."""
-        layers = sys.modules[type(linear).__module__]
-        known = getattr(layers, "_whole_sequence", None)
+        layers: Any = sys.modules[type(linear).__module__]
+        known: WholeSequence | None = getattr(layers, "_whole_sequence", None)
         if known is not None:
-            return known  # type: ignore[no-any-return]
+            return known
         whole = WholeSequence()
         gather, scatter = getattr(layers, WholeSequence.GATHER), getattr(layers, WholeSequence.SCATTER)
 
@@ -83,7 +83,7 @@ class WholeSequence:
 
         setattr(layers, WholeSequence.GATHER, gather_noting)
         setattr(layers, WholeSequence.SCATTER, scatter_noting)
-        layers._whole_sequence = whole  # type: ignore[attr-defined]
+        layers._whole_sequence = whole
         return whole
 
     def begin(self) -> None:
