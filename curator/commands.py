@@ -118,6 +118,8 @@ def run_rank(
     )
     if emission is not None:
         ranking = rank_emission(request, emission, out, experiment.device)
+        for sentence in emission.state():
+            print(sentence)
     elif queries_only:
         prepare_queries(request, out, experiment.device)
         print(
@@ -178,11 +180,8 @@ def run_collect(path: Path, out: Path, samples: tuple[int, int] | None) -> None:
 
     emission = Emission.open(path)
     ranking = collect_scores(emission, out, samples)
-    done, chosen = emission.steps_written
-    if done < chosen:
-        print(f"The emission is not finished: {done} of {chosen} chosen steps were written.")
-    if emission.left_out:
-        print(f"{emission.left_out} rows of injected sets, or of samples trained on again, are left out.")
+    for sentence in emission.state():
+        print(sentence)
     _print_ranking(ranking, out)
 
 
