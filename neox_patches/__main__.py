@@ -8,7 +8,8 @@ if __package__ in (None, ""):  # started by path, as DeepSpeed's launcher does
     sys.path[0] = str(Path(__file__).parent.parent)
 
 from curator.errors import CuratorError, UsageError
-from neox_patches.launch import PATCH, run
+from neox_patches.launch import PATCH, leave_error, run
+from neox_patches.together import PeerRefused
 
 EPILOG = f"""
 examples:
@@ -62,6 +63,8 @@ def main(words: list[str] | None = None) -> int:
         if text.startswith("Caught "):  # within a DataLoader worker, whose traceback comes as text
             text = text.rpartition("CuratorError: ")[2].strip()
         print(f"error: {text}", file=sys.stderr, flush=True)
+        if not isinstance(error, PeerRefused):
+            leave_error(text)
         return 2 if isinstance(error, UsageError) else 1
     return 0
 

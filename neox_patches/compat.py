@@ -9,11 +9,14 @@ import importlib
 import importlib.machinery
 import importlib.util
 import inspect
+import os
 import re
 import sys
 import types
 from pathlib import Path
 from typing import Any
+
+from curator.neox_checkout import path_for_make
 
 
 def apply(home: Path) -> list[str]:
@@ -21,6 +24,7 @@ def apply(home: Path) -> list[str]:
     import deepspeed
 
     done = [
+        _own_python(),
         _pkg_resources(),
         _deepspeed_distributed(deepspeed),
         _optional_imports(home),
@@ -29,6 +33,15 @@ def apply(home: Path) -> list[str]:
         _numpy_fromstring(),
     ]
     return [text for text in done if text]
+
+
+def _own_python() -> str | None:
+    """make compiles the index helper with the python3 that comes first on the PATH, and the pybind11 of that one."""
+    path, other = path_for_make()
+    if other is None:
+        return None
+    os.environ["PATH"] = path
+    return f"{Path(sys.executable).parent} stands first on the PATH, where make would have found {other}"
 
 
 def _stub(name: str, **attributes: Any) -> Any:
