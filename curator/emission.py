@@ -7,7 +7,7 @@
     rank-NNNNN/losses.npy        [rows] loss summed over the sample's tokens, in nats; NaN on ranks that compute none
     rank-NNNNN/scores.npy        [blocks, rows]; positive = training on the sample raises the probe
     rank-NNNNN/gradients/K.npy   [rows, inputs, outputs] of block K, or compressed
-    rank-NNNNN/sums/STEP/        sums of the factors after STEP steps, float64; state.json written last
+    rank-NNNNN/sums/STEP/        sums of the factors after STEP steps (the two newest), float64; state.json written last
 
 Rows are the rank's rows of each chosen step, in order. All quantities are of the sample's summed loss with weight 1:
 free of loss scale, accumulation, micro-batch mean and plan weight; rows of weight 0 have NaN.

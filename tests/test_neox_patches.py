@@ -165,6 +165,8 @@ def test_a_run_is_known_by_its_save_folder(tmp_path: Path) -> None:
         ("emit: {out: o, steps: [1], units: [a], gradients: {compress: eigenbasis, rank: 4}}", "bases"),
         ("emit: {out: o, steps: [-1], scores: [r]}", "counted from 0"),
         ("plan: p", "a plan needs the corpus"),
+        ("epochs: 2", "passes over the corpus"),
+        ("epochs: 0\ncorpus: c", "at least 1"),
     ],
 )
 def test_patch_files_that_make_no_sense(tmp_path: Path, text: str, says: str) -> None:
