@@ -260,6 +260,9 @@ class Patches:
                 self._say,
             )
             self.ahead.begin(self.clock.layout.batch_size)
+        if self.emitter is not None and self.emitter.is_over(self.first_step):
+            self._say(f"all of emit.steps are over at step {self.first_step}: nothing is emitted")
+            self.emitter = None
         if self.emitter is not None:
             self.emitter.attach(self.engine, self.first_step, self.run)
 

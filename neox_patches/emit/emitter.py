@@ -124,6 +124,10 @@ class Emitter:
         )
         self._restore_sums(first_step)
 
+    def is_over(self, first_step: int) -> bool:
+        """Whether nothing is left to emit, and there is no folder of it to look after."""
+        return self.steps[-1] < first_step and not (self.settings.out / "manifest.json").is_file()
+
     def missing(self, first_step: int) -> list[int]:
         """The chosen steps before ``first_step`` that were never written: trained without this emission."""
         assert self.store is not None

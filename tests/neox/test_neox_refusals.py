@@ -130,6 +130,10 @@ def test_a_lost_rank_of_an_emission_stops_all_ranks(head: Trainer, tmp_path: Pat
     assert logs[0] == "error: rank 1 was refused; its own message says why"
     assert "2 of the chosen steps (0 to 1) are over" in logs[1] and "put it back" in logs[1]
     assert not (tmp_path / "out" / "rank-00001").exists()
+    study["emit"] = {**emit, "out": str(tmp_path / "moved away"), "steps": [0, 1]}
+    run = head.run(tmp_path / "third", {**config, "load": save}, study, ranks=2)
+    assert "all of emit.steps are over at step 2: nothing is emitted" in run.output
+    assert not (tmp_path / "moved away").exists()
 
 
 def test_an_unknown_unit_and_steps_that_are_never_reached(head: Trainer, tmp_path: Path, rows: Path) -> None:
