@@ -146,12 +146,8 @@ class Emission:
     def lost_steps(self) -> np.ndarray:
         """Chosen steps that some rank never wrote, although training is past them: they will not come any more."""
         reached = self._flags != NOT_REACHED
-        places = np.arange(reached.shape[1])
-        last = np.where(reached, places, -1).max(
-            1, initial=-1
-        )  # [ranks]; a running trainer's may differ by one
-        past = np.maximum(last, last.max() - 1)[:, None]
-        return np.asarray(self.manifest["steps"])[(~reached & (places < past)).any(0)]
+        last = np.flatnonzero(reached.any(0)).max(initial=0)  # where a running trainer's ranks may differ
+        return np.asarray(self.manifest["steps"])[:last][~reached[:, :last].all(0)]
 
     def state(self) -> list[str]:
         """What a ranking of this emission lacks of the chosen steps, as sentences; none where it is whole."""

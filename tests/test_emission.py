@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from test_cli import done, refused
 
 from curator.emission import NOT_FINITE, NOT_REACHED, OVERFLOWED, WRITTEN, Emission
 from curator.errors import CuratorError
+from curator.influence.factors import Side
 from curator.influence.from_emission import EmittedFactors, collect_scores
 from curator.plan import Plan
 from curator.storage import load_json, save_json
@@ -19,7 +21,9 @@ from curator.units.base import Block
 from curator.units.block_json import describe_block
 from neox_patches.clock import Layout
 from neox_patches.emit import store
+from neox_patches.emit.parts import Part
 from neox_patches.emit.store import KEPT_SUMS, RankStore
+from neox_patches.emit.sums import Sums
 
 STEPS = range(10, 30)  # of 4 samples each: 2 ranks, micro-batches of 2
 BLOCK = Block("qk", "gpt_neox.layers.0.attention.query_key_value", range(4), range(2))
@@ -111,6 +115,13 @@ def test_a_running_emission_is_not_taken_for_a_lost_one(tmp_path: Path) -> None:
     assert "9 of 20 chosen steps were written" in said and "Never written" not in said
 
 
+def test_a_rank_that_has_written_nothing_is_lost(tmp_path: Path) -> None:
+    there = emission(tmp_path / "emitted", with_flags(1, STEPS, NOT_REACHED))
+    assert there.lost_steps.tolist() == [*range(10, 29)]
+    with pytest.raises(CuratorError, match=r"19 were never written.*steps 10 to 28"):
+        there.contiguous()
+
+
 def test_steps_that_do_not_count_are_said(tmp_path: Path) -> None:
     flags = with_flags(0, [11], WRITTEN)
     flags[:, :2], flags[:, -1] = OVERFLOWED, NOT_FINITE
@@ -186,6 +197,20 @@ def test_the_sums_count_for_the_space_that_is_needed(tmp_path: Path, monkeypatch
     open_store(tmp_path / "a", sums_bytes=sums)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free + 1000))
     open_store(tmp_path / "b", sums_bytes=sums)
+
+
+def test_the_size_of_the_sums_is_that_of_what_is_saved() -> None:
+    """Two heads of one map share their inputs: one A, two S, and a Λ each."""
+    blocks = [
+        Block(name, BLOCK.module, range(6), outputs)
+        for name, outputs in (("a", range(2)), ("b", range(2, 5)))
+    ]
+    sides = [side for block in blocks for side in Side.of(block)]
+    for bases in (None, {side: torch.eye(len(side.indices)) for side in sides}):
+        part, sums = Part(BLOCK.module, factor_blocks=blocks, bases=bases), Sums()
+        part.add(torch.ones(2, 3, 6), torch.ones(2, 3, 5))
+        sums.add(part)
+        assert part.sums_bytes == sum(array.nbytes for array in sums.arrays())
 
 
 def test_factors_are_those_that_all_ranks_saved(tmp_path: Path) -> None:

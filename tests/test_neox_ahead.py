@@ -101,7 +101,8 @@ def test_the_thread_rests_and_ends_when_told(tmp_path: Path, monkeypatch: pytest
     watch.begin(BATCH)
     watch.at_step(0, CPU)
     (function, thread), *_ = ended
-    assert thread.daemon and thread.is_alive()
+    thread.join(0.2)
+    assert thread.daemon and thread.is_alive(), "it rests after the first chunk"
     function(thread)
     assert not thread.is_alive() and torch.equal(state, torch.random.get_rng_state())
 

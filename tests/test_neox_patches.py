@@ -127,7 +127,7 @@ def test_only_scaled_fp16_without_zero_is_warned_of() -> None:
 
     assert "stage to 1" in str(unscaled_loss(engine(True, True, 1.0)))
     assert "stage to 1" in str(unscaled_loss(engine(True, False, 4096.0)))
-    assert unscaled_loss(engine(False, False, 1.0)) is unscaled_loss(engine(True, False, 1.0)) is None
+    assert unscaled_loss(engine(False, True, 4096.0)) is unscaled_loss(engine(True, False, 1.0)) is None
     assert unscaled_loss(engine(True, True, 4096.0, Zero)) is None
 
 
