@@ -27,7 +27,7 @@ from neox_patches.together import rank, world_size
 FIRST_TOKENS = 1 << 27
 """So many are read before the first step, about a quarter of a second's work where they are in memory."""
 CHUNK_TOKENS = 1 << 22
-REST = 3.0
+REST = 9.0
 """The thread sleeps so many times as long as it reads."""
 EXCHANGE_EVERY = 16
 """Steps."""
