@@ -97,8 +97,8 @@ def run_rank(
             )
     samples, window = settings.samples, None
     if samples is None and experiment.window is not None:
-        place = experiment.corpus if emission is None else emission.manifest["paths"]["corpus"]
-        samples, window = window_samples(experiment, place)
+        emitted_from = None if emission is None else emission.manifest["paths"]["corpus"]
+        samples, window = window_samples(experiment, experiment.corpus or emitted_from)
     request = RankRequest(
         model=require(experiment, "model"),
         corpus=emission.path if emission else require(experiment, "corpus"),
@@ -131,7 +131,9 @@ def run_rank(
     _print_ranking(ranking, out)
 
 
-def window_samples(experiment: Experiment, corpus: Any) -> tuple[tuple[int, int], dict[str, Any]]:
+def window_samples(
+    experiment: Experiment, corpus: Path | str | None
+) -> tuple[tuple[int, int], dict[str, Any]]:
     """[first, last) sample index of the window's steps, and the window in words for the manifest.
 
     Args:
@@ -331,8 +333,8 @@ def said_epochs(plan: Plan) -> str:
     if plan.epoch_samples is None:
         return ""
     return (
-        f" The run passes over the corpus up to {plan.epochs:.3g} times: slot s holds sample s modulo "
-        f"{plan.epoch_samples}, and what is masked is masked each time."
+        f" The run passes over the corpus more than once: slot s of the unedited run holds sample s modulo "
+        f"{plan.epoch_samples}, and a masked sample is masked each time it comes."
     )
 
 

@@ -191,11 +191,6 @@ class Plan:
         moved = self.slot_start[(self.source != CORPUS) | (self.sample_start != plain)]
         return int(min(moved.min(initial=self.n_slots), self.weight_slots.min(initial=self.n_slots)))
 
-    @property
-    def epochs(self) -> float:
-        """How often the unedited run passes over the corpus; 1 where it never begins it again."""
-        return 1.0 if self.epoch_samples is None else self.n_slots / self.epoch_samples
-
     def sample_ends(self) -> np.ndarray:
         """[segments] one past the last sample of each segment."""
         return self.sample_start + np.diff(self.slot_start, append=self.n_slots)
