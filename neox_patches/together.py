@@ -33,11 +33,14 @@ def together(action: Callable[[], T], device: torch.device) -> T:
     Raises:
         CuratorError: the rank's own refusal; PeerRefused: another rank's.
     """
-    refusal, result = None, None
+    refusal: CuratorError | None = None
+    result = None
     try:
         result = action()
     except CuratorError as error:
         refusal = error
+    except OSError as error:  # no permission, or no space
+        refusal = CuratorError(f"{error.filename or 'a file'}: {error.strerror or error}")
     if world_size() > 1:
         first = torch.tensor([world_size() if refusal is None else rank()], device=device)
         torch.distributed.all_reduce(first, op=torch.distributed.ReduceOp.MIN)
