@@ -47,13 +47,14 @@ def mask(
         ),
     ] = None,
     batch_size: options.BatchSize = None,
+    epochs: options.Epochs = None,
     corpus: options.Corpus = None,
     out: options.Out = None,
 ) -> None:
     """Choose samples from rankings and write the plan that masks them in training."""
     from curator.commands import run_mask
 
-    settings = options.merged(experiment, batch_size=batch_size, corpus=corpus)
+    settings = options.merged(experiment, batch_size=batch_size, epochs=epochs, corpus=corpus)
     flags = {
         "out": out,
         "ranking": ranking,
@@ -155,6 +156,7 @@ def inject(
         typer.Option(help="As for mask. \\[default: the plan's, or kept]", show_default=False),
     ] = None,
     batch_size: options.BatchSize = None,
+    epochs: options.Epochs = None,
     corpus: options.Corpus = None,
     out: options.Out = None,
 ) -> None:
@@ -165,7 +167,7 @@ def inject(
     """
     from curator.commands_inject import run_inject
 
-    settings = options.merged(experiment, batch_size=batch_size, corpus=corpus)
+    settings = options.merged(experiment, batch_size=batch_size, epochs=epochs, corpus=corpus)
     flags = {
         "out": out,
         "plan": plan,

@@ -9,7 +9,8 @@ if __package__ in (None, ""):  # started by path, as DeepSpeed's launcher does
 
 from curator.errors import CuratorError, UsageError
 from curator.neox_resume import INSIST
-from neox_patches.launch import INSISTED, PATCH, run
+from neox_patches.launch import INSISTED, PATCH, leave_error, run
+from neox_patches.together import PeerRefused
 
 EPILOG = f"""
 examples:
@@ -72,6 +73,8 @@ def main(words: list[str] | None = None) -> int:
         if text.startswith("Caught "):  # within a DataLoader worker, whose traceback comes as text
             text = text.rpartition("CuratorError: ")[2].strip()
         print(f"error: {text}", file=sys.stderr, flush=True)
+        if not isinstance(error, PeerRefused):
+            leave_error(text)
         return 2 if isinstance(error, UsageError) else 1
     return 0
 

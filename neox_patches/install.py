@@ -22,12 +22,14 @@ from curator.plan import Plan
 from curator.planned import open_sources
 from neox_patches import compat
 from neox_patches.adapters import Adapter
+from neox_patches.ahead import Ahead
 from neox_patches.clock import Clock, Layout, follow_pipeline
 from neox_patches.data import Placeholder, SlotDataset, check_slots, compare, needed_samples, sized_for
 from neox_patches.emit import Emitter
 from neox_patches.loss import PlanWeights, weighted_loss
-from neox_patches.resume import Bookkeeper, describe_run, rank
+from neox_patches.resume import Bookkeeper, describe_run
 from neox_patches.settings import PatchFile
+from neox_patches.together import rank, together
 
 
 class Patches:
@@ -49,6 +51,8 @@ class Patches:
         self.weights: PlanWeights | None = None
         self.emitter: Emitter | None = None
         self.first_step: int | None = None
+        self.ahead: Ahead | None = None
+        self.device: Any = None
         self.neox_args: Any = None
         self.engine: Any = None
         self.books: Bookkeeper | None = None
@@ -108,7 +112,7 @@ class Patches:
     def _begin_run(self, neox_args: Any) -> None:
         """Everything that can be checked before data and model: on every rank, so that all of them stop."""
         self.neox_args = neox_args
-        self.adapter.check_settings(neox_args)
+        self.adapter.check_settings(neox_args, self.settings.emit is not None)
         layout = Layout.of(neox_args, self.adapter.mpu)
         if layout.batch_size != neox_args.train_batch_size:
             raise CuratorError(
@@ -125,21 +129,29 @@ class Patches:
         n_slots = self._n_slots(neox_args)
         if self.plan is not None:
             assert self.corpus is not None
-            self.plan.check(self.corpus.fingerprint(), layout.batch_size, n_slots)
+            self.plan.check(self.corpus.fingerprint(), layout.batch_size, n_slots, "train-iters")
             self.sources = open_sources(self.plan, self.corpus)
             self._check_sources(neox_args)
             self.weights = PlanWeights(self.plan, self.clock)
+        if self.neox_serves and self.settings.epochs > 1:
+            assert self.corpus is not None
+            raise CuratorError(
+                f"{self.corpus.path}: GPT-NeoX's own order holds all epochs of the run already; leave out 'epochs'"
+            )
         if not self.neox_serves:
             assert self.corpus is not None
             if getattr(neox_args, "weight_by_num_documents", False):
                 raise CuratorError(
                     "weight_by_num_documents weighs data sets, but the corpus is served in file order"
                 )
-            if self.plan is None and n_slots > len(self.corpus):
+            epochs, n = self.settings.epochs, len(self.corpus)
+            if self.plan is None and n_slots > epochs * n:
+                passes = "" if epochs == 1 else f" of pass {epochs} (epochs)"
                 raise CuratorError(
                     f"{self.corpus.path}: train-iters {neox_args.train_iters} of {layout.batch_size} samples reach "
-                    f"sample {n_slots - 1}, but the corpus ends with sample {len(self.corpus) - 1}; set train-iters "
-                    f"to at most {len(self.corpus) // layout.batch_size}"
+                    f"sample {n_slots - 1}, but the corpus ends with sample {n - 1}{passes}; set train-iters to at "
+                    f"most {epochs * n // layout.batch_size}, or 'epochs: {-(-n_slots // n)}' in the patch file, to "
+                    "begin it again"
                 )
         if self.settings.emit is not None:
             self.emitter = Emitter(
@@ -237,9 +249,8 @@ class Patches:
         assert self.clock is not None and self.first_step is not None and self.books is not None
         if self.neox_args.is_pipe_parallel:
             follow_pipeline(self.engine, self.clock)
-        if self.emitter is not None:
-            self.books.claim()
-            self.emitter.attach(self.engine, self.first_step, self.books.run)
+        self.device = next(self.engine.module.parameters()).device
+        together(self._check_and_open, self.device)
         self.books.begin()
         edits = "no plan" if self.plan is None else f"plan {self.books.now.plan_fingerprint}"
         self._say(
@@ -250,6 +261,51 @@ class Patches:
                 else ""
             )
         )
+        self._say_what_a_step_is()
+
+    def _check_and_open(self) -> None:
+        """What may refuse one rank alone: all of them stop then."""
+        assert self.clock is not None and self.first_step is not None and self.books is not None
+        if not self.neox_serves:
+            assert self.corpus is not None
+            self.ahead = Ahead(
+                self.corpus,
+                self.plan,
+                self.first_step * self.clock.layout.batch_size,
+                self._n_slots(self.neox_args),
+                int(self.neox_args.padded_vocab_size),
+                self._say,
+            )
+            self.ahead.begin(self.clock.layout.batch_size)
+        if self.emitter is not None and self.emitter.is_over(self.first_step):
+            self._say(f"all of emit.steps are over at step {self.first_step}: nothing is emitted")
+            self.emitter = None
+        if self.emitter is not None:
+            self.books.claim()
+            self.emitter.attach(self.engine, self.first_step, self.books.run)
+
+    def _say_what_a_step_is(self) -> None:
+        """Where the plan's steps and samples may not be what they seem."""
+        assert self.clock is not None and self.first_step is not None
+        load = Path(self.neox_args.load) if self.neox_args.load else None
+        if self.neox_args.finetune and load is not None and (load / "latest").is_file():
+            self._say(
+                f"finetune: the weights of {load} are loaded, but steps are counted from 0: step 0 of the plan, of "
+                "emit.steps and of the corpus comes first, whatever was trained on before"
+            )
+        n = 0 if self.corpus is None or self.neox_serves else len(self.corpus)
+        batch, n_slots = self.clock.layout.batch_size, self._n_slots(self.neox_args)
+        if n and n_slots > n and (self.plan is None or self.plan.epoch_samples is not None):
+            self._say(
+                f"the corpus begins again in step {n // batch}: slot s holds sample s modulo {n}"
+                + ("" if self.plan is None else ", and what is masked is masked each time")
+            )
+        missing = [] if self.emitter is None else self.emitter.missing(self.first_step)
+        if missing:
+            self._say(
+                f"of emit.steps, {len(missing)} that are over ({missing[0]} to {missing[-1]}) were trained without "
+                "this emission, and stay missing in it"
+            )
 
     # -- steps ----------------------------------------------------------------------------------------------
 
@@ -261,6 +317,8 @@ class Patches:
             if steps == 0:
                 self._begin_training()
             assert self.clock is not None and self.first_step is not None
+            if self.ahead is not None:
+                self.ahead.at_step(steps, self.device)
             self.clock.begin(self.first_step + steps)
             steps += 1
             if self.weights is not None:

@@ -10,17 +10,20 @@ import importlib
 import os
 import runpy
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from curator.errors import UsageError
 from curator.neox_checkout import Checkout, choose_checkout
 from curator.neox_resume import INSIST
+from curator.storage import is_temporary, save_text
 from neox_patches import compat
 from neox_patches.settings import PatchFile, load_patch_file
 
-PATCH, SCRIPT, INSISTED = "NEOX_PATCHES_FILE", "NEOX_PATCHES_SCRIPT", "NEOX_PATCHES_INSIST"
-"""Environment variables: the patch file, the script that a rank stands for, what is insisted on (with commas)."""
+PATCH, SCRIPT, INSISTED, ERRORS = (f"NEOX_PATCHES_{name}" for name in ("FILE", "SCRIPT", "INSIST", "ERRORS"))
+"""Environment variables: the patch file, the script that a rank stands for, what is insisted on (with commas), and the
+folder in which ranks that run beside the launcher leave their errors, so that it can say them again."""
 
 ENTRY = Path(__file__).parent / "__main__.py"
 
@@ -111,8 +114,30 @@ def _launch(deepy: Path, arguments: list[str], checkout: Checkout) -> None:
     arguments[scripts[0]] = str(ENTRY)
     import deepspeed.launcher.runner as runner
 
-    runner.EXPORT_ENVS += [PATCH, SCRIPT, INSISTED, "NEOX_HOME"]
-    _run_script(deepy, arguments)
+    runner.EXPORT_ENVS += [PATCH, SCRIPT, INSISTED, ERRORS, "NEOX_HOME"]
+    with tempfile.TemporaryDirectory(prefix="neox-patches-") as folder:
+        os.environ[ERRORS] = folder
+        try:
+            _run_script(deepy, arguments)
+        finally:
+            _say_again(Path(folder))
+
+
+def leave_error(text: str) -> None:
+    """Keep a rank's error for the launcher's last words; ranks on other nodes have no such folder, and keep none."""
+    folder = os.environ.get(ERRORS)
+    if folder and os.path.isdir(folder) and "RANK" in os.environ:
+        save_text(Path(folder) / f"{int(os.environ['RANK']):06}", text)
+
+
+def _say_again(folder: Path) -> None:
+    """The ranks' errors, behind everything that the launcher has printed; equal ones once."""
+    ranks: dict[str, list[str]] = {}
+    for file in sorted(path for path in folder.iterdir() if not is_temporary(path)):
+        ranks.setdefault(file.read_text(), []).append(str(int(file.name)))
+    for text, those in ranks.items():
+        print(f"neox_patches: said by rank {', '.join(those)} above, and again here:", file=sys.stderr)
+        print(f"error: {text}", file=sys.stderr, flush=True)
 
 
 def _train(

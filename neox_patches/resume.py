@@ -35,6 +35,7 @@ from curator.neox_records import (
 from curator.neox_resume import UNPATCHED, Standing, check_goes_on, joined, standing_of
 from curator.plan import Plan
 from curator.storage import save_text
+from neox_patches.together import rank
 
 T = TypeVar("T")
 
@@ -106,7 +107,7 @@ class Bookkeeper:
                 check_goes_on(load, standing.stretches, step, self.now, self.plan)
             return standing
 
-        self.standing = together(judge)
+        self.standing = by_rank_0(judge)
         for note in self.standing.notes:
             self.say(note)
 
@@ -123,7 +124,7 @@ class Bookkeeper:
             before = (Stretch(trained="unknown"),) if iteration else ()
             self.step, self.standing, self.checkpoint = iteration, None, None
         self.stretches = joined(before, iteration, self.now)
-        self.run = together(self._name)
+        self.run = by_rank_0(self._name)
         save = engine.save_checkpoint
 
         @functools.wraps(save)
@@ -212,7 +213,7 @@ def step_to_load(neox_args: Any, iteration: int | None) -> int | None:
     return latest_step(load)
 
 
-def together(judge: Callable[[], T]) -> T:
+def by_rank_0(judge: Callable[[], T]) -> T:
     """What ``judge`` returns on rank 0, on every rank.
 
     Raises:
@@ -232,13 +233,6 @@ def together(judge: Callable[[], T]) -> T:
         raise CuratorError(found[1])
     result: T = found[0]
     return result
-
-
-def rank() -> int:
-    """Of this process; 0 where nothing is distributed."""
-    import torch
-
-    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
 def barrier() -> None:

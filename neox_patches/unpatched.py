@@ -14,7 +14,8 @@ from typing import Any
 from curator.errors import CuratorError
 from curator.neox_records import Stretch
 from curator.neox_resume import COMMAND, UNPATCHED, UNRECORDED, needs_patches
-from neox_patches.resume import Bookkeeper, rank, step_to_load
+from neox_patches.resume import Bookkeeper, step_to_load
+from neox_patches.together import rank
 
 
 def install(training: Any, insisted: frozenset[str]) -> None:

@@ -109,6 +109,27 @@ def test_an_emission_that_does_not_fit_the_disk_is_refused_for_all_ranks(
         store(2)
 
 
+def test_only_scaled_fp16_without_zero_is_warned_of() -> None:
+    """The same optimizer trains bf16, and fp16 with a fixed scale of 1: nothing goes wrong there."""
+    pytest.importorskip("deepspeed", reason="deepspeed is not installed: make test installs it")
+    from deepspeed.runtime.fp16.fused_optimizer import FP16_Optimizer
+
+    from neox_patches.compat import unscaled_loss
+
+    def engine(fp16: bool, dynamic: bool, scale: float, kind: type = FP16_Optimizer) -> SimpleNamespace:
+        optimizer = object.__new__(kind)
+        optimizer.loss_scale_config = SimpleNamespace(dynamic_loss_scale=dynamic, cur_scale=scale)
+        return SimpleNamespace(optimizer=optimizer, fp16_enabled=lambda: fp16)
+
+    class Zero:
+        pass
+
+    assert "stage to 1" in str(unscaled_loss(engine(True, True, 1.0)))
+    assert "stage to 1" in str(unscaled_loss(engine(True, False, 4096.0)))
+    assert unscaled_loss(engine(False, True, 4096.0)) is unscaled_loss(engine(True, False, 1.0)) is None
+    assert unscaled_loss(engine(True, True, 4096.0, Zero)) is None
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -121,6 +142,8 @@ def test_an_emission_that_does_not_fit_the_disk_is_refused_for_all_ranks(
         ("emit: {out: o, steps: [1], units: [a], gradients: {compress: eigenbasis, rank: 4}}", "bases"),
         ("emit: {out: o, steps: [-1], scores: [r]}", "counted from 0"),
         ("plan: p", "a plan needs the corpus"),
+        ("epochs: 2", "passes over the corpus"),
+        ("epochs: 0\ncorpus: c", "at least 1"),
     ],
 )
 def test_patch_files_that_make_no_sense(tmp_path: Path, text: str, says: str) -> None:

@@ -251,7 +251,7 @@ def test_check_names_both_sides() -> None:
         plan.check("corpus-b", BATCH, N)
     with pytest.raises(CuratorError, match="batch_size: there 4, asked for 8"):
         plan.check("corpus-a", 8, N)
-    with pytest.raises(CuratorError, match="n_slots: there 24, asked for 28"):
+    with pytest.raises(CuratorError, match="6 steps of 4 samples, but this run trains 7"):
         plan.check("corpus-a", BATCH, N + BATCH)
 
 

@@ -245,27 +245,30 @@ class EmittedFactors:
     emission: Emission
 
     def _states(self, block: Block) -> Iterator[tuple[list[Block], Path, dict[str, Any]]]:
-        """(blocks of its map on a rank, the newest sums, their state) of every rank that owns it."""
+        """(blocks of its map on a rank, its sums, their state) of every rank that owns it, all after the same steps."""
         if self.emission.manifest["factors"] is None:
             raise CuratorError(
                 f"{self.emission.path}: no factors were emitted (emit.factors in the patch file); rank with --damping "
                 "identity, or emit them"
             )
-        found = False
+        owners = []
         for part in self.emission.ranks:
             blocks = [block_of(entry) for entry in part.index["factors"].get(block.module, [])]
-            if block.key not in [known.key for known in blocks]:
-                continue
-            steps = [int(path.parent.name) for path in (part.path / "sums").glob("*/state.json")]
-            if not steps:
-                raise CuratorError(
-                    f"{part.path}: no sums of the factors yet; they are saved with each checkpoint"
-                )
-            folder = part.path / "sums" / str(max(steps))
-            found = True
-            yield blocks, folder, load_json(folder / "state.json")["parts"][block.module]
-        if not found:
+            if block.key in [known.key for known in blocks]:
+                steps = {int(path.parent.name) for path in (part.path / "sums").glob("*/state.json")}
+                owners.append((part.path, blocks, steps))
+        if not owners:
             raise UsageError(f"{self.emission.path}: no factors of {block.module}/{block.name} were emitted")
+        common = set.intersection(*(steps for _, _, steps in owners))
+        if not common:
+            there = "; ".join(f"{path.name} after {sorted(steps) or 'none'}" for path, _, steps in owners)
+            raise CuratorError(
+                f"{self.emission.path}: no sums of the factors that all ranks saved after the same step ({there}); "
+                "they are saved with each checkpoint"
+            )
+        for path, blocks, _ in owners:
+            folder = path / "sums" / str(max(common))
+            yield blocks, folder, load_json(folder / "state.json")["parts"][block.module]
 
     def covariances(self, block: Block) -> tuple[Tensor, Tensor]:
         """(A, S), token averages, float64."""
@@ -336,7 +339,11 @@ def _write(
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
-        "emitted_by": {**emission.manifest["made_with"], "fingerprint": fingerprint(emission.manifest)},
+        "emitted_by": {
+            **emission.manifest["made_with"],
+            "fingerprint": fingerprint(emission.manifest),
+            "steps": dict(zip(("written", "chosen"), emission.steps_written)),
+        },
     }
     losses = emission.losses(first, last)
     with new_folder(out) as folder:

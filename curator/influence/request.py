@@ -37,6 +37,7 @@ class RankRequest:
         unit_modules: Python files that register further kinds of unit.
         queries_of: a ranking whose queries score this corpus; nothing is fitted, and every setting above that the
             queries depend on is that ranking's (`GivenQueries.request` fills them in).
+        window: the steps, batch size and epochs that ``samples`` were asked for by, for the manifest.
     """
 
     model: str
@@ -54,6 +55,7 @@ class RankRequest:
     shard_size: int | None = None
     unit_modules: tuple[Path, ...] = ()
     queries_of: Path | None = None
+    window: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.fisher not in FISHER_LABELS:

@@ -205,6 +205,7 @@ class RankRun:
                 "unit_modules": [str(path) for path in request.unit_modules],
                 "queries_of": str(request.queries_of.absolute()) if request.queries_of else None,
                 "command": request.command(),
+                **({"window": request.window} if request.window is not None else {}),
             },
             "versions": {
                 "curator": curator.__version__,

@@ -17,15 +17,16 @@ from curator.errors import CuratorError
 from curator.storage import remove_temporaries
 from neox_patches import compat
 from neox_patches.clock import Clock
-from neox_patches.emit.blocks import NamedBlock, blocks_of_units, load_queries
+from neox_patches.emit.blocks import NamedBlock, blocks_of_units, check_layers, load_queries
 from neox_patches.emit.build import Builder
 from neox_patches.emit.description import identity_of, index_of, write_manifest
 from neox_patches.emit.parts import Part
-from neox_patches.emit.store import RankStore
+from neox_patches.emit.store import RankStore, check_not_lost
 from neox_patches.emit.sums import Sums
 from neox_patches.emit.taps import tap
 from neox_patches.loss import PlanWeights, unscale_rows
 from neox_patches.settings import Emit
+from neox_patches.together import rank
 
 
 class Emitter:
@@ -61,8 +62,7 @@ class Emitter:
             )
         self.named = blocks_of_units(settings.units, neox_args)
         self.queries = load_queries(settings.scores, neox_args)
-        for named in self.named:
-            _ = named.place
+        check_layers([*self.named, *(query.named for query in self.queries)], neox_args)
         self.parts: dict[str, Part] = {}
         self.total: dict[str, Sums] = {}
         self.store: RankStore | None = None
@@ -100,7 +100,9 @@ class Emitter:
             self.plan,
             self.corpus,
         )
-        if _rank() == 0:
+        if rank() == 0:
+            there = (self.settings.out / "manifest.json").is_file()
+            check_not_lost(self.settings.out, there, self.steps, first_step)
             write_manifest(
                 self.settings, identity, run, self.corpus, self.adapter.checkout.generation, first_step
             )
@@ -110,21 +112,34 @@ class Emitter:
         )
         shapes = [block.shape for block in blocks]
         self.store = RankStore(
-            self.settings.out / f"rank-{_rank():05}",
+            self.settings.out / f"rank-{rank():05}",
             layout,
             self.steps,
             self.plan,
             shapes,
             self.n_scores,
             index_of(layout, mine, queries, self.parts, shapes, identity),
+            sums_bytes=sum(part.sums_bytes for part in self.parts.values()),
+            served=None if self.corpus is None or self.corpus.neox_order else self.corpus,
+            first_step=first_step,
         )
         self._restore_sums(first_step)
 
+    def is_over(self, first_step: int) -> bool:
+        """Whether nothing is left to emit, and there is no folder of it to look after."""
+        return self.steps[-1] < first_step and not (self.settings.out / "manifest.json").is_file()
+
+    def missing(self, first_step: int) -> list[int]:
+        """The chosen steps before ``first_step`` that were never written: trained without this emission."""
+        assert self.store is not None
+        return [step for step in self.steps if step < first_step and not self.store.reached(step)]
+
     def _check_engine(self, engine: Any, layers: dict[int, Any]) -> None:
-        if self.clock.layout.pp_size == 1 and len(layers) != int(self.neox_args.num_layers):
+        wanted = {named.place[0] for named in (*self.named, *(query.named for query in self.queries))}
+        if self.clock.layout.pp_size == 1 and (absent := sorted(wanted - set(layers))):
             raise CuratorError(
-                f"the model has {self.neox_args.num_layers} layers, but {len(layers)} of them are "
-                "ParallelSelfAttention with query_key_value and dense; other attention cannot be tapped"
+                f"layers {', '.join(map(str, absent))} have no ParallelSelfAttention with query_key_value and dense; "
+                "other attention cannot be tapped"
             )
         if self.clock.layout.pp_size > 1 and compat.unscaled_loss(engine):
             raise CuratorError(
@@ -276,7 +291,3 @@ class Emitter:
         for module, total in self.total.items():
             place = state["parts"][module]
             total.restore(arrays[place["first"] : place["first"] + place["count"]], place)
-
-
-def _rank() -> int:
-    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0

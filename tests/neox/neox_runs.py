@@ -155,9 +155,12 @@ class Trainer:
                 for other in processes:
                     other.kill()
                 codes.append(-9)
-            if codes[-1] != 0:  # its peers would wait for it forever
+            if codes[-1] != 0:  # peers that do not stop by themselves would wait for it forever
                 for other in processes:
-                    other.terminate()
+                    try:
+                        other.wait(5)
+                    except subprocess.TimeoutExpired:
+                        other.terminate()
         output = "\n".join((folder / f"log-{rank}.txt").read_text(errors="replace") for rank in range(ranks))
         code = next((code for code in codes if code), 0)
         if check and code:
