@@ -106,7 +106,7 @@ class Bookkeeper:
                 check_goes_on(load, standing.stretches, step, self.now, self.plan)
             return standing
 
-        self.standing = together(judge)
+        self.standing = by_rank_0(judge)
         for note in self.standing.notes:
             self.say(note)
 
@@ -123,7 +123,7 @@ class Bookkeeper:
             before = (Stretch(trained="unknown"),) if iteration else ()
             self.step, self.standing, self.checkpoint = iteration, None, None
         self.stretches = joined(before, iteration, self.now)
-        self.run = together(self._name)
+        self.run = by_rank_0(self._name)
         save = engine.save_checkpoint
 
         @functools.wraps(save)
@@ -212,7 +212,7 @@ def step_to_load(neox_args: Any, iteration: int | None) -> int | None:
     return latest_step(load)
 
 
-def together(judge: Callable[[], T]) -> T:
+def by_rank_0(judge: Callable[[], T]) -> T:
     """What ``judge`` returns on rank 0, on every rank.
 
     Raises:
