@@ -60,11 +60,14 @@ def run_arm(
         check_goes_on(checkpoint, standing.stretches, step, now, plan)
     if plan is not None and corpus is not None:
         _check_plan(plan, corpus, now, int(settings["train_iters"]))
-    patch = {
+    patch: dict[str, Any] = {
         "neox": os.path.abspath(neox) if neox and Path(neox).is_dir() else neox,
         "corpus": None if corpus is None else os.path.abspath(corpus.path),
         "plan": None if plan_folder is None else os.path.abspath(plan_folder),
     }
+    if plan is None and corpus is not None and not corpus.neox_order and now.batch_size is not None:
+        epochs = -(-int(settings["train_iters"]) * now.batch_size // len(corpus))
+        patch["epochs"] = epochs if epochs > 1 else None  # a plan says it itself
     folder = Path(before.folder if before is not None and before.folder else os.getcwd())
     command = (
         f"cd {quote(str(folder))}\npython -m neox_patches --patch {quote(str(out / 'patch.yml'))} deepy.py train.py "
@@ -177,4 +180,5 @@ def _check_plan(plan: Plan, corpus: Corpus, now: Stretch, steps: int) -> None:
             f"{corpus.path}: rows are {corpus.row_width} tokens wide, but the trainer's seq_length {now.seq_length} "
             f"needs {(now.seq_length or 0) + 1}"
         )
-    plan.check(corpus.fingerprint(), now.batch_size or plan.batch_size, steps * plan.batch_size)
+    batch = now.batch_size or plan.batch_size
+    plan.check(corpus.fingerprint(), batch, steps * batch, "train_iters")

@@ -48,7 +48,7 @@ class Arm:
     checkpoint: Path | None
     standing: Standing | None
     now: Stretch
-    patch: Mapping[str, str]
+    patch: Mapping[str, Any]
     settings: Mapping[str, Any]
     changed: Mapping[str, Any]
     configs: tuple[Path, ...]

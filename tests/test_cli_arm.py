@@ -141,6 +141,9 @@ def test_the_baseline_continued_and_an_arm_from_the_beginning(base: Path) -> Non
     done("arm", "--from", base / "save" / "global_step2", "--out", base / "on")
     assert load_patch_file(base / "on" / "patch.yml").plan is None
     assert load_patch_file(base / "on" / "patch.yml").corpus == base / "rows.npy"
+    assert load_patch_file(base / "on" / "patch.yml").epochs == 1
+    done("arm", "--from", base / "save", "--out", base / "longer", "--set", "train_iters=20")
+    assert load_patch_file(base / "longer" / "patch.yml").epochs == 2, "80 samples of a corpus of 48"
     configs = [base / "save" / "global_step2" / "configs" / name for name in ("model.yml", "data.yml")]
     plan = plan_of(base, "plan", mask=1)
     words = [word for config in configs for word in ("--config", config)]
@@ -200,7 +203,7 @@ def test_an_unknown_checkpoint_is_refused_and_can_be_insisted_on(base: Path) -> 
         ("--from SAVE --set save=elsewhere", 2, "choose it with --out"),
         ("--from SAVE --set exit_interval", 2, "--set takes KEY=VALUE"),
         ("--from SAVE --set train_iters=many", 2, "many: expected a whole number"),
-        ("--from SAVE --set train_iters=13 --plan LATE", 1, "n_slots|train-iters"),
+        ("--from SAVE --set train_iters=13 --plan LATE", 1, "set train_iters to at most 12"),
         ("--from SAVE --corpus BASE/other.npy", 1, "trained on the corpus .*, but this run's corpus is"),
         ("--from SAVE --insist unpatched", 2, "expected unrecorded"),
     ],
