@@ -129,6 +129,7 @@ def rank(
         typer.Option(help="Score the samples of steps FIRST:LAST; needs --batch-size.", show_default=False),
     ] = None,
     batch_size: options.BatchSize = None,
+    epochs: options.Epochs = None,
     fisher: Annotated[
         str | None,
         typer.Option(
@@ -233,6 +234,7 @@ def rank(
         unit_modules=unit_module,
         window=options.span(window, "--window"),
         batch_size=batch_size,
+        epochs=epochs,
         dtype=dtype,
         device=device,
     )
@@ -344,6 +346,7 @@ for _command, _example in cli_plans.EXAMPLES.items():
 def train(
     experiment: options.Experiment = None,
     corpus: options.Corpus = None,
+    epochs: options.Epochs = None,
     plan: Annotated[
         Path | None, typer.Option(help="Folder of the plan to follow.", show_default=False)
     ] = None,
@@ -365,7 +368,7 @@ def train(
     """Train a small GPT-NeoX model on one machine, following a plan. A killed run resumes bit-identically."""
     from curator.commands import run_train
 
-    settings = options.merged(experiment, corpus=corpus, device=device)
+    settings = options.merged(experiment, corpus=corpus, epochs=epochs, device=device)
     flags = {
         "plan": plan,
         "start_from": start_from,

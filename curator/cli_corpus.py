@@ -14,7 +14,13 @@ app = typer.Typer(no_args_is_help=True, help="Look at training data, or build th
 def info(
     path: Annotated[Path, typer.Argument(help="A corpus in any known format.", show_default=False)],
     vocab_size: Annotated[
-        int | None, typer.Option(min=1, help="Also read every token and check it against this vocabulary.")
+        int | None,
+        typer.Option(
+            "--vocab",
+            "--vocab-size",
+            min=1,
+            help="Also read every token and check it against this vocabulary; names the place of the first bad id.",
+        ),
     ] = None,
     seq_length: Annotated[
         int | None, typer.Option(min=1, help="Also check that rows hold seq_length + 1 tokens.")
@@ -28,9 +34,10 @@ def info(
     corpus = open_corpus(path)
     if seq_length is not None:
         check_row_width(corpus, seq_length)
+    fields = corpus.describe()
     if vocab_size is not None:
-        check_tokens(corpus, vocab_size, 0, len(corpus))
-    print_fields(corpus.describe())
+        fields["highest_token_id"] = check_tokens(corpus, vocab_size)
+    print_fields(fields)
     next_step("curator", "show", path)
 
 

@@ -89,9 +89,6 @@ def run_rank(
         )
         _print_ranking(rank(given, out, experiment.device, worker), out)
         return
-    samples = settings.samples
-    if samples is None and experiment.window is not None:
-        samples = experiment.window_samples()
     emission = None if settings.emitted is None else Emission.open(settings.emitted)
     if emission is not None and (queries_only or worker != (0, 1)):
         raise UsageError("--emitted needs no pass over the corpus: leave out --queries-only and --worker")
@@ -102,6 +99,10 @@ def run_rank(
                 f"{emission.path} was emitted from the corpus with fingerprint {emission.corpus_fingerprint}, but "
                 f"{experiment.corpus} has {fingerprint}: give the same corpus, or leave it out"
             )
+    samples, window = settings.samples, None
+    if samples is None and experiment.window is not None:
+        emitted_from = None if emission is None else emission.manifest["paths"]["corpus"]
+        samples, window = window_samples(experiment, experiment.corpus or emitted_from)
     request = RankRequest(
         model=require(experiment, "model"),
         corpus=emission.path if emission else require(experiment, "corpus"),
@@ -118,9 +119,12 @@ def run_rank(
         shard_size=settings.shard_size,
         unit_modules=experiment.unit_modules,
         batch_size=experiment.batch_size,
+        window=window,
     )
     if emission is not None:
         ranking = rank_emission(request, emission, out, experiment.device)
+        for sentence in emission.state():
+            say(sentence)
     elif queries_only:
         prepare_queries(request, out, experiment.device)
         say(f"Written to {out}/: queries and factors.")
@@ -129,6 +133,33 @@ def run_rank(
     else:
         ranking = rank(request, out, experiment.device, worker)
     _print_ranking(ranking, out)
+
+
+def window_samples(
+    experiment: Experiment, corpus: Path | str | None
+) -> tuple[tuple[int, int], dict[str, Any]]:
+    """[first, last) sample index of the window's steps, and the window in words for the manifest.
+
+    Args:
+        corpus: its path, whose length is looked at where the run passes over it more than once.
+    """
+    steps, batch_size = require(experiment, "window"), require(experiment, "batch_size")
+    window = {"steps": list(steps), "batch_size": batch_size, "epochs": experiment.epochs}
+    if experiment.epochs == 1:
+        return experiment.window_samples(), window
+    opened = open_corpus(corpus or require(experiment, "corpus"))
+    n_steps = plan_slots(opened, batch_size, experiment.epochs) // batch_size
+    if steps[1] > n_steps:
+        raise UsageError(
+            f"--window {steps[0]}:{steps[1]}: {experiment.epochs} epochs of {len(opened)} samples are {n_steps} steps "
+            f"of {batch_size}; end at {n_steps}"
+        )
+    first, last = experiment.window_samples(len(opened))
+    say(
+        f"Steps {steps[0]} to {steps[1] - 1} hold samples {first} to {last - 1}, in epoch "
+        f"{steps[0] * batch_size // len(opened) + 1} of {experiment.epochs} (sample = slot modulo {len(opened)})."
+    )
+    return (first, last), window
 
 
 def _refuse_settings(ranking: Path, probe: dict[str, Any], flags: dict[str, Any], queries_only: bool) -> None:
@@ -155,11 +186,8 @@ def run_collect(path: Path, out: Path, samples: tuple[int, int] | None) -> None:
 
     emission = Emission.open(path)
     ranking = collect_scores(emission, out, samples)
-    done, chosen = emission.steps_written
-    if done < chosen:
-        say(f"The emission is not finished: {done} of {chosen} chosen steps were written.")
-    if emission.left_out:
-        say(f"{emission.left_out} rows of injected sets, or of samples trained on again, are left out.")
+    for sentence in emission.state():
+        say(sentence)
     _print_ranking(ranking, out)
 
 
@@ -191,7 +219,7 @@ def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
     batch_size = require(experiment, "batch_size")
     corpus = ranked_corpus(rankings[0], experiment.corpus)
     check_new_plan(out)
-    plan = identity_plan(corpus, batch_size, settings.divisor)
+    plan = identity_plan(corpus, batch_size, settings.divisor, experiment.epochs)
     n_slots = plan.n_slots
     steps = settings.steps
     if steps is None and any(ranking.samples[-1] >= n_slots for ranking in rankings):
@@ -206,14 +234,15 @@ def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
         categories=corpus.categories() if settings.select == "random-in-category" else None,
         bins=settings.loss_bins,
         seed=settings.seed,
+        epoch_samples=plan.epoch_samples,
     )
     plan = plan.mask(selection.samples)
     selection.save(out)
     plan.save(out)
     say(
-        f"Masked {len(selection)} of {n_slots} slots ({settings.select}), samples {selection.samples[0]} to "
-        f"{selection.samples[-1]}, divisor {settings.divisor}.\nWritten to {out}/: plan.json and its arrays, and "
-        f"what was masked: samples.npy, selection.json.\n"
+        f"Masked {len(plan.masked_slots())} of {n_slots} slots ({settings.select}), samples {selection.samples[0]} to "
+        f"{selection.samples[-1]}, divisor {settings.divisor}.{said_epochs(plan)}\n"
+        f"Written to {out}/: plan.json and its arrays, and what was masked: samples.npy, selection.json.\n"
         f"{how_to_follow(out)}"
     )
 
@@ -226,12 +255,36 @@ def check_new_plan(out: Path) -> None:
         raise CuratorError(f"{out}: the folder is not empty and holds no plan; choose another --out")
 
 
-def identity_plan(corpus: Corpus, batch_size: int, divisor: Divisor) -> Plan:
-    """The plan that trains on the whole steps of the corpus as it is."""
+def identity_plan(corpus: Corpus, batch_size: int, divisor: Divisor, epochs: int = 1) -> Plan:
+    """The plan that trains on the whole steps of ``epochs`` passes over the corpus as it is."""
     if batch_size > len(corpus):
         raise UsageError(f"--batch-size is {batch_size}, but {corpus.path} has {len(corpus)} samples alone")
-    n_slots = len(corpus) // batch_size * batch_size
-    return Plan.identity(n_slots, batch_size, corpus.fingerprint(), divisor)
+    n_slots = plan_slots(corpus, batch_size, epochs)
+    return Plan.identity(n_slots, batch_size, corpus.fingerprint(), divisor, len(corpus))
+
+
+def plan_slots(corpus: Corpus, batch_size: int, epochs: int) -> int:
+    """The slots of the whole steps of ``epochs`` passes over the corpus.
+
+    Raises:
+        UsageError: GPT-NeoX's own order, which holds all its epochs already.
+    """
+    if epochs > 1 and corpus.neox_order:
+        raise UsageError(
+            f"--epochs is {epochs}, but {corpus.path} is GPT-NeoX's own order, which holds all epochs of its run, "
+            "shuffled together; leave it out"
+        )
+    return len(corpus) * epochs // batch_size * batch_size
+
+
+def said_epochs(plan: Plan) -> str:
+    """What to know of a plan that passes over its corpus more than once, as a sentence; else nothing."""
+    if plan.epoch_samples is None:
+        return ""
+    return (
+        f" The run passes over the corpus more than once: slot s of the unedited run holds sample s modulo "
+        f"{plan.epoch_samples}, and a masked sample is masked each time it comes."
+    )
 
 
 def run_train(experiment: Experiment, flags: dict[str, Any]) -> None:
@@ -267,6 +320,7 @@ def run_train(experiment: Experiment, flags: dict[str, Any]) -> None:
         checkpoint_steps=steps,
         stop_step=settings.stop_step,
         device=experiment.device,
+        epochs=experiment.epochs,
     )
     say(f"Written to {out}/: step folders up to step{stop}, losses.npy.")
     next_step("curator", "scan", "--checkpoints", out, "--out", out.with_name(f"{out.name}-scan"))
@@ -276,7 +330,7 @@ def how_to_follow(plan: Path) -> str:
     """What to do with a plan, for the end of a command."""
     return (
         f"Next: curator train -e EXPERIMENT.yml --plan {quote(str(plan))} --out FOLDER, or with GPT-NeoX: "
-        f"'plan: {plan.absolute()}' in a patch file (docs/neox.md)"
+        f"curator arm --plan {quote(str(plan))} --from SAVE/global_stepN --out FOLDER"
     )
 
 

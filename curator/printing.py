@@ -14,7 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from curator.visible import visible
+from curator.visible import note, visible
 
 WIDE = 120
 """Columns of a table that goes to a file or a pipe, where there is no terminal to fit."""
@@ -50,11 +50,6 @@ def stdout() -> Console:
 def say(text: str = "", end: str = "\n") -> None:
     """Print a line of a result."""
     print(visible(text), end=end)
-
-
-def note(line: str) -> None:
-    """Print a line of what is under way, where there is no terminal to draw on."""
-    print(visible(line), file=sys.stderr, flush=True)
 
 
 def say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -21,8 +21,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from curator.printing import console, note
-from curator.visible import visible
+from curator.printing import console
+from curator.visible import note, visible
 
 __all__ = ["Advance", "console", "progress", "quiet"]
 _quiet = False

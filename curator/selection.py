@@ -63,6 +63,7 @@ def select(
     exclude_top: bool = True,
     bins: int = LOSS_BINS,
     seed: int = 0,
+    epoch_samples: int | None = None,
 ) -> Selection:
     """Choose ``count`` samples, or ``percent`` of the candidates.
 
@@ -73,6 +74,7 @@ def select(
         categories: [samples of the corpus], as from `Corpus.categories`; for ``random-in-category``.
         exclude_top: whether ``random`` leaves the top samples out; the other controls always do.
         bins: loss quantile bins within which ``loss-matched`` samples are drawn.
+        epoch_samples: length of the corpus where the run passes over it more than once (for ``steps``).
 
     Raises:
         UsageError: a size, step range or choice that makes no sense.
@@ -80,7 +82,7 @@ def select(
     """
     if isinstance(sources, Ranking):
         sources = sources_of([sources])
-    candidates = gather_candidates(sources, steps, batch_size, categories)
+    candidates = gather_candidates(sources, steps, batch_size, categories, epoch_samples)
     n = _size(count, percent, len(candidates))
     samples = choose(candidates, how, n, seed=seed, exclude_top=exclude_top, bins=bins)
     description: dict[str, Any] = {
@@ -108,6 +110,8 @@ def select(
             for ranking, unit in sources
         ],
     }
+    if epoch_samples is not None:
+        description["epoch_samples"] = epoch_samples
     if how == "loss-matched":
         description |= {"loss_bins": bins, "losses": str(sources[0][0].path)}
     return Selection(samples, description)

@@ -42,7 +42,7 @@ class SampleView:
     """One sample of a ranking, for one unit; of a row of a corpus alone, nothing is said of scores.
 
     Attributes:
-        step: training step that held it, where the batch size is known.
+        step: first training step that held it, where the batch size is known.
         score: positive = training on it raises the probe.
         rank: 1 is the highest score of ``ranked`` samples; ties by sample index.
         percentile: percent of the samples with a lower score.

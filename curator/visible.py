@@ -2,9 +2,10 @@ r"""Text that others wrote, as it may be shown: what would act on a terminal, or
 
 Samples, patterns, generated code, answers of servers and names of files can hold terminal escapes, characters that turn
 the direction of a line, and such that take no room. All that is printed goes through here (``printing.py``), and so
-does what `curator show` writes; data files keep data as it is.
+does what `curator show` writes; data files keep data as it is. `note` needs no more than this module, for the trainer.
 """
 
+import sys
 import unicodedata
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -23,6 +24,11 @@ def visible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if c in "\n\t" or not _is_hidden(c) else _escape(c) for c in text)
+
+
+def note(line: str) -> None:
+    """Print a line of what is under way on standard error."""
+    print(visible(line), file=sys.stderr, flush=True)
 
 
 def _is_hidden(character: str) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 MODULES = [
     "curator.plan",
     "curator.planned",
+    "curator.neox_resume",
     "curator.corpus",
     "curator.storage",
     "curator.strict",

@@ -246,28 +246,34 @@ class EmittedFactors:
     emission: Emission
 
     def _sums(self, block: Block) -> Iterator[tuple[list[Block], dict[str, Any], Callable[[int], Tensor]]]:
-        """(blocks of its map, their place among the newest sums, how to load one) on every rank that owns it."""
+        """(blocks of its map, their place among the sums, how to load one) of every rank that owns it.
+
+        All are after the same step, the newest that every one of these ranks saved.
+        """
         if self.emission.manifest["factors"] is None:
             raise CuratorError(
                 f"{self.emission.path}: no factors were emitted (emit.factors in the patch file); rank with --damping "
                 "identity, or emit them"
             )
-        found = False
+        owners = []
         for part in self.emission.ranks:
             blocks = [block_of(entry) for entry in part.index["factors"].get(block.module, [])]
-            if block.key not in [known.key for known in blocks]:
-                continue
-            steps = [int(path.parent.name) for path in (part.path / "sums").glob("*/state.json")]
-            if not steps:
-                raise CuratorError(
-                    f"{part.path}: no sums of the factors yet; they are saved with each checkpoint"
-                )
-            folder = part.path / "sums" / str(max(steps))
-            found = True
+            if block.key in [known.key for known in blocks]:
+                steps = {int(path.parent.name) for path in (part.path / "sums").glob("*/state.json")}
+                owners.append((part.path, blocks, steps))
+        if not owners:
+            raise UsageError(f"{self.emission.path}: no factors of {block.module}/{block.name} were emitted")
+        common = set.intersection(*(steps for _, _, steps in owners))
+        if not common:
+            there = "; ".join(f"{path.name} after {sorted(steps) or 'none'}" for path, _, steps in owners)
+            raise CuratorError(
+                f"{self.emission.path}: no sums of the factors that all ranks saved after the same step ({there}); "
+                "they are saved with each checkpoint"
+            )
+        for path, blocks, _ in owners:
+            folder = path / "sums" / str(max(common))
             state = load_json(folder / "state.json")
             yield blocks, state["parts"][block.module], partial(_sum, folder, state)
-        if not found:
-            raise UsageError(f"{self.emission.path}: no factors of {block.module}/{block.name} were emitted")
 
     def covariances(self, block: Block) -> tuple[Tensor, Tensor]:
         """(A, S), token averages, float64."""
@@ -341,7 +347,11 @@ def _write(
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
-        "emitted_by": {**emission.manifest["made_with"], "fingerprint": fingerprint(emission.manifest)},
+        "emitted_by": {
+            **emission.manifest["made_with"],
+            "fingerprint": fingerprint(emission.manifest),
+            "steps": dict(zip(("written", "chosen"), emission.steps_written)),
+        },
     }
     arrays = {"scores": scores, "blocks": blocks, "losses": emission.losses(first, last)}
     arrays = {name: array.astype(np.float32) for name, array in arrays.items()}

@@ -38,6 +38,7 @@ class RankRequest:
         batch_size: samples per training step, where it is known; no score depends on it.
         queries_of: a ranking whose queries score this corpus; nothing is fitted, and every setting above that the
             queries depend on is that ranking's (`GivenQueries.request` fills them in).
+        window: the steps, batch size and epochs that ``samples`` were asked for by, for the manifest.
     """
 
     model: str
@@ -56,6 +57,7 @@ class RankRequest:
     unit_modules: tuple[Path, ...] = ()
     queries_of: Path | None = None
     batch_size: int | None = None
+    window: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.fisher not in FISHER_LABELS:

@@ -207,6 +207,7 @@ class RankRun:
                 "queries_of": str(request.queries_of.absolute()) if request.queries_of else None,
                 "batch_size": request.batch_size,
                 "command": request.command(),
+                **({"window": request.window} if request.window is not None else {}),
             },
             "versions": {
                 "curator": curator.__version__,

@@ -24,6 +24,9 @@ from neox_patches.clock import Layout
 
 MODULE = re.compile(r"gpt_neox\.layers\.(?P<layer>\d+)\.attention\.(?P<map>query_key_value|dense)")
 
+HEADLESS = ("gmlp", "amlp", "mamba", "rwkv")
+"""Kinds of layer in ``attention-config`` that have no query_key_value of heads."""
+
 
 @dataclass(frozen=True)
 class NamedBlock:
@@ -86,6 +89,23 @@ def blocks_of_units(units: Sequence[str], neox_args: Any) -> list[NamedBlock]:
         for unit in parse_units(units, model)
         for block in unit.subspace(model)
     ]
+
+
+def check_layers(named: Sequence[NamedBlock], neox_args: Any) -> None:
+    """Refuse blocks that no attention layer of this model has; other kinds of layer may stand beside those asked for.
+
+    Raises:
+        CuratorError: names the blocks' layers and what they are.
+    """
+    kinds = list(getattr(neox_args, "attention_config", None) or [])  # one word per layer
+    wanted = sorted({block.place[0] for block in named})
+    wrong = {layer: kinds[layer] for layer in wanted if layer < len(kinds) and kinds[layer] in HEADLESS}
+    if wrong:
+        listed = ", ".join(f"layer {layer} ({kind})" for layer, kind in wrong.items())
+        raise CuratorError(
+            f"units lie in {listed}, where attention-config has no attention heads; the trainer emits heads alone: "
+            "choose units of other layers"
+        )
 
 
 def _architecture(neox_args: Any) -> SimpleNamespace:
