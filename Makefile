@@ -6,22 +6,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEOX_STAMP := $(VENV)/.installed-neox
+PEERS := .venv-peers
+PEERS_STAMP := $(PEERS)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv neox demo test lint bench bench-neox clean
+.PHONY: help venv neox peers demo test lint bench bench-neox clean
 
 help:
 	@echo "make venv    create $(VENV) and install the pinned versions of constraints.txt (PYTHON=$(PYTHON))"
 	@echo "make neox    add DeepSpeed and what a GPT-NeoX checkout imports; Linux only, needed to train with it"
+	@echo "make peers   create $(PEERS) with a proxy of language models that others wrote, for the tests that ask it"
 	@echo "make demo    train, scan, rank, mask and retrain a small model on this machine; results in demo/"
 	@echo "make test    run the tests (PYTEST_ARGS='-k plan' picks some)"
 	@echo "make lint    ruff, ruff format and mypy"
 	@echo "make bench   measure speed against plain passes (bench-neox: in the official trainer, against plain training)"
-	@echo "make clean   remove $(VENV), caches and demo/"
+	@echo "make clean   remove $(VENV), $(PEERS), caches and demo/"
 	@echo
 	@echo "demo, test, lint and bench make $(VENV) first where it is missing or out of date; test, lint, bench-neox"
-	@echo "then do what 'make neox' does, and go on without it where it cannot be done."
+	@echo "then do what 'make neox' does, and go on without it where it cannot be done. Tests that need 'make peers' skip."
 	@echo "After that: $(BIN)/curator --help, and $(BIN)/curator doctor for what this machine has."
 
 venv: $(STAMP)
@@ -48,6 +51,16 @@ $(NEOX_STAMP): $(STAMP)
 	  echo "DeepSpeed could not be installed (see above). The tests that train with GPT-NeoX will skip." >&2; \
 	fi
 
+peers: $(PEERS_STAMP)
+
+$(PEERS_STAMP): tests/peers/requirements.txt
+	"$(PYTHON)" -m venv $(PEERS)
+	@if $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<; then \
+	  touch $(PEERS_STAMP); \
+	else \
+	  echo "The proxy could not be installed (see above). The tests that ask it will skip." >&2; \
+	fi
+
 demo: $(STAMP)
 	$(BIN)/curator demo --out demo
 
@@ -67,5 +80,5 @@ bench-neox: $(NEOX_STAMP)
 	$(BIN)/python benchmarks/neox.py
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curator.errors import CuratorError, UsageError
+from curator.plan_rules import samples_of_steps
 from curator.ranking import Ranking
 
 Source = tuple[Ranking, str]
@@ -76,11 +77,13 @@ def gather_candidates(
     steps: tuple[int, int] | None = None,
     batch_size: int | None = None,
     categories: np.ndarray | None = None,
+    epoch_samples: int | None = None,
 ) -> Candidates:
     """The samples that all rankings hold, within training steps [first, last) when those are given.
 
     One source gives its scores as they are, several the mean of their fractional ranks. Losses are the first
-    ranking's. ``categories`` are those of the whole corpus.
+    ranking's. ``categories`` are those of the whole corpus, ``epoch_samples`` its length where the run passes over it
+    more than once.
 
     Raises:
         CuratorError: different corpora, no sample in common, or a score or loss that is not a number.
@@ -95,7 +98,7 @@ def gather_candidates(
         spans = ", ".join(f"{r.path} has {r.first_sample} to {r.first_sample + len(r) - 1}" for r in rankings)
         raise CuratorError(f"the rankings have no sample in common: {spans}")
     if steps is not None:
-        first, last = _within(steps, batch_size, first, last)
+        first, last = _within(steps, batch_size, epoch_samples, first, last)
     samples = np.arange(first, last)
     columns = [
         _finite(ranking, f"score of {unit}", ranking.unit_scores(unit), samples) for ranking, unit in sources
@@ -123,10 +126,12 @@ def highest_first(scores: np.ndarray) -> np.ndarray:
     return np.argsort(-np.asarray(scores, np.float64), kind="stable")
 
 
-def _within(steps: tuple[int, int], batch_size: int | None, first: int, last: int) -> tuple[int, int]:
+def _within(
+    steps: tuple[int, int], batch_size: int | None, epoch_samples: int | None, first: int, last: int
+) -> tuple[int, int]:
     if batch_size is None or batch_size < 1:
         raise UsageError("steps need the batch size: step s holds samples s*B to s*B + B - 1")
-    start, stop = steps[0] * batch_size, steps[1] * batch_size
+    start, stop = samples_of_steps(steps, batch_size, epoch_samples)
     if not first <= start < stop <= last:
         raise UsageError(
             f"steps {steps[0]} to {steps[1]} (not included) of {batch_size} samples are samples {start} to "

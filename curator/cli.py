@@ -11,10 +11,11 @@ import typer
 
 from curator import cli_corpus, cli_plans
 from curator import cli_options as options
-from curator.entry import run_app
+from curator.entry import Commands, run_app
 
 app = typer.Typer(
     name="curator",
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -35,8 +36,9 @@ def main() -> None:
 def _version(value: bool) -> None:
     if value:
         from curator import __version__
+        from curator.printing import say
 
-        print(f"curator {__version__}")
+        say(f"curator {__version__}")
         raise typer.Exit
 
 
@@ -127,6 +129,7 @@ def rank(
         typer.Option(help="Score the samples of steps FIRST:LAST; needs --batch-size.", show_default=False),
     ] = None,
     batch_size: options.BatchSize = None,
+    epochs: options.Epochs = None,
     fisher: Annotated[
         str | None,
         typer.Option(
@@ -231,6 +234,7 @@ def rank(
         unit_modules=unit_module,
         window=options.span(window, "--window"),
         batch_size=batch_size,
+        epochs=epochs,
         dtype=dtype,
         device=device,
     )
@@ -284,18 +288,31 @@ def collect(
 
 @app.command(epilog="Example: curator show ranking --top 5")
 def show(
-    ranking: Annotated[Path, typer.Argument(help="Folder of a ranking.", show_default=False)],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="A ranking, an audit of rendered rows, or a corpus of any format: rendered rows, too.",
+            show_default=False,
+        ),
+    ],
     unit: Annotated[
         str | None, typer.Option(help="Unit of the ranking. \\[default: its only one]", show_default=False)
     ] = None,
     top: Annotated[
-        int | None, typer.Option(help="Show the N highest scores. \\[default: 5]", show_default=False)
+        int | None,
+        typer.Option(help="Show the N highest scores. \\[default of a ranking: 5]", show_default=False),
     ] = None,
     bottom: Annotated[int | None, typer.Option(help="Show the N lowest scores.", show_default=False)] = None,
     random: Annotated[
         int | None, typer.Option(help="Show N samples drawn at random.", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of that draw.")] = 0,
+    first: Annotated[
+        int | None,
+        typer.Option(
+            help="Show the N first ones, as they lie. \\[default of a corpus: 5]", show_default=False
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
     corpus: options.Corpus = None,
     tokenizer: options.Tokenizer = None,
     batch_size: options.BatchSize = None,
@@ -303,14 +320,20 @@ def show(
         Path | None, typer.Option(help="Also write them to this Markdown file.", show_default=False)
     ] = None,
     json: Annotated[
-        Path | None, typer.Option(help="Also write them to this JSON file.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Also write them to this JSON file, their text as it is shown.", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Show samples of a ranking as text, repeated spans highlighted, with score, loss and provenance."""
-    from curator.commands import run_show
+    """Show samples of a ranking as text, repeated spans highlighted, with score, loss and provenance.
 
-    counts = {"top": top, "bottom": bottom, "random": random}
-    run_show(ranking, unit, counts, seed, corpus, tokenizer, batch_size, markdown, json)
+    Of a corpus, rows with their provenance: rendered rows say which pattern, generator and candidate they are of.
+    """
+    from curator.commands_show import run_show
+
+    counts = {"top": top, "bottom": bottom, "random": random, "first": first}
+    run_show(path, unit, counts, seed, corpus, tokenizer, batch_size, markdown, json)
 
 
 for _command, _example in cli_plans.EXAMPLES.items():
@@ -323,6 +346,7 @@ for _command, _example in cli_plans.EXAMPLES.items():
 def train(
     experiment: options.Experiment = None,
     corpus: options.Corpus = None,
+    epochs: options.Epochs = None,
     plan: Annotated[
         Path | None, typer.Option(help="Folder of the plan to follow.", show_default=False)
     ] = None,
@@ -344,7 +368,7 @@ def train(
     """Train a small GPT-NeoX model on one machine, following a plan. A killed run resumes bit-identically."""
     from curator.commands import run_train
 
-    settings = options.merged(experiment, corpus=corpus, device=device)
+    settings = options.merged(experiment, corpus=corpus, epochs=epochs, device=device)
     flags = {
         "plan": plan,
         "start_from": start_from,

@@ -14,7 +14,13 @@ app = typer.Typer(no_args_is_help=True, help="Look at training data, or build th
 def info(
     path: Annotated[Path, typer.Argument(help="A corpus in any known format.", show_default=False)],
     vocab_size: Annotated[
-        int | None, typer.Option(min=1, help="Also read every token and check it against this vocabulary.")
+        int | None,
+        typer.Option(
+            "--vocab",
+            "--vocab-size",
+            min=1,
+            help="Also read every token and check it against this vocabulary; names the place of the first bad id.",
+        ),
     ] = None,
     seq_length: Annotated[
         int | None, typer.Option(min=1, help="Also check that rows hold seq_length + 1 tokens.")
@@ -22,14 +28,17 @@ def info(
 ) -> None:
     """Say what a corpus is: format, samples, row width, fingerprint; check it."""
     from curator.corpus import check_row_width, check_tokens, open_corpus
+    from curator.next_steps import next_step
     from curator.tables import print_fields
 
     corpus = open_corpus(path)
     if seq_length is not None:
         check_row_width(corpus, seq_length)
+    fields = corpus.describe()
     if vocab_size is not None:
-        check_tokens(corpus, vocab_size, 0, len(corpus))
-    print_fields(corpus.describe())
+        fields["highest_token_id"] = check_tokens(corpus, vocab_size)
+    print_fields(fields)
+    next_step("curator", "show", path)
 
 
 @app.command(
@@ -50,6 +59,7 @@ def build(
 ) -> None:
     """Build the embedded corpus from this Python's standard library."""
     from curator.corpus import EmbeddedSettings, build_embedded
+    from curator.next_steps import next_step
     from curator.tables import print_fields
 
     settings = EmbeddedSettings(
@@ -60,6 +70,7 @@ def build(
         seed=seed,
     )
     print_fields(build_embedded(out, settings).describe())
+    next_step("curator", "show", out)
 
 
 @app.command(
@@ -84,7 +95,9 @@ def blend(
 ) -> None:
     """Blend several data sets by weight, as GPT-NeoX does, into one corpus in its training order."""
     from curator.corpus.neox_blend import Part, write_blend
+    from curator.next_steps import next_step
     from curator.tables import print_fields
 
     parts = [Part(maps, weight) for maps, weight in options.weighted(part, "--part")]
     print_fields(write_blend(out, parts, samples).describe())
+    next_step("curator", "corpus", "info", out)

@@ -121,3 +121,12 @@ BatchSize = Annotated[
         show_default=False,
     ),
 ]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Passes of the run over the corpus, the last perhaps not whole: slot s holds sample s modulo its length. "
+        "\\[default: 1]",
+        show_default=False,
+    ),
+]

@@ -4,11 +4,14 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from curator import next_steps
 from curator.config import Experiment, Probe, Train, merge, require
 from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
+from curator.next_steps import next_step
 from curator.plan import Plan
 from curator.plan_rules import Divisor
+from curator.printing import say
 from curator.ranking import Ranking
 from curator.storage import is_temporary
 from curator.tables import print_rows
@@ -48,8 +51,9 @@ def run_scan(experiment: Experiment, flags: dict[str, Any], seed: int | None) ->
             notes += [f"{unit}: {window.note}"] if window.note else []
         title = f"{kind}, {len(scan.steps)} checkpoints, steps {scan.steps[0]} to {scan.steps[-1]}"
         print_rows(title, ["best units", "last score", "window start", "window end", "attribute at"], rows)
-        print("\n".join(notes))
-    print(f"Written to {out}/: scan.json, metrics-<kind>.npy, scan.png")
+        say("\n".join(notes))
+    say(f"Written to {out}/: scan.json, metrics-<kind>.npy, scan.png")
+    next_step(*next_steps.rank(scan, experiment))
 
 
 def run_rank(
@@ -85,9 +89,6 @@ def run_rank(
         )
         _print_ranking(rank(given, out, experiment.device, worker), out)
         return
-    samples = settings.samples
-    if samples is None and experiment.window is not None:
-        samples = experiment.window_samples()
     emission = None if settings.emitted is None else Emission.open(settings.emitted)
     if emission is not None and (queries_only or worker != (0, 1)):
         raise UsageError("--emitted needs no pass over the corpus: leave out --queries-only and --worker")
@@ -98,6 +99,10 @@ def run_rank(
                 f"{emission.path} was emitted from the corpus with fingerprint {emission.corpus_fingerprint}, but "
                 f"{experiment.corpus} has {fingerprint}: give the same corpus, or leave it out"
             )
+    samples, window = settings.samples, None
+    if samples is None and experiment.window is not None:
+        emitted_from = None if emission is None else emission.manifest["paths"]["corpus"]
+        samples, window = window_samples(experiment, experiment.corpus or emitted_from)
     request = RankRequest(
         model=require(experiment, "model"),
         corpus=emission.path if emission else require(experiment, "corpus"),
@@ -113,18 +118,48 @@ def run_rank(
         micro_batch=settings.micro_batch,
         shard_size=settings.shard_size,
         unit_modules=experiment.unit_modules,
+        batch_size=experiment.batch_size,
+        window=window,
     )
     if emission is not None:
         ranking = rank_emission(request, emission, out, experiment.device)
+        for sentence in emission.state():
+            say(sentence)
     elif queries_only:
         prepare_queries(request, out, experiment.device)
-        print(
-            f"Written to {out}/: queries and factors. Next: emit: {{scores: [{out}]}} in a patch file (docs/neox.md)"
-        )
+        say(f"Written to {out}/: queries and factors.")
+        say(f"Next: emit: {{scores: [{out.absolute()}]}} in a patch file (docs/neox.md)")
         return
     else:
         ranking = rank(request, out, experiment.device, worker)
     _print_ranking(ranking, out)
+
+
+def window_samples(
+    experiment: Experiment, corpus: Path | str | None
+) -> tuple[tuple[int, int], dict[str, Any]]:
+    """[first, last) sample index of the window's steps, and the window in words for the manifest.
+
+    Args:
+        corpus: its path, whose length is looked at where the run passes over it more than once.
+    """
+    steps, batch_size = require(experiment, "window"), require(experiment, "batch_size")
+    window = {"steps": list(steps), "batch_size": batch_size, "epochs": experiment.epochs}
+    if experiment.epochs == 1:
+        return experiment.window_samples(), window
+    opened = open_corpus(corpus or require(experiment, "corpus"))
+    n_steps = plan_slots(opened, batch_size, experiment.epochs) // batch_size
+    if steps[1] > n_steps:
+        raise UsageError(
+            f"--window {steps[0]}:{steps[1]}: {experiment.epochs} epochs of {len(opened)} samples are {n_steps} steps "
+            f"of {batch_size}; end at {n_steps}"
+        )
+    first, last = experiment.window_samples(len(opened))
+    say(
+        f"Steps {steps[0]} to {steps[1] - 1} hold samples {first} to {last - 1}, in epoch "
+        f"{steps[0] * batch_size // len(opened) + 1} of {experiment.epochs} (sample = slot modulo {len(opened)})."
+    )
+    return (first, last), window
 
 
 def _refuse_settings(ranking: Path, probe: dict[str, Any], flags: dict[str, Any], queries_only: bool) -> None:
@@ -151,11 +186,8 @@ def run_collect(path: Path, out: Path, samples: tuple[int, int] | None) -> None:
 
     emission = Emission.open(path)
     ranking = collect_scores(emission, out, samples)
-    done, chosen = emission.steps_written
-    if done < chosen:
-        print(f"The emission is not finished: {done} of {chosen} chosen steps were written.")
-    if emission.left_out:
-        print(f"{emission.left_out} rows of injected sets, or of samples trained on again, are left out.")
+    for sentence in emission.state():
+        say(sentence)
     _print_ranking(ranking, out)
 
 
@@ -171,64 +203,9 @@ def _print_ranking(ranking: Ranking, out: Path) -> None:
     title = f"{len(ranking)} samples, {ranking.first_sample} to {last}; positive = training on it raises the probe"
     print_rows(title, ["unit", "lowest", "mean", "highest", "highest sample"], rows)
     if len(ranking.units) > len(rows):
-        print(f"and {len(ranking.units) - len(rows)} more units")
-    here = quote(str(out))
-    print(f"Written to {out}/. Next: curator show {here} --top 5; curator mask --ranking {here} --help")
-
-
-def run_show(
-    path: Path,
-    unit: str | None,
-    counts: dict[str, int | None],
-    seed: int,
-    corpus_path: Path | None,
-    tokenizer: Path | None,
-    batch_size: int | None,
-    markdown: Path | None,
-    json: Path | None,
-) -> None:
-    """`curator show`."""
-    from rich.console import Console
-
-    from curator.models import tokenizer_file
-    from curator.show import view_samples
-    from curator.show_writers import shortened, to_json, to_markdown, to_terminal
-    from curator.storage import save_json, save_text
-
-    ranking = Ranking.open(path)
-    unit = ranking.units[ranking.unit_index(unit)]
-    corpus = ranked_corpus(ranking, corpus_path)
-    tokenizer = tokenizer or corpus.tokenizer_file or tokenizer_file(ranking.manifest["request"]["model"])
-    if tokenizer is not None and tokenizer.is_dir():
-        tokenizer = tokenizer / "tokenizer.json"
-    if all(count is None for count in counts.values()):
-        counts = {"top": 5}
-    views = []
-    for order, count in counts.items():
-        if count is not None:
-            part = view_samples(
-                ranking,
-                corpus,
-                unit,
-                select=order,  # type: ignore[arg-type]
-                count=count,
-                seed=seed,
-                tokenizer=tokenizer,
-                batch_size=batch_size,
-            )
-            Console(highlight=False).print(
-                f"\n{order} {len(part)} of {unit} in {path}", markup=False, style="bold"
-            )
-            Console(highlight=False).print(to_terminal([shortened(view, 2000) for view in part]))
-            views += part
-    if tokenizer is None:
-        print("No tokenizer.json beside the corpus or the model, so token ids are shown; give --tokenizer.")
-    if markdown is not None:
-        save_text(markdown, to_markdown(views, title=f"Samples of {unit}"))
-        print(f"Written: {markdown}")
-    if json is not None:
-        save_json(json, to_json(views))
-        print(f"Written: {json}")
+        say(f"and {len(ranking.units) - len(rows)} more units")
+    say(f"Written to {out}/.")
+    next_step(*next_steps.show(ranking))
 
 
 def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
@@ -242,7 +219,7 @@ def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
     batch_size = require(experiment, "batch_size")
     corpus = ranked_corpus(rankings[0], experiment.corpus)
     check_new_plan(out)
-    plan = identity_plan(corpus, batch_size, settings.divisor)
+    plan = identity_plan(corpus, batch_size, settings.divisor, experiment.epochs)
     n_slots = plan.n_slots
     steps = settings.steps
     if steps is None and any(ranking.samples[-1] >= n_slots for ranking in rankings):
@@ -257,14 +234,15 @@ def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
         categories=corpus.categories() if settings.select == "random-in-category" else None,
         bins=settings.loss_bins,
         seed=settings.seed,
+        epoch_samples=plan.epoch_samples,
     )
     plan = plan.mask(selection.samples)
     selection.save(out)
     plan.save(out)
-    print(
-        f"Masked {len(selection)} of {n_slots} slots ({settings.select}), samples {selection.samples[0]} to "
-        f"{selection.samples[-1]}, divisor {settings.divisor}.\nWritten to {out}/: plan.json and its arrays, and "
-        f"what was masked: samples.npy, selection.json. "
+    say(
+        f"Masked {len(plan.masked_slots())} of {n_slots} slots ({settings.select}), samples {selection.samples[0]} to "
+        f"{selection.samples[-1]}, divisor {settings.divisor}.{said_epochs(plan)}\n"
+        f"Written to {out}/: plan.json and its arrays, and what was masked: samples.npy, selection.json.\n"
         f"{how_to_follow(out)}"
     )
 
@@ -277,12 +255,36 @@ def check_new_plan(out: Path) -> None:
         raise CuratorError(f"{out}: the folder is not empty and holds no plan; choose another --out")
 
 
-def identity_plan(corpus: Corpus, batch_size: int, divisor: Divisor) -> Plan:
-    """The plan that trains on the whole steps of the corpus as it is."""
+def identity_plan(corpus: Corpus, batch_size: int, divisor: Divisor, epochs: int = 1) -> Plan:
+    """The plan that trains on the whole steps of ``epochs`` passes over the corpus as it is."""
     if batch_size > len(corpus):
         raise UsageError(f"--batch-size is {batch_size}, but {corpus.path} has {len(corpus)} samples alone")
-    n_slots = len(corpus) // batch_size * batch_size
-    return Plan.identity(n_slots, batch_size, corpus.fingerprint(), divisor)
+    n_slots = plan_slots(corpus, batch_size, epochs)
+    return Plan.identity(n_slots, batch_size, corpus.fingerprint(), divisor, len(corpus))
+
+
+def plan_slots(corpus: Corpus, batch_size: int, epochs: int) -> int:
+    """The slots of the whole steps of ``epochs`` passes over the corpus.
+
+    Raises:
+        UsageError: GPT-NeoX's own order, which holds all its epochs already.
+    """
+    if epochs > 1 and corpus.neox_order:
+        raise UsageError(
+            f"--epochs is {epochs}, but {corpus.path} is GPT-NeoX's own order, which holds all epochs of its run, "
+            "shuffled together; leave it out"
+        )
+    return len(corpus) * epochs // batch_size * batch_size
+
+
+def said_epochs(plan: Plan) -> str:
+    """What to know of a plan that passes over its corpus more than once, as a sentence; else nothing."""
+    if plan.epoch_samples is None:
+        return ""
+    return (
+        f" The run passes over the corpus more than once: slot s of the unedited run holds sample s modulo "
+        f"{plan.epoch_samples}, and a masked sample is masked each time it comes."
+    )
 
 
 def run_train(experiment: Experiment, flags: dict[str, Any]) -> None:
@@ -318,18 +320,17 @@ def run_train(experiment: Experiment, flags: dict[str, Any]) -> None:
         checkpoint_steps=steps,
         stop_step=settings.stop_step,
         device=experiment.device,
+        epochs=experiment.epochs,
     )
-    print(
-        f"Written to {out}/: step folders up to step{stop}, losses.npy. "
-        f"Next: curator scan --checkpoints {quote(str(out))} --out FOLDER"
-    )
+    say(f"Written to {out}/: step folders up to step{stop}, losses.npy.")
+    next_step("curator", "scan", "--checkpoints", out, "--out", out.with_name(f"{out.name}-scan"))
 
 
 def how_to_follow(plan: Path) -> str:
     """What to do with a plan, for the end of a command."""
     return (
         f"Next: curator train -e EXPERIMENT.yml --plan {quote(str(plan))} --out FOLDER, or with GPT-NeoX: "
-        f"'plan: {plan.absolute()}' in a patch file (docs/neox.md)"
+        f"curator arm --plan {quote(str(plan))} --from SAVE/global_stepN --out FOLDER"
     )
 
 

@@ -1,17 +1,19 @@
 """What `curator export` does: write the folder, say what is in it and what could not be."""
 
 from pathlib import Path
-from shlex import quote
 
 from curator.models.export import export
+from curator.next_steps import next_step
+from curator.printing import say
 
 
 def run_export(checkpoint: str, out: Path, dtype: str, tokenizer: Path | None) -> None:
     """`curator export`."""
     copied = export(checkpoint, out, dtype=dtype, tokenizer=tokenizer)
-    here = quote(str(out))
-    print(f"Written to {out}/: config.json, model.safetensors ({dtype})", end="")
-    print(f", tokenizer.json (from {copied})" if copied else "")
+    say(f"Written to {out}/: config.json, model.safetensors ({dtype})", end="")
+    say(f", tokenizer.json (from {copied})" if copied else "")
     if copied is None:
-        print("No tokenizer.json was found beside the checkpoint or as its vocab-file; --tokenizer adds one.")
-    print(f"Next: curator rank --model {here} --help, or from_pretrained({str(out)!r}) in transformers")
+        say("No tokenizer.json was found beside the checkpoint or as its vocab-file; --tokenizer adds one.")
+    say(f"In transformers: GPTNeoXForCausalLM.from_pretrained({str(out)!r}).")
+    words = ["--model", out, "--corpus", "CORPUS", "--unit", "induction:*", "--out", "ranking"]
+    next_step("curator", "rank", *words)

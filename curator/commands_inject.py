@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from curator.commands import check_new_plan, how_to_follow, identity_plan, ranked_corpus
+from curator.commands import check_new_plan, how_to_follow, identity_plan, ranked_corpus, said_epochs
 from curator.config import Experiment, Inject, merge, require
 from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.plan import CORPUS, Plan
 from curator.planned import check_widths
+from curator.printing import say
 from curator.ranking import Ranking
 from curator.selection import Selection
 from curator.storage import save_array, save_json
@@ -30,7 +31,7 @@ def run_inject(experiment: Experiment, flags: dict[str, Any]) -> None:
         corpus = ranked_corpus(rankings[0], experiment.corpus)
     else:
         corpus = open_corpus(require(experiment, "corpus"))
-    plan = edited = _plan_to_edit(settings, corpus, experiment.batch_size)
+    plan = edited = _plan_to_edit(settings, corpus, experiment)
     if settings.divisor is not None:
         plan = dataclasses.replace(plan, divisor=settings.divisor)
 
@@ -40,7 +41,7 @@ def run_inject(experiment: Experiment, flags: dict[str, Any]) -> None:
         plan, source = plan.with_source(rows.path.stem, rows.path, rows.fingerprint())
         what = {"rows": str(settings.rows.absolute()), "fingerprint": rows.fingerprint(), "of": len(rows)}
     else:
-        selection = _selection(settings, rankings, corpus, plan.batch_size)
+        selection = _selection(settings, rankings, corpus, plan)
         samples, what = selection.samples, {"rankings": [str(path.absolute()) for path in settings.ranking]}
     order = samples
     if settings.shuffle_seed is not None:
@@ -83,10 +84,11 @@ def run_inject(experiment: Experiment, flags: dict[str, Any]) -> None:
     listed = "injected.json"
     listed += ", samples.npy, selection.json" if selection is not None else ""
     listed += "; replaced.npy lists the samples that stood in slots.npy" if replaced is not None else ""
-    print(
-        f"Injected {len(samples)} {'rows' if selection is None else 'samples'}{times}, {_where(settings)}.\n"
+    say(
+        f"Injected {len(samples)} {'rows' if selection is None else 'samples'}{times}, {_where(settings)}."
+        f"{said_epochs(plan)}\n"
         f"{what_to_set(before, after)}\n"
-        f"Written to {out}/: plan.json and its arrays, and what was injected: {listed}. "
+        f"Written to {out}/: plan.json and its arrays, and what was injected: {listed}.\n"
         f"{how_to_follow(out)}"
     )
 
@@ -151,7 +153,8 @@ def what_to_set(before: int, after: int) -> str:
         return "The number of steps stays as it is: set nothing else in the trainer."
     return (
         f"The plan has {k} extra steps: {after} instead of {before}. Raise the number of steps by {k}: train-iters "
-        f"in GPT-NeoX, train.steps for curator train; otherwise training ends {k} steps before the data do.\n"
+        f"in GPT-NeoX (curator arm does it), train.steps for curator train; otherwise training ends {k} steps before "
+        "the data do.\n"
         "The learning rate follows the trainer's own count of iterations: an extra step uses the rate of its "
         f"iteration, and everything behind it comes {k} iterations later. To keep the curve as it was, leave "
         "lr-decay-iters (GPT-NeoX) or train.decay_steps (curator train) at the number of the run without "
@@ -178,13 +181,14 @@ def _check_given(settings: Inject) -> None:
         )
 
 
-def _plan_to_edit(settings: Inject, corpus: Corpus, batch_size: int | None) -> Plan:
+def _plan_to_edit(settings: Inject, corpus: Corpus, experiment: Experiment) -> Plan:
+    batch_size = experiment.batch_size
     if settings.plan is None:
         if batch_size is None:
             raise UsageError(
                 "'batch_size' is missing: give --batch-size or 'batch_size' in the experiment file, or --plan"
             )
-        return identity_plan(corpus, batch_size, settings.divisor or "kept")
+        return identity_plan(corpus, batch_size, settings.divisor or "kept", experiment.epochs)
     plan = Plan.load(settings.plan)
     try:
         plan.check(corpus.fingerprint(), batch_size or plan.batch_size, plan.n_slots)
@@ -205,7 +209,7 @@ def _first_rows(path: Path, count: int | None, corpus: Corpus) -> tuple[Corpus, 
     return rows, np.arange(n)
 
 
-def _selection(settings: Inject, rankings: list[Ranking], corpus: Corpus, batch_size: int) -> Selection:
+def _selection(settings: Inject, rankings: list[Ranking], corpus: Corpus, plan: Plan) -> Selection:
     from curator.candidates import sources_of
     from curator.selection import select
 
@@ -215,7 +219,8 @@ def _selection(settings: Inject, rankings: list[Ranking], corpus: Corpus, batch_
         count=settings.count,
         percent=settings.percent,
         steps=settings.from_steps,
-        batch_size=batch_size,
+        batch_size=plan.batch_size,
+        epoch_samples=plan.epoch_samples,
         categories=corpus.categories() if settings.select == "random-in-category" else None,
         bins=settings.loss_bins,
         seed=settings.seed,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from curator.errors import UsageError
+from curator.plan_rules import samples_of_steps
 from curator.strict import Rule, Source, load_strict, merge_flags
 from curator.training.config import TrainingConfig
 
@@ -253,6 +254,8 @@ class Experiment:
     """Folder of ``step{N}`` checkpoints."""
     batch_size: Count | None = None
     """Samples per training step (global batch): converts steps to samples."""
+    epochs: Count = 1
+    """Passes of the run over the corpus, the last perhaps not whole: slot s holds sample s modulo its length."""
     units: tuple[str, ...] = ()
     """``kind:address`` each, for example ``induction:3.3``."""
     unit_modules: tuple[Path, ...] = ()
@@ -277,11 +280,9 @@ class Experiment:
                 "steps would not name the same samples: make them equal"
             )
 
-    def window_samples(self) -> tuple[int, int]:
-        """[first, last) sample index of the window's steps."""
-        start, end = require(self, "window")
-        batch_size = require(self, "batch_size")
-        return start * batch_size, end * batch_size
+    def window_samples(self, epoch_samples: int | None = None) -> tuple[int, int]:
+        """[first, last) sample index of the window's steps; see `samples_of_steps`."""
+        return samples_of_steps(require(self, "window"), require(self, "batch_size"), epoch_samples)
 
 
 def load_experiment(path: str | Path) -> Experiment:

@@ -21,7 +21,14 @@ import psutil
 from packaging.requirements import Requirement
 
 from curator.errors import CuratorError, UsageError
-from curator.neox_checkout import CLONE, candidates, choose_checkout, inspect_checkout, is_checkout
+from curator.neox_checkout import (
+    CLONE,
+    candidates,
+    choose_checkout,
+    inspect_checkout,
+    is_checkout,
+    path_for_make,
+)
 
 DISTRIBUTION = "mda-curator"
 GIB = 2**30
@@ -273,9 +280,10 @@ def _neox_packages() -> Iterator[Check]:
 
 
 def _compiler(environ: Mapping[str, str]) -> Iterator[Check]:
-    """GPT-NeoX runs make in its megatron/data with this Python's name for compiled modules."""
+    """GPT-NeoX runs make in its megatron/data, under the PATH that ``python -m neox_patches`` sets."""
     use = "GPT-NeoX compiles its index helper when it first reads data"
-    path = environ.get("PATH")
+    path, other = path_for_make(environ)
+    yield _python_of_make(path, other, use)
     compiler = environ.get("CXX") or ("c++" if sys.platform == "darwin" else "g++")
     for name, program, package in (("make", "make", "make"), ("C++ compiler", compiler, "g++")):
         found = shutil.which(program, path=path)
@@ -305,6 +313,22 @@ def _compiler(environ: Mapping[str, str]) -> Iterator[Check]:
         detail=wrong or f"{header}; {config} agrees",
         needed_for=use,
         how_to_get=mend if wrong else "",
+    )
+
+
+def _python_of_make(path: str, other: str | None, use: str) -> Check:
+    """Whether the python3 that make will call has pybind11."""
+    python = shutil.which("python3", path=path)
+    has = bool(python and _output([python, "-m", "pybind11", "--includes"]))
+    detail = f"{python or 'no python3 on the PATH'} has {'' if has else 'no '}pybind11"
+    if other is not None:
+        detail += f"; without python -m neox_patches, make would use {other}"
+    return Check(
+        name="python3 for make",
+        status="ok" if has else "missing",
+        detail=detail,
+        needed_for=use,
+        how_to_get="" if has else f"{INSTALL_NEOX}; or {python or 'python3'} -m pip install pybind11",
     )
 
 

@@ -7,7 +7,7 @@
     rank-NNNNN/losses.npy        [rows] loss summed over the sample's tokens, in nats; NaN on ranks that compute none
     rank-NNNNN/scores.npy        [blocks, rows]; positive = training on the sample raises the probe
     rank-NNNNN/gradients/K.npy   [rows, inputs, outputs] of block K, or compressed
-    rank-NNNNN/sums/STEP/        sums of the factors after STEP steps, float64; state.json written last
+    rank-NNNNN/sums/STEP/        sums of the factors after STEP steps (the two newest), float64; state.json written last
 
 Rows are the rank's rows of each chosen step, in order. All quantities are of the sample's summed loss with weight 1:
 free of loss scale, accumulation, micro-batch mean and plan weight; rows of weight 0 have NaN.
@@ -23,7 +23,7 @@ import numpy as np
 
 from curator.errors import CuratorError
 from curator.plan_rules import CORPUS
-from curator.storage import fingerprint, load_array, load_json
+from curator.storage import fingerprint, load_array, load_checked, load_json
 
 FORMAT = {"format": "curator-emission", "version": 1}
 NOT_REACHED, WRITTEN, OVERFLOWED, NOT_FINITE = 0, 1, 2, 3
@@ -132,11 +132,39 @@ class Emission:
                 )
         return Emission(path, manifest, ranks)
 
+    @cached_property
+    def _flags(self) -> np.ndarray:
+        """[ranks, steps] flags."""
+        return np.stack([np.asarray(part.array("flags")) for part in self.ranks])
+
     @property
     def steps_written(self) -> tuple[int, int]:
         """(steps that every rank has written or skipped, steps that were chosen)."""
-        done = [int((np.asarray(part.array("flags")) != NOT_REACHED).sum()) for part in self.ranks]
-        return min(done), len(self.manifest["steps"])
+        return int((self._flags != NOT_REACHED).all(0).sum()), len(self.manifest["steps"])
+
+    @property
+    def lost_steps(self) -> np.ndarray:
+        """Chosen steps that some rank never wrote, although training is past them: they will not come any more."""
+        reached = self._flags != NOT_REACHED
+        last = np.flatnonzero(reached.any(0)).max(initial=0)  # where a running trainer's ranks may differ
+        return np.asarray(self.manifest["steps"])[:last][~reached[:, :last].all(0)]
+
+    def state(self) -> list[str]:
+        """What a ranking of this emission lacks of the chosen steps, as sentences; none where it is whole."""
+        done, chosen = self.steps_written
+        said = []
+        if done < chosen:
+            said.append(f"The emission is not whole: {done} of {chosen} chosen steps were written.")
+        if len(self.lost_steps):
+            said.append(f"Never written, though training is past them: steps {_listed(self.lost_steps)}.")
+        for flag, why in ((OVERFLOWED, "overflowed in fp16"), (NOT_FINITE, "had a loss that is not finite")):
+            if count := int((self._flags == flag).any(0).sum()):
+                said.append(f"{count} chosen steps {why}, and are left out.")
+        if self.left_out:
+            said.append(
+                f"{self.left_out} rows of injected sets, or of samples trained on again, are left out."
+            )
+        return said
 
     @property
     def left_out(self) -> int:
@@ -166,10 +194,21 @@ class Emission:
         """[first, last) of the samples to use: those asked for, or all that there are.
 
         Raises:
-            CuratorError: there are gaps, since steps were left out, skipped or not reached, or samples masked.
+            CuratorError: there are gaps, since steps were left out, skipped or not reached, or samples masked; or a
+                part was lost, and no samples were asked for.
         """
         if not len(self.samples):
             raise CuratorError(f"{self.path}: no step was written yet")
+        if samples is None and len(self.lost_steps):
+            starts = np.flatnonzero(np.append(True, np.diff(self.samples) != 1))
+            lengths = np.diff(starts, append=len(self.samples))
+            longest = int(self.samples[starts[lengths.argmax()]])
+            raise CuratorError(
+                f"{self.path}: of {len(self.manifest['steps'])} chosen steps, {len(self.lost_steps)} were never "
+                f"written, but later ones were (steps {_listed(self.lost_steps)}): a rank's folder was lost and made "
+                "anew, or the run went on for a while without this emission. Put the folder back; or say with "
+                f"--samples which part of what is there to take, for example {longest}:{longest + int(lengths.max())}"
+            )
         first, last = samples or (int(self.samples[0]), int(self.samples[-1]) + 1)
         there = self.samples[(self.samples >= first) & (self.samples < last)]
         if len(there) != last - first:
@@ -228,6 +267,25 @@ class Emission:
             missing = "all" if out is None else int((~np.isfinite(out.reshape(len(out), -1)).all(1)).sum())
             raise CuratorError(f"{self.path}: {missing} of samples {first} to {last - 1} have no {what}")
         return out
+
+
+def load_sum(folder: Path, state: dict[str, Any], number: int) -> np.ndarray:
+    """Array ``number`` of the factors' sums in ``folder``, whose state.json is ``state``.
+
+    Raises:
+        CuratorError: it is not what was written.
+    """
+    written = state.get("content")  # versions before it wrote none
+    mend = "take the sums of an earlier checkpoint, or emit again"
+    return load_checked(folder / f"{number:04}.npy", written and written[number], mend)
+
+
+def _listed(steps: np.ndarray) -> str:
+    """``0 to 9, 20``: runs of steps, the first few."""
+    starts = np.flatnonzero(np.append(True, np.diff(steps) != 1))
+    ends = np.append(starts[1:], len(steps)) - 1
+    runs = [f"{a} to {b}" if a != b else f"{a}" for a, b in zip(steps[starts], steps[ends])]
+    return ", ".join(runs[:4]) + (" and more" if len(runs) > 4 else "")
 
 
 def _with_keys(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:

@@ -7,6 +7,8 @@ stage for none; v1.0, which trained Pythia, takes it for one.
 
 import ast
 import os
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ ARGUMENTS = "megatron/neox_arguments/arguments.py"
 HOOK_POINTS: dict[tuple[str, str], tuple[str, ...]] = {
     (TRAINING, "_get_batch"): ("neox_args", "tokenizer", "keys", "data", "datatype"),
     (TRAINING, "train_step"): ("neox_args", "timers", "data_iterator", "model", "optimizer", "lr_scheduler"),
+    (TRAINING, "pretrain"): ("neox_args",),
     (TRAINING, "setup_model_and_optimizer"): ("neox_args",),
     (DATA, "make_data_loader"): ("dataset", "neox_args"),
     (DATA, "get_normalized_weights_and_num_samples"): ("weights", "num_samples"),
@@ -69,6 +72,22 @@ def candidates(environ: Mapping[str, str] | None = None) -> list[Path]:
         return [Path(environ["NEOX_HOME"]).expanduser()]
     cache = Path(environ.get("HOME") or Path.home()) / CACHE
     return [path for path in sorted(cache.glob("*")) if is_checkout(path)]
+
+
+def path_for_make(environ: Mapping[str, str] | None = None) -> tuple[str, str | None]:
+    """The PATH under which GPT-NeoX's make finds this Python, as ``python -m neox_patches`` sets it.
+
+    The Makefile of the index helper calls ``python3 -m pybind11``: whichever python3 comes first.
+
+    Returns:
+        (PATH, the other python3 that would be found without; None where this one is, or has no python3 to offer).
+    """
+    path = (os.environ if environ is None else environ).get("PATH", os.defpath)
+    own = Path(sys.executable).parent
+    found = shutil.which("python3", path=path)
+    if not (own / "python3").exists() or (found and os.path.samefile(Path(found).parent, own)):
+        return path, None
+    return f"{own}{os.pathsep}{path}", found or "no python3"
 
 
 def find_checkouts(environ: Mapping[str, str] | None = None) -> list[Checkout]:

@@ -21,6 +21,7 @@ from curator.plan_rules import (
     CORPUS,
     FORMAT,
     HEADER,
+    OPTIONAL,
     Divisor,
     index_array,
     problem_of,
@@ -57,6 +58,9 @@ class Plan:
     """Whether a step's loss sum is divided by B ("kept") or by the number of kept slots ("renormalised")."""
     sources: tuple[dict[str, Any], ...] = ()
     """The injected sets (``name``, ``path``, ``fingerprint``); set k, counted from 1, is source k."""
+    epoch_samples: int | None = None
+    """Length of the corpus, where the run passes over it more than once: slot s of the unedited run holds sample s
+    modulo it. None: sample s."""
     slot_start: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
     """[segments] int64, rising from 0."""
     source: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int32))
@@ -87,17 +91,33 @@ class Plan:
         object.__setattr__(self, name, value)
 
     @staticmethod
-    def identity(n_slots: int, batch_size: int, corpus_fingerprint: str, divisor: Divisor = "kept") -> "Plan":
-        """The plan that changes nothing: slot s holds sample s of the corpus with weight 1."""
+    def identity(
+        n_slots: int,
+        batch_size: int,
+        corpus_fingerprint: str,
+        divisor: Divisor = "kept",
+        epoch_samples: int | None = None,
+    ) -> "Plan":
+        """The plan that changes nothing: slot s holds sample s of the corpus with weight 1.
+
+        Args:
+            epoch_samples: length of a corpus that may end before the slots do: slot s holds sample s modulo it.
+        """
+        wraps = epoch_samples is not None and n_slots > epoch_samples
+        slot_start = np.arange(0, n_slots if wraps else 1, epoch_samples if wraps else None, dtype=np.int64)
         return Plan(
             n_slots=int(n_slots),
             batch_size=int(batch_size),
             corpus_fingerprint=corpus_fingerprint,
             divisor=divisor,
+            epoch_samples=epoch_samples if wraps else None,
+            slot_start=slot_start,
+            source=np.zeros(len(slot_start), np.int32),
+            sample_start=np.zeros(len(slot_start), np.int64),
         )
 
     def mask(self, samples: np.ndarray) -> "Plan":
-        """Give weight 0 to every slot that holds one of these corpus samples.
+        """Give weight 0 to every slot that holds one of these corpus samples, each time it comes.
 
         Raises:
             CuratorError: some of the samples are held by no slot, so that masking them would do nothing.
@@ -165,11 +185,40 @@ class Plan:
         """The highest sample index that any slot holds of this source; -1 where none does."""
         return int(self.sample_ends()[self.source == source].max(initial=0)) - 1
 
-    def first_edited_slot(self) -> int:
-        """The first slot that differs from the identity plan; ``n_slots`` where none does."""
-        starts_plain = self.source[0] == CORPUS and self.sample_start[0] == 0
-        moved = np.append(self.slot_start, self.n_slots)[1 if starts_plain else 0]
-        return int(min(moved, self.weight_slots[0] if len(self.weight_slots) else self.n_slots))
+    def first_edited_slot(self, first: int = 0, last: int | None = None) -> int:
+        """The first slot of [first, last), by default of all, that differs from the identity plan; else ``last``."""
+        last = self.n_slots if last is None else min(last, self.n_slots)
+        ends = np.append(self.slot_start[1:], self.n_slots)
+        plain = self.slot_start if self.epoch_samples is None else self.slot_start % self.epoch_samples
+        moved = (self.source != CORPUS) | (self.sample_start != plain)
+        found = np.flatnonzero(moved & (ends > first))[:1]
+        slots = [max(first, int(start)) for start in self.slot_start[found]]
+        low = int(np.searchsorted(self.weight_slots, first))
+        slots += [int(slot) for slot in self.weight_slots[low : low + 1]]
+        return min([*slots, last])
+
+    def steps_for(self, base_steps: int) -> int:
+        """How many steps a run takes with this plan that takes ``base_steps`` without it: those and the extra ones.
+
+        Extra steps push whole base steps back, so the first step that is *not* wanted tells how many there are: the
+        one that still holds most of its samples.
+
+        Raises:
+            CuratorError: that step was replaced for the most part, so that it cannot be found.
+        """
+        first, n_steps = base_steps * self.batch_size, self.n_slots // self.batch_size
+        slots = np.arange(first, first + self.batch_size)
+        samples = slots if self.epoch_samples is None else slots % self.epoch_samples
+        for step in range(base_steps, n_steps):
+            held = self.lookup(slots + (step - base_steps) * self.batch_size)
+            if 2 * int(((held.source == CORPUS) & (held.sample == samples)).sum()) > self.batch_size:
+                return step
+        if self.epoch_samples is not None or self.highest_sample() < first:
+            return n_steps  # the plan ends with the run
+        raise CuratorError(
+            f"where step {base_steps} of the run without this plan has gone cannot be told, since the plan replaces "
+            "most of its samples"
+        )
 
     def sample_ends(self) -> np.ndarray:
         """[segments] one past the last sample of each segment."""
@@ -186,28 +235,36 @@ class Plan:
 
     def fingerprint(self) -> str:
         """Content fingerprint; where an injected set lies on the disk is no part of it."""
-        header = {name: getattr(self, name) for name in HEADER if name != "sources"}
+        header = {name: value for name, value in self._header().items() if name != "sources"}
         sources = [{key: source[key] for key in ("name", "fingerprint")} for source in self.sources]
         arrays = {name: getattr(self, name) for name in ARRAYS}
         return fingerprint({**FORMAT, **header, "sources": sources, **arrays})
 
-    def check(self, corpus_fingerprint: str, batch_size: int, n_slots: int) -> None:
+    def check(
+        self, corpus_fingerprint: str, batch_size: int, n_slots: int, setting: str = "the number of steps"
+    ) -> None:
         """Refuse a run that this plan was not made for.
 
+        Args:
+            setting: what the trainer calls its number of steps, for the message.
+
         Raises:
-            CuratorError: another corpus or batch size, or more slots than the plan has; names both sides.
+            CuratorError: another corpus or batch size, or more steps than the plan has; names both sides.
         """
         lines = differences(
             {"corpus_fingerprint": corpus_fingerprint, "batch_size": batch_size},
             {"corpus_fingerprint": self.corpus_fingerprint, "batch_size": self.batch_size},
         )
-        if n_slots > self.n_slots:
-            lines.append(f"n_slots: there {self.n_slots}, asked for {n_slots}")
         if lines:
             raise CuratorError(
-                "the plan was made for another run: "
-                + "; ".join(lines)
-                + "; compile the plan again for this run"
+                f"the plan was made for another run: {'; '.join(lines)}; compile the plan again for this run"
+            )
+        if n_slots > self.n_slots:
+            steps = self.n_slots // self.batch_size
+            raise CuratorError(
+                f"the plan has {steps} steps of {self.batch_size} samples, but this run trains "
+                f"{n_slots // batch_size} ({setting}): set {setting} to at most {steps}, or make a plan of more steps "
+                "(--epochs, where the run passes over its corpus more than once)"
             )
 
     def save(self, folder: Path) -> None:
@@ -215,8 +272,12 @@ class Plan:
         (folder / "plan.json").unlink(missing_ok=True)
         for name in ARRAYS:
             save_array(folder / f"{name}.npy", getattr(self, name))
-        header = {name: getattr(self, name) for name in HEADER}
-        save_json(folder / "plan.json", {**FORMAT, **header, "fingerprint": self.fingerprint()})
+        save_json(folder / "plan.json", {**FORMAT, **self._header(), "fingerprint": self.fingerprint()})
+
+    def _header(self) -> dict[str, Any]:
+        """What stands in plan.json."""
+        there = {name: getattr(self, name) for name in OPTIONAL if getattr(self, name) is not None}
+        return {name: getattr(self, name) for name in HEADER} | there
 
     @staticmethod
     def load(folder: Path) -> "Plan":
@@ -231,7 +292,7 @@ class Plan:
         header = load_json(path)
         if problem := problem_of_header(header):
             raise CuratorError(f"{path}: {problem}")
-        fields: dict[str, Any] = {name: header[name] for name in HEADER}
+        fields: dict[str, Any] = {name: header[name] for name in (*HEADER, *OPTIONAL) if name in header}
         fields |= {name: load_array(folder / f"{name}.npy") for name in ARRAYS}
         try:
             plan = Plan(**fields)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from curator.errors import CuratorError
+from curator.errors import CuratorError, UsageError
 
 if TYPE_CHECKING:
     from curator.plan import Plan
@@ -17,6 +17,8 @@ Divisor = Literal["kept", "renormalised"]
 FORMAT = {"format": "curator-plan", "version": 1}
 HEADER = ("n_slots", "batch_size", "corpus_fingerprint", "divisor", "sources")
 """A plan's fields in plan.json, beside `FORMAT` and the fingerprint."""
+OPTIONAL = ("epoch_samples",)
+"""Fields that stand in plan.json, and count for the fingerprint, only where they are not None."""
 
 ARRAYS = {
     "slot_start": np.int64,
@@ -38,6 +40,8 @@ def problem_of(plan: "Plan") -> str | None:
         return f"n_slots is {plan.n_slots}, which is not whole steps of batch_size {plan.batch_size}"
     if plan.divisor not in get_args(Divisor):
         return f"divisor is {plan.divisor!r}, expected one of {', '.join(get_args(Divisor))}"
+    if plan.epoch_samples is not None and (type(plan.epoch_samples) is not int or plan.epoch_samples < 1):
+        return f"epoch_samples is {plan.epoch_samples!r}, expected a whole number from 1, or none"
     if type(plan.corpus_fingerprint) is not str:
         return f"corpus_fingerprint is {plan.corpus_fingerprint!r}, expected text"
     for source in plan.sources:
@@ -68,6 +72,11 @@ def _problem_of_arrays(plan: "Plan") -> str | None:
         return f"source holds {plan.source.min()} .. {plan.source.max()}, expected 0 .. {len(plan.sources)}"
     if plan.sample_start.min() < 0:
         return f"sample_start holds {plan.sample_start.min()}, but samples are counted from 0"
+    highest = plan.highest_sample()
+    if plan.epoch_samples is not None and highest >= plan.epoch_samples:
+        return (
+            f"a slot holds sample {highest}, but epoch_samples says that the corpus has {plan.epoch_samples}"
+        )
     if not np.isfinite(plan.weights).all() or np.signbit(plan.weights).any():
         return "weights should be finite and not negative"
     return None
@@ -78,8 +87,8 @@ def problem_of_header(header: Any) -> str | None:
     if not isinstance(header, dict) or {key: header.get(key) for key in FORMAT} != FORMAT:
         return f"expected a JSON object with {FORMAT}; was it written by another version?"
     expected = {*FORMAT, *HEADER, "fingerprint"}
-    if set(header) != expected:
-        unknown, missing = sorted(set(header) - expected), sorted(expected - set(header))
+    if set(header) - set(OPTIONAL) != expected:
+        unknown, missing = sorted(set(header) - expected - set(OPTIONAL)), sorted(expected - set(header))
         return f"unknown keys {unknown}, missing keys {missing}; expected {sorted(expected)}"
     if not isinstance(header["sources"], list):
         return f"sources is {header['sources']!r}, expected a list"
@@ -98,6 +107,33 @@ def index_array(what: str, values: np.ndarray) -> np.ndarray:
     if what == "samples" and len(array) and array.min() < 0:
         raise CuratorError(f"samples are counted from 0, found {array.min()}")
     return array.astype(np.int64)
+
+
+def samples_of_steps(
+    steps: tuple[int, int], batch_size: int, epoch_samples: int | None = None
+) -> tuple[int, int]:
+    """[first, last) the samples that the unedited run holds in steps [first, last).
+
+    Args:
+        epoch_samples: the corpus's length where the run passes over it more than once: slot s holds sample s modulo
+            it. None: sample s.
+
+    Raises:
+        UsageError: the corpus ends within these steps, so that their samples do not follow each other.
+    """
+    first, last = steps[0] * batch_size, steps[1] * batch_size
+    if epoch_samples is None:
+        return first, last
+    epoch = first // epoch_samples
+    end = (epoch + 1) * epoch_samples  # the slot that holds sample 0 again
+    if last > end:
+        before, behind = end // batch_size, -(-end // batch_size)
+        raise UsageError(
+            f"steps {steps[0]} to {steps[1]} (not included): the corpus ends with sample {epoch_samples - 1}, in step "
+            f"{(end - 1) // batch_size}, and begins again with sample 0, so that their samples do not follow each "
+            f"other; give steps up to {before}, or from {behind} on"
+        )
+    return first - epoch * epoch_samples, last - epoch * epoch_samples
 
 
 def some_of(values: np.ndarray, most: int = 5) -> str:

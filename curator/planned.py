@@ -122,10 +122,19 @@ class PlannedRows:
             )
         corpus = self.corpora[source]
         samples = np.asarray(samples, np.int64)
-        starts = np.flatnonzero(np.append(True, np.diff(samples) != 1)[: len(samples)])  # of runs in a row
-        if len(samples) < MEAN_RUN * len(starts):
+        found = runs(samples)
+        if len(samples) < MEAN_RUN * len(found):
             return corpus.rows(samples).astype(np.int64)
         tokens = np.empty((len(samples), self.row_width), np.int64)
-        for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(samples)]):
-            tokens[start:stop] = corpus.rows(slice(int(samples[start]), int(samples[stop - 1]) + 1))
+        done = 0
+        for first, last in found:
+            tokens[done : done + last - first] = corpus.rows(slice(first, last))
+            done += last - first
         return tokens
+
+
+def runs(samples: np.ndarray) -> list[tuple[int, int]]:
+    """[first, last) of each run of samples that follow each other, in the order given."""
+    starts = np.flatnonzero(np.append(True, np.diff(samples) != 1)[: len(samples)])
+    ends = np.append(starts[1:], len(samples)) - 1
+    return [(int(a), int(b) + 1) for a, b in zip(samples[starts], samples[ends])] if len(samples) else []

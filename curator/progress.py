@@ -4,13 +4,11 @@ On a terminal it is drawn live; in a log file one plain line per 30 seconds, so 
 job's output stays readable.
 """
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -23,7 +21,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
-console = Console(stderr=True, highlight=False)
+from curator.printing import console
+from curator.visible import note, visible
+
+__all__ = ["Advance", "console", "progress", "quiet"]
 _quiet = False
 
 
@@ -57,22 +58,22 @@ def progress(description: str, total: int, unit: str = "samples", done: int = 0)
         return
     if console.is_terminal:
         bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(unit),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", style="dim"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=console,
         )
         with bar:
-            task = bar.add_task(description, total=total, completed=done, note="")
+            task = bar.add_task(visible(description), total=total, completed=done, note="")
 
             def advance(count: int = 1, note: str = "") -> None:
                 bar.update(task, advance=count)
                 if note:
-                    bar.update(task, note=note)
+                    bar.update(task, note=visible(note))
 
             yield advance
         return
@@ -80,20 +81,19 @@ def progress(description: str, total: int, unit: str = "samples", done: int = 0)
     started = last = time.monotonic()
     finished = done
 
-    def log(final: bool = False, note: str = "") -> None:
+    def log(final: bool = False, tail: str = "") -> None:
         seconds = max(time.monotonic() - started, 1e-9)
         rate = (finished - done) / seconds
         left = "done" if final else f"{(total - finished) / rate:,.0f} s left" if rate else "starting"
-        tail = f" {note}" if note else ""
-        line = f"{description}: {finished}/{total} {unit}, {rate:,.1f}/s, {seconds:,.0f} s, {left}{tail}"
-        print(line, file=sys.stderr, flush=True)
+        tail = f" {tail}" if tail else ""
+        note(f"{description}: {finished}/{total} {unit}, {rate:,.1f}/s, {seconds:,.0f} s, {left}{tail}")
 
     def advance_plain(count: int = 1, note: str = "") -> None:
         nonlocal finished, last
         finished += count
         if time.monotonic() - last >= 30:
             last = time.monotonic()
-            log(note=note)
+            log(tail=note)
 
     yield advance_plain
     log(final=True)

@@ -27,7 +27,7 @@ from curator.head_metrics import (
 from curator.models import list_checkpoints, load_config, load_model
 from curator.plots import plot_scan
 from curator.progress import progress
-from curator.storage import differences, fingerprint, load_array, load_json, save_array, save_json
+from curator.storage import differences, fingerprint, load_checked, load_json, save_array, save_json
 from curator.units import ProbeSettings, draw_repeated
 
 __all__ = ["Scan", "Thresholds", "Window", "crossing", "scan_checkpoints"]
@@ -97,6 +97,7 @@ class Scan:
             save_array(folder / f"metrics-{kind}.npy", values)
             best = self.best(kind)
             found[kind] = {
+                "fingerprint": fingerprint(values),
                 "even_attention": self.even_attention[kind],
                 "thresholds": asdict(self.thresholds.resolved(self.even_attention[kind])),
                 "best": {unit: float(self.curve(unit)[-1]) for unit in best},
@@ -131,7 +132,12 @@ class Scan:
         steps = np.array(manifest.pop("steps"), np.int64)
         thresholds = Thresholds(**manifest.pop("asked_thresholds"))
         found = manifest.pop("kinds")
-        values = {kind: load_array(file.with_name(f"metrics-{kind}.npy"), mmap=False) for kind in found}
+        values = {
+            kind: load_checked(
+                file.with_name(f"metrics-{kind}.npy"), entry.get("fingerprint"), "run `curator scan` again"
+            )
+            for kind, entry in found.items()
+        }
         for kind, array in values.items():
             if array.ndim != 3 or len(array) != len(steps):
                 raise CuratorError(

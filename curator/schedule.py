@@ -9,6 +9,8 @@ from pathlib import Path
 
 from curator.config import Experiment, require
 from curator.errors import CuratorError, UsageError
+from curator.next_steps import next_step
+from curator.printing import say
 from curator.storage import save_text
 
 MOST = 10_000
@@ -56,15 +58,15 @@ def run_schedule(
     steps = dense_steps(window or require(experiment, "window"), every, also)
     text = as_yaml(steps)
     if out is None:
-        print(text, end="")
+        say(text, end="")
         return
     if out.exists() and (not out.is_file() or out.read_text() != text):
         raise CuratorError(
             f"{out}: exists already and says something else; choose another --out, or remove it"
         )
     save_text(out, text)
-    print(
+    say(
         f"{len(steps)} checkpoints, steps {steps[0]} to {steps[-1]}.\n"
-        f"Written: {out}. Give it to GPT-NeoX after the other config files: "
-        f"python deepy.py train.py MODEL.yml {out}"
+        f"Written: {out}. Give it to GPT-NeoX after the other config files."
     )
+    next_step("python", "deepy.py", "train.py", "MODEL.yml", out)

@@ -16,7 +16,7 @@ import numpy as np
 from curator.candidates import Candidates, Source, gather_candidates, highest_first, sources_of
 from curator.errors import CuratorError, UsageError
 from curator.ranking import Ranking
-from curator.storage import fingerprint, load_array, load_json, save_array, save_json
+from curator.storage import fingerprint, load_checked, load_json, save_array, save_json
 
 FORMAT = "curator-selection-1"
 LOSS_BINS = 100
@@ -45,14 +45,9 @@ class Selection:
         description = load_json(folder / "selection.json")
         if not isinstance(description, dict) or description.pop("format", None) != FORMAT:
             raise CuratorError(f"{folder}/selection.json: not a selection of format {FORMAT!r}")
-        samples = load_array(folder / "samples.npy", mmap=False)
         description.pop("n_samples")
-        there, found = description.pop("samples_fingerprint"), fingerprint(samples)
-        if there != found:
-            raise CuratorError(
-                f"{folder}/samples.npy has fingerprint {found}, selection.json says {there}: the list was "
-                "changed; choose the samples again"
-            )
+        written = description.pop("samples_fingerprint")
+        samples = load_checked(folder / "samples.npy", written, "choose the samples again")
         return Selection(samples, description)
 
 
@@ -68,6 +63,7 @@ def select(
     exclude_top: bool = True,
     bins: int = LOSS_BINS,
     seed: int = 0,
+    epoch_samples: int | None = None,
 ) -> Selection:
     """Choose ``count`` samples, or ``percent`` of the candidates.
 
@@ -78,6 +74,7 @@ def select(
         categories: [samples of the corpus], as from `Corpus.categories`; for ``random-in-category``.
         exclude_top: whether ``random`` leaves the top samples out; the other controls always do.
         bins: loss quantile bins within which ``loss-matched`` samples are drawn.
+        epoch_samples: length of the corpus where the run passes over it more than once (for ``steps``).
 
     Raises:
         UsageError: a size, step range or choice that makes no sense.
@@ -85,7 +82,7 @@ def select(
     """
     if isinstance(sources, Ranking):
         sources = sources_of([sources])
-    candidates = gather_candidates(sources, steps, batch_size, categories)
+    candidates = gather_candidates(sources, steps, batch_size, categories, epoch_samples)
     n = _size(count, percent, len(candidates))
     samples = choose(candidates, how, n, seed=seed, exclude_top=exclude_top, bins=bins)
     description: dict[str, Any] = {
@@ -113,6 +110,8 @@ def select(
             for ranking, unit in sources
         ],
     }
+    if epoch_samples is not None:
+        description["epoch_samples"] = epoch_samples
     if how == "loss-matched":
         description |= {"loss_bins": bins, "losses": str(sources[0][0].path)}
     return Selection(samples, description)

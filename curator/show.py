@@ -1,12 +1,12 @@
-"""Samples of a ranking as people read them: text with what repeats marked, score, loss and provenance.
+"""Samples of a ranking, or rows of any corpus, as people read them: text with what repeats marked, and provenance.
 
 What repeats in a sample is what an induction head can learn from, so spans of at least three tokens that
-occur twice in the row are marked. `view_samples` gathers the data; ``show_writers.py`` writes
-it out.
+occur twice in the row are marked. `view_samples` gathers what a ranking says of its samples, `view_rows` what a corpus
+alone says of its rows; ``show_writers.py`` writes it out.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -27,19 +27,22 @@ __all__ = [
     "to_json",
     "to_markdown",
     "to_terminal",
+    "view_rows",
     "view_samples",
 ]
 
-Order = Literal["top", "bottom", "random"]
+Order = Literal["top", "bottom", "random", "first"]
+UNRANKED = ("random", "first")
+"""Orders that need no scores."""
 MIN_SPAN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleView:
-    """One sample of a ranking, for one unit.
+    """One sample of a ranking, for one unit; of a row of a corpus alone, nothing is said of scores.
 
     Attributes:
-        step: training step that held it, where the batch size is known.
+        step: first training step that held it, where the batch size is known.
         score: positive = training on it raises the probe.
         rank: 1 is the highest score of ``ranked`` samples; ties by sample index.
         percentile: percent of the samples with a lower score.
@@ -50,29 +53,36 @@ class SampleView:
     """
 
     sample: int
-    unit: str
-    step: int | None
-    score: float
-    rank: int
-    ranked: int
-    percentile: float
-    loss: float
-    block_scores: dict[str, float]
+    unit: str | None = None
+    step: int | None = None
+    score: float | None = None
+    rank: int | None = None
+    ranked: int | None = None
+    percentile: float | None = None
+    loss: float | None = None
+    block_scores: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] | None
     tokens: int
     spans: list[tuple[int, int]]
     segments: list[tuple[str, bool]]
 
+    @property
+    def title(self) -> str:
+        """What it is."""
+        return f"row {self.sample}" if self.unit is None else f"sample {self.sample} for {self.unit}"
+
     def facts(self) -> dict[str, str]:
         """What there is to say beside the text, as short strings."""
         repeated = len({token for span in self.spans for token in range(*span)})
-        facts = {
-            "score": f"{self.score:+.4g}",
-            "rank": f"{self.rank:,} of {self.ranked:,} (above {self.percentile:.2f} %)",
-            "loss": f"{self.loss:.3f} nats per token",
-            "blocks": ", ".join(f"{name} {score:+.3g}" for name, score in self.block_scores.items()),
-            "repeated": f"{len(self.spans)} spans, {repeated / self.tokens:.0%} of {self.tokens:,} tokens",
-        }
+        facts = {}
+        if self.score is not None:
+            facts = {
+                "score": f"{self.score:+.4g}",
+                "rank": f"{self.rank:,} of {self.ranked:,} (above {self.percentile:.2f} %)",
+                "loss": f"{self.loss:.3f} nats per token",
+                "blocks": ", ".join(f"{name} {score:+.3g}" for name, score in self.block_scores.items()),
+            }
+        facts["repeated"] = f"{len(self.spans)} spans, {repeated / self.tokens:.0%} of {self.tokens:,} tokens"
         if self.step is not None:
             facts["step"] = f"{self.step:,}"
         if self.provenance:
@@ -92,17 +102,14 @@ def view_samples(
     batch_size: int | None = None,
     min_span: int = MIN_SPAN,
 ) -> list[SampleView]:
-    """The ``count`` highest (falling), lowest (rising) or randomly drawn samples of one unit.
+    """The ``count`` highest (falling), lowest (rising), randomly drawn or first samples of one unit.
 
     Raises:
         CuratorError: another corpus than was ranked, a score that is not a number, or no such tokenizer.
         UsageError: no such unit or order, or a count below 1; more than there are gives all.
     """
     ranking.check_corpus(corpus.fingerprint(), corpus.path)
-    if count < 1 or select not in get_args(Order):
-        raise UsageError(
-            f"cannot show {count} {select} samples: give 1 or more of {', '.join(get_args(Order))}"
-        )
+    _check_asked(count, select)
     row = ranking.unit_index(unit)
     unit = ranking.units[row]
     scores = np.asarray(ranking.scores[row], np.float64)
@@ -114,8 +121,8 @@ def view_samples(
     ranks = np.empty(len(scores), np.int64)
     ranks[falling] = np.arange(1, len(scores) + 1)
     rising = scores[falling[::-1]]
-    if select == "random":
-        columns = np.random.default_rng(seed).permutation(len(scores))[:count]
+    if select in UNRANKED:
+        columns = _unranked(len(scores), select, count, seed)
     else:
         columns = (falling if select == "top" else highest_first(-scores))[:count]
 
@@ -126,27 +133,71 @@ def view_samples(
         for number, name in enumerate(ranking.block_names)
         if name.startswith(f"{unit}/")
     }
-    views = []
-    for column, sample, tokens in zip(columns.tolist(), samples.tolist(), corpus.rows(samples)):
-        spans = repeated_spans(tokens, min_span)
-        views.append(
-            SampleView(
-                sample=sample,
-                unit=unit,
-                step=sample // batch_size if batch_size else None,
-                score=float(scores[column]),
-                rank=int(ranks[column]),
-                ranked=len(scores),
-                percentile=100 * int(np.searchsorted(rising, scores[column])) / len(scores),
-                loss=float(ranking.losses[column]) / (len(tokens) - 1),
-                block_scores={name: float(ranking.blocks[number, column]) for name, number in blocks.items()},
-                provenance=corpus.provenance(sample),
-                tokens=len(tokens),
-                spans=spans,
-                segments=_segments(tokens, spans, text),
-            )
+    return [
+        SampleView(
+            unit=unit,
+            step=sample // batch_size if batch_size else None,
+            score=float(scores[column]),
+            rank=int(ranks[column]),
+            ranked=len(scores),
+            percentile=100 * int(np.searchsorted(rising, scores[column])) / len(scores),
+            loss=float(ranking.losses[column]) / (len(tokens) - 1),
+            block_scores={name: float(ranking.blocks[number, column]) for name, number in blocks.items()},
+            **_seen(corpus, sample, tokens, text, min_span),
         )
-    return views
+        for column, sample, tokens in zip(columns.tolist(), samples.tolist(), corpus.rows(samples))
+    ]
+
+
+def view_rows(
+    corpus: Corpus,
+    *,
+    select: Order = "first",
+    count: int = 5,
+    seed: int = 0,
+    tokenizer: Tokenizer | Path | None = None,
+    batch_size: int | None = None,
+    min_span: int = MIN_SPAN,
+) -> list[SampleView]:
+    """The ``count`` first rows of a corpus, or as many drawn at random.
+
+    Raises:
+        CuratorError: no such tokenizer.
+        UsageError: a count below 1, or an order that needs the scores of a ranking.
+    """
+    _check_asked(count, select, UNRANKED)
+    rows = _unranked(len(corpus), select, count, seed)
+    text = TokenText(tokenizer)
+    return [
+        SampleView(
+            step=row // batch_size if batch_size else None, **_seen(corpus, row, tokens, text, min_span)
+        )
+        for row, tokens in zip(rows.tolist(), corpus.rows(rows))
+    ]
+
+
+def _check_asked(count: int, select: str, orders: Sequence[str] = get_args(Order)) -> None:
+    if count < 1 or select not in orders:
+        raise UsageError(f"cannot show {count} {select} samples: give 1 or more of {', '.join(orders)}")
+
+
+def _unranked(n: int, select: str, count: int, seed: int) -> np.ndarray:
+    """[count] of n positions, drawn at random or the first ones."""
+    if select == "random":
+        return np.random.default_rng(seed).permutation(n)[:count]
+    return np.arange(min(n, count))
+
+
+def _seen(corpus: Corpus, sample: int, tokens: np.ndarray, text: TokenText, min_span: int) -> dict[str, Any]:
+    """What a sample is without any scores."""
+    spans = repeated_spans(tokens, min_span)
+    return {
+        "sample": sample,
+        "provenance": corpus.told_of(sample),
+        "tokens": len(tokens),
+        "spans": spans,
+        "segments": _segments(tokens, spans, text),
+    }
 
 
 def repeated_spans(tokens: np.ndarray, min_length: int = MIN_SPAN) -> list[tuple[int, int]]:

@@ -9,6 +9,8 @@ from rich.console import Group
 from rich.panel import Panel
 from rich.text import Text
 
+from curator.visible import visible
+
 if TYPE_CHECKING:
     from curator.show import SampleView
 
@@ -39,7 +41,7 @@ def to_terminal(views: "Sequence[SampleView]") -> Group:
         body.append("\n")
         for text, repeated in view.segments:
             body.append(text, style=REPEATED if repeated else "")
-        panels.append(Panel(body, title=Text(f"sample {view.sample} for {view.unit}"), title_align="left"))
+        panels.append(Panel(body, title=Text(view.title), title_align="left"))
     return Group(*panels)
 
 
@@ -54,10 +56,10 @@ def to_markdown(views: "Sequence[SampleView]", title: str = "Samples") -> str:
     for view in views:
         text = "".join(f"{OPEN}{text}{CLOSE}" if repeated else text for text, repeated in view.segments)
         fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-        lines += [f"## Sample {view.sample} for {_escaped(view.unit)}", ""]
+        lines += [f"## {_escaped(view.title[0].upper() + view.title[1:])}", ""]
         lines += [f"- {name}: {_escaped(value)}" for name, value in view.facts().items()]
         lines += ["", f"{fence}text", text, fence, ""]
-    return "\n".join(lines)
+    return visible("\n".join(lines))
 
 
 def to_json(views: "Sequence[SampleView]") -> list[dict[str, Any]]:

@@ -42,13 +42,24 @@ def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with naming(path):
+            with open(temporary, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An error of writing, such as a full disk, says of which file: one of an open file does not by itself."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
@@ -78,6 +89,52 @@ def load_array(path: Path, mmap: bool = True) -> np.ndarray:
         return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise CuratorError(f"{path}: not a whole .npy array ({error}); write it again") from error
+
+
+def load_checked(path: Path, written: Any, mend: str, *, mmap: bool = False) -> np.ndarray:
+    """Open a ``.npy`` file whose content must be what was written (DESIGN law 8).
+
+    Args:
+        written: its `fingerprint`, as it stands in the JSON file beside it; None where an older version wrote none.
+        mend: what to do about a file that was changed, in words.
+
+    Raises:
+        CuratorError: as `load_array`, or the content is another one; names both fingerprints.
+    """
+    array = load_array(path, mmap)
+    check_content(path, array, written, mend)
+    return array
+
+
+def check_content(path: Path, content: Any, written: Any, mend: str) -> None:
+    """Refuse what was read from ``path`` where it is not what was written: `load_checked` of anything else."""
+    if written is not None and (found := fingerprint(content)) != written:
+        raise CuratorError(
+            f"{path}: has fingerprint {found}, but {written} was written: it was changed, or is of another folder; "
+            f"{mend}"
+        )
+
+
+def is_made_for(path: Path, made_for: str, mend: str) -> bool:
+    """Whether the JSON file ``path`` is there and was made for ``made_for`` (DESIGN law 8).
+
+    Args:
+        made_for: fingerprint of everything that what it describes depends on.
+        mend: what to do where it was made for something else, in words.
+
+    Raises:
+        CuratorError: it was made with another model, corpus or settings; gives both fingerprints.
+    """
+    if not path.is_file():
+        return False
+    there = load_json(path)
+    found = there.get("made_for") if isinstance(there, dict) else None
+    if found != made_for:
+        raise CuratorError(
+            f"{path}: made for another run (fingerprint of model, corpus and settings there {found}, here "
+            f"{made_for}); {mend}"
+        )
+    return True
 
 
 def load_json(path: Path) -> Any:

@@ -1,22 +1,15 @@
 """Plain tables for the terminal."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from curator.doctor import Check
+from curator.printing import stdout
 
-WIDE = 120
-"""Columns of a table that goes to a file or a pipe, where there is no terminal to fit."""
 _STYLES = {"ok": "green", "warning": "yellow", "missing": "red"}
-
-
-def stdout() -> Console:
-    """The console for results; text is printed as it is, without markup."""
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE)
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:
@@ -44,17 +37,17 @@ def print_rows(title: str, header: Sequence[str], rows: Sequence[Sequence[str]])
 
 def print_checks(checks: Sequence[Check]) -> None:
     """What `curator doctor` found; how to mend what is not ok."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+    console = stdout()
     table = Table(box=None, pad_edge=False)
     for name in ("", "what", "found", "needed for"):
         table.add_column(name, overflow="fold")
     for check in checks:
         table.add_row(
-            f"[{_STYLES[check.status]}]{check.status}[/]", check.name, check.detail, check.needed_for
+            Text(check.status, style=_STYLES[check.status]), check.name, check.detail, check.needed_for
         )
     console.print(table)
     mends = [check for check in checks if check.how_to_get]
     if mends:
         console.print("\nTo mend:", style="bold")
         for check in mends:
-            console.print(f"  {check.name}: {check.how_to_get}", markup=False, soft_wrap=True)
+            console.print(f"  {check.name}: {check.how_to_get}", soft_wrap=True)

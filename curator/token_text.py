@@ -2,12 +2,11 @@
 
 A byte-level BPE token may hold part of a UTF-8 character, so decoding spans one by one would lose characters
 at their borders. Here tokens become bytes first; a border inside a character moves behind it; then every
-piece is decoded. Bytes that are no UTF-8, control characters and characters that turn the direction of text
-are written as escapes, so that what is shown is what is there.
+piece is decoded. Bytes that are no UTF-8, and characters that act or are not seen (``visible.py``), are written as
+escapes, so that what is shown is what is there.
 """
 
 import json
-import unicodedata
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +15,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from curator.errors import CuratorError
-
-_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Unicode categories: control, format, surrogate, private, unassigned, line and paragraph separators."""
+from curator.visible import visible
 
 
 class TokenText:
@@ -91,18 +88,6 @@ def read_tokenizer(file: Path) -> Tokenizer:
         return Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises nothing narrower
         raise CuratorError(f"{file}: not a tokenizer.json ({error})") from error
-
-
-def visible(text: str) -> str:
-    r"""``text`` with control, direction and unassigned characters as escapes such as ``\x1b`` or ``\u202e``.
-
-    Newlines and tabs stay as they are.
-    """
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in _HIDDEN else _escape(c) for c in text)
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def _behind_character(data: bytes, cut: int) -> int:

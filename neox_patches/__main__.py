@@ -8,7 +8,10 @@ if __package__ in (None, ""):  # started by path, as DeepSpeed's launcher does
     sys.path[0] = str(Path(__file__).parent.parent)
 
 from curator.errors import CuratorError, UsageError
-from neox_patches.launch import PATCH, run
+from curator.neox_resume import INSIST
+from curator.visible import note
+from neox_patches.launch import INSISTED, PATCH, leave_error, run
+from neox_patches.together import PeerRefused
 
 EPILOG = f"""
 examples:
@@ -44,24 +47,35 @@ def main(words: list[str] | None = None) -> int:
         metavar="PLACE",
         help="the checkout: a folder, or HEAD, v1.0 in the cache folder (else $NEOX_HOME)",
     )
+    parser.add_argument(
+        "--insist",
+        action="append",
+        default=[],
+        metavar="WHAT",
+        help=f"do what is otherwise refused; it is recorded (also ${INSISTED}, with commas between). "
+        + "; ".join(f"{name}: {says}" for name, says in INSIST.items()),
+    )
     words = sys.argv[1:] if words is None else words
+    taking = ("--patch", "--neox", "--insist")
     known: list[str] = []
     rest = list(words)
-    while rest and rest[0].startswith("-") and rest[0].split("=")[0] in ("--patch", "--neox", "-h", "--help"):
+    while rest and rest[0].startswith("-") and rest[0].split("=")[0] in (*taking, "-h", "--help"):
         known.append(rest.pop(0))
-        if rest and "=" not in known[-1] and known[-1] in ("--patch", "--neox"):
+        if rest and "=" not in known[-1] and known[-1] in taking:
             known.append(rest.pop(0))
     if not words:
         parser.print_help()
         return 2
     options = parser.parse_args(known)
     try:
-        run(options.patch, options.neox, rest)
+        run(options.patch, options.neox, rest, options.insist)
     except CuratorError as error:
         text = str(error)
         if text.startswith("Caught "):  # within a DataLoader worker, whose traceback comes as text
             text = text.rpartition("CuratorError: ")[2].strip()
-        print(f"error: {text}", file=sys.stderr, flush=True)
+        note(f"error: {text}")
+        if not isinstance(error, PeerRefused):
+            leave_error(text)
         return 2 if isinstance(error, UsageError) else 1
     return 0
 

@@ -9,11 +9,14 @@ import importlib
 import importlib.machinery
 import importlib.util
 import inspect
+import os
 import re
 import sys
 import types
 from pathlib import Path
 from typing import Any
+
+from curator.neox_checkout import path_for_make
 
 
 def apply(home: Path) -> list[str]:
@@ -21,6 +24,7 @@ def apply(home: Path) -> list[str]:
     import deepspeed
 
     done = [
+        _own_python(),
         _pkg_resources(),
         _deepspeed_distributed(deepspeed),
         _optional_imports(home),
@@ -29,6 +33,15 @@ def apply(home: Path) -> list[str]:
         _numpy_fromstring(),
     ]
     return [text for text in done if text]
+
+
+def _own_python() -> str | None:
+    """make compiles the index helper with the python3 that comes first on the PATH, and the pybind11 of that one."""
+    path, other = path_for_make()
+    if other is None:
+        return None
+    os.environ["PATH"] = path
+    return f"{Path(sys.executable).parent} stands first on the PATH, where make would have found {other}"
 
 
 def _stub(name: str, **attributes: Any) -> Any:
@@ -171,12 +184,17 @@ def unscaled_loss(engine: Any) -> str | None:
 
     DeepSpeed 0.19.8 scales the loss for its ZeRO optimizers alone, but its plain fp16 optimizer divides every gradient
     by the scale all the same: nothing is clipped, nothing overflows, and the scale grows until Adam's eps swallows the
-    updates.
+    updates. The same optimizer trains bf16, whose scale is 1.
     """
     from deepspeed.runtime.base_optimizer import ZeROOptimizer
     from deepspeed.runtime.fp16.fused_optimizer import FP16_Optimizer
 
     if not isinstance(engine.optimizer, FP16_Optimizer) or isinstance(engine.optimizer, ZeROOptimizer):
+        return None
+    if not engine.fp16_enabled():
+        return None
+    scaling = getattr(engine.optimizer, "loss_scale_config", None)
+    if scaling is not None and not scaling.dynamic_loss_scale and scaling.cur_scale == 1:
         return None
     source = inspect.getsource(importlib.import_module("deepspeed.runtime.engine"))
     if not re.search(

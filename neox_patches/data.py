@@ -13,8 +13,9 @@ import torch
 from torch.utils.data import Dataset
 
 from curator.corpus import Corpus
+from curator.corpus.checks import check_ids
 from curator.errors import CuratorError
-from curator.plan import CORPUS, Plan
+from curator.plan import CORPUS, Plan, Slots
 from curator.planned import PlannedRows
 
 COMPARED_SLOTS = 64
@@ -47,28 +48,34 @@ class SlotDataset(Dataset):
         return self.n_slots
 
     def __getitem__(self, slot: int) -> dict[str, Any]:
-        source, sample = CORPUS, int(slot)
-        if self.plan is not None:
-            held = self.plan.lookup(np.array([slot]))
-            source, sample = int(held.source[0]), int(held.sample[0])
+        sources, samples, _ = held(self.plan, np.array([slot]), self.corpus)
+        source, sample = int(sources[0]), int(samples[0])
         if source == CORPUS and self.corpus is None:
             return {**self.base[sample], "slot": np.int64(slot)}
         rows = self.corpus if source == CORPUS else self.sources[source - 1]
         assert rows is not None
-        text = rows.rows(slice(sample, sample + 1))[0].astype(np.int64)
-        if text.max() >= self.vocab_size or text.min() < 0:
-            column = int(((text >= self.vocab_size) | (text < 0)).argmax())
-            raise CuratorError(
-                f"{rows.file_of(sample)}: sample {sample}, column {column}: token id {text[column]} is outside "
-                f"GPT-NeoX's padded vocabulary of {self.vocab_size} ids; is this the tokenizer that wrote the rows?"
-            )
-        return {"text": text, "slot": np.int64(slot)}
+        text = rows.rows(slice(sample, sample + 1)).astype(np.int64)
+        check_ids(rows, sample, text, self.vocab_size)
+        return {"text": text[0], "slot": np.int64(slot)}
 
     def expected(self, slots: np.ndarray, corpus: Corpus) -> np.ndarray:
         """[n, seq + 1] what curator says these slots hold."""
         if self.plan is None:
-            return corpus.rows(slots).astype(np.int64)
+            return corpus.rows(held(None, slots, self.corpus).sample).astype(np.int64)
         return PlannedRows(self.plan, corpus, self.sources).rows(slots)
+
+
+def held(plan: Plan | None, slots: np.ndarray, served: Corpus | None) -> Slots:
+    """What these slots hold: what the plan says; without one, sample = slot.
+
+    Args:
+        served: the corpus whose rows are served in file order, which begins again at its end; None where GPT-NeoX
+            serves its own order.
+    """
+    if plan is not None:
+        return plan.lookup(slots)
+    samples = slots if served is None else slots % len(served)
+    return Slots(np.full(len(slots), CORPUS, np.int32), samples, np.ones(len(slots), np.float32))
 
 
 class Placeholder(Dataset):

@@ -2,14 +2,13 @@
 
 In the order in which GPT-NeoX comes by:
 1. the builder of the data loaders: checks plan and corpus, puts `SlotDataset` in place of the training data;
-2. ``setup_model_and_optimizer``: checks the resume, follows the pipeline engine, taps the attention layers;
+2. ``setup_model_and_optimizer``: checks the resume, taps the attention layers, takes over the order of saving;
 3. ``train_step``: the clock begins and ends a step; 4. ``_get_batch``: it counts a micro-batch and checks its slots;
-5. ``cross_entropy``: the plan's weights, and the scale of the gradients that are emitted.
+5. ``cross_entropy``: the plan's weights, and the scale of the gradients that are emitted; 6. ``save_checkpoint``.
 Outside a training step every wrapper calls the original and nothing else.
 """
 
 import contextlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,31 @@ from curator.corpus import Corpus, open_corpus
 from curator.errors import CuratorError
 from curator.plan import Plan
 from curator.planned import open_sources
+from curator.visible import note
 from neox_patches import compat
 from neox_patches.adapters import Adapter
+from neox_patches.ahead import Ahead
 from neox_patches.clock import Clock, Layout, follow_pipeline
 from neox_patches.data import Placeholder, SlotDataset, check_slots, compare, needed_samples, sized_for
 from neox_patches.emit import Emitter
 from neox_patches.loss import PlanWeights, weighted_loss
-from neox_patches.resume import check_resume, describe_run, run_of, write_record, write_run
+from neox_patches.resume import Bookkeeper, describe_run
 from neox_patches.settings import PatchFile
+from neox_patches.together import rank, together
 
 
 class Patches:
     """The patches of one training process."""
 
-    def __init__(self, adapter: Adapter, settings: PatchFile):
+    def __init__(
+        self,
+        adapter: Adapter,
+        settings: PatchFile,
+        patch_file: Path | None = None,
+        insisted: frozenset[str] = frozenset(),
+    ):
         self.adapter, self.settings = adapter, settings
+        self.patch_file, self.insisted = patch_file, insisted
         self.corpus: Corpus | None = None if settings.corpus is None else open_corpus(settings.corpus)
         self.plan: Plan | None = None if settings.plan is None else Plan.load(settings.plan)
         self.sources: list[Corpus] = []
@@ -42,11 +51,12 @@ class Patches:
         self.weights: PlanWeights | None = None
         self.emitter: Emitter | None = None
         self.first_step: int | None = None
+        self.ahead: Ahead | None = None
+        self.device: Any = None
         self.neox_args: Any = None
         self.engine: Any = None
-        self.save: Path | None = None
-        self.described: dict[str, Any] = {}
-        self.run = ""
+        self.books: Bookkeeper | None = None
+        self.training = False
 
     @property
     def neox_serves(self) -> bool:
@@ -57,6 +67,7 @@ class Patches:
         """Wrap the hook points; nothing runs before GPT-NeoX does."""
         training, data_utils, model = self.adapter.training, self.adapter.data_utils, self.adapter.gpt2_model
         builder = self.adapter.checkout.loader_builder
+        training.pretrain = self._pretrain(training.pretrain)
         setattr(training, builder, self._build_loaders(getattr(training, builder), data_utils))
         training.setup_model_and_optimizer = self._setup(training.setup_model_and_optimizer)
         training.train_step = self._train_step(training.train_step)
@@ -101,7 +112,7 @@ class Patches:
     def _begin_run(self, neox_args: Any) -> None:
         """Everything that can be checked before data and model: on every rank, so that all of them stop."""
         self.neox_args = neox_args
-        self.adapter.check_settings(neox_args)
+        self.adapter.check_settings(neox_args, self.settings.emit is not None)
         layout = Layout.of(neox_args, self.adapter.mpu)
         if layout.batch_size != neox_args.train_batch_size:
             raise CuratorError(
@@ -118,21 +129,29 @@ class Patches:
         n_slots = self._n_slots(neox_args)
         if self.plan is not None:
             assert self.corpus is not None
-            self.plan.check(self.corpus.fingerprint(), layout.batch_size, n_slots)
+            self.plan.check(self.corpus.fingerprint(), layout.batch_size, n_slots, "train-iters")
             self.sources = open_sources(self.plan, self.corpus)
             self._check_sources(neox_args)
             self.weights = PlanWeights(self.plan, self.clock)
+        if self.neox_serves and self.settings.epochs > 1:
+            assert self.corpus is not None
+            raise CuratorError(
+                f"{self.corpus.path}: GPT-NeoX's own order holds all epochs of the run already; leave out 'epochs'"
+            )
         if not self.neox_serves:
             assert self.corpus is not None
             if getattr(neox_args, "weight_by_num_documents", False):
                 raise CuratorError(
                     "weight_by_num_documents weighs data sets, but the corpus is served in file order"
                 )
-            if self.plan is None and n_slots > len(self.corpus):
+            epochs, n = self.settings.epochs, len(self.corpus)
+            if self.plan is None and n_slots > epochs * n:
+                passes = "" if epochs == 1 else f" of pass {epochs} (epochs)"
                 raise CuratorError(
                     f"{self.corpus.path}: train-iters {neox_args.train_iters} of {layout.batch_size} samples reach "
-                    f"sample {n_slots - 1}, but the corpus ends with sample {len(self.corpus) - 1}; set train-iters "
-                    f"to at most {len(self.corpus) // layout.batch_size}"
+                    f"sample {n_slots - 1}, but the corpus ends with sample {n - 1}{passes}; set train-iters to at "
+                    f"most {epochs * n // layout.batch_size}, or 'epochs: {-(-n_slots // n)}' in the patch file, to "
+                    "begin it again"
                 )
         if self.settings.emit is not None:
             self.emitter = Emitter(
@@ -186,44 +205,54 @@ class Patches:
 
     # -- model ----------------------------------------------------------------------------------------------
 
+    def _pretrain(self, pretrain: Callable[..., Any]) -> Callable[..., Any]:
+        def pretrain_(*args: Any, **kwargs: Any) -> Any:
+            self.training = True  # rather than evaluate, or generate
+            return pretrain(*args, **kwargs)
+
+        return pretrain_
+
     def _setup(self, setup: Callable[..., Any]) -> Callable[..., Any]:
         def setup_model_and_optimizer(*args: Any, **kwargs: Any) -> Any:
-            result = setup(*args, **kwargs)
             neox_args = kwargs.get("neox_args", args[0] if args else None)
+            if self.training:
+                self.books = self._bookkeeper(neox_args)
+                self.books.check(neox_args, kwargs.get("iteration"))
+            result = setup(*args, **kwargs)
             self._ready(result[0], neox_args)
             return result
 
         return setup_model_and_optimizer
 
-    def _ready(self, engine: Any, neox_args: Any) -> None:
-        iteration = int(neox_args.iteration or 0)
-        run = describe_run(
+    def _bookkeeper(self, neox_args: Any) -> Bookkeeper:
+        now = describe_run(
             self.plan,
             None if self.corpus is None else self.corpus.fingerprint(),
             int(neox_args.train_batch_size),
             int(neox_args.seq_length),
+            serves_rows=not self.neox_serves,
+            emits=self.settings.emit is not None,
         )
-        self.save = Path(neox_args.save) if neox_args.save else None
-        if iteration and neox_args.load and not check_resume(Path(neox_args.load), iteration, run, self.plan):
-            self._say(
-                f"{neox_args.load}: step {iteration} was saved without patches, so that its batch size cannot be "
-                f"compared with this run's {neox_args.train_batch_size}"
-            )
-        self.described, self.run = run, run_of(self.save)
-        self.engine, self.first_step = engine, iteration
+        named = {"patch_file": self.patch_file, "corpus": self.settings.corpus, "plan": self.settings.plan}
+        paths = {name: None if path is None else str(path.absolute()) for name, path in named.items()}
+        return Bookkeeper(now, self.plan, self.insisted, paths, self._say)
+
+    def _ready(self, engine: Any, neox_args: Any) -> None:
+        self.engine, self.first_step = engine, int(neox_args.iteration or 0)
+        if self.books is not None:
+            self.books.attach(engine, self.first_step)
         if warning := compat.unscaled_loss(engine):
             self._say(warning)
 
     def _begin_training(self) -> None:
         """At the first training step: model, optimizer and data are there in every generation."""
-        assert self.clock is not None and self.first_step is not None
+        assert self.clock is not None and self.first_step is not None and self.books is not None
         if self.neox_args.is_pipe_parallel:
             follow_pipeline(self.engine, self.clock)
-        if self.emitter is not None:
-            self.emitter.attach(self.engine, self.first_step, self.run)
-        if self.save is not None and _rank() == 0:
-            write_run(self.save, self.run)
-        edits = "no plan" if self.plan is None else f"plan {self.described['plan_fingerprint']}"
+        self.device = next(self.engine.module.parameters()).device
+        together(self._check_and_open, self.device)
+        self.books.begin()
+        edits = "no plan" if self.plan is None else f"plan {self.books.now.plan_fingerprint}"
         self._say(
             f"GPT-NeoX {self.adapter.checkout.generation}, from step {self.first_step}, {edits}"
             + (
@@ -232,6 +261,51 @@ class Patches:
                 else ""
             )
         )
+        self._say_what_a_step_is()
+
+    def _check_and_open(self) -> None:
+        """What may refuse one rank alone: all of them stop then."""
+        assert self.clock is not None and self.first_step is not None and self.books is not None
+        if not self.neox_serves:
+            assert self.corpus is not None
+            self.ahead = Ahead(
+                self.corpus,
+                self.plan,
+                self.first_step * self.clock.layout.batch_size,
+                self._n_slots(self.neox_args),
+                int(self.neox_args.padded_vocab_size),
+                self._say,
+            )
+            self.ahead.begin(self.clock.layout.batch_size)
+        if self.emitter is not None and self.emitter.is_over(self.first_step):
+            self._say(f"all of emit.steps are over at step {self.first_step}: nothing is emitted")
+            self.emitter = None
+        if self.emitter is not None:
+            self.books.claim()
+            self.emitter.attach(self.engine, self.first_step, self.books.run)
+
+    def _say_what_a_step_is(self) -> None:
+        """Where the plan's steps and samples may not be what they seem."""
+        assert self.clock is not None and self.first_step is not None
+        load = Path(self.neox_args.load) if self.neox_args.load else None
+        if self.neox_args.finetune and load is not None and (load / "latest").is_file():
+            self._say(
+                f"finetune: the weights of {load} are loaded, but steps are counted from 0: step 0 of the plan, of "
+                "emit.steps and of the corpus comes first, whatever was trained on before"
+            )
+        n = 0 if self.corpus is None or self.neox_serves else len(self.corpus)
+        batch, n_slots = self.clock.layout.batch_size, self._n_slots(self.neox_args)
+        if n and n_slots > n and (self.plan is None or self.plan.epoch_samples is not None):
+            self._say(
+                f"the corpus begins again in step {n // batch}: slot s holds sample s modulo {n}"
+                + ("" if self.plan is None else ", and what is masked is masked each time")
+            )
+        missing = [] if self.emitter is None else self.emitter.missing(self.first_step)
+        if missing:
+            self._say(
+                f"of emit.steps, {len(missing)} that are over ({missing[0]} to {missing[-1]}) were trained without "
+                "this emission, and stay missing in it"
+            )
 
     # -- steps ----------------------------------------------------------------------------------------------
 
@@ -243,6 +317,8 @@ class Patches:
             if steps == 0:
                 self._begin_training()
             assert self.clock is not None and self.first_step is not None
+            if self.ahead is not None:
+                self.ahead.at_step(steps, self.device)
             self.clock.begin(self.first_step + steps)
             steps += 1
             if self.weights is not None:
@@ -293,25 +369,20 @@ class Patches:
         return loss_of
 
     def _save_checkpoint(self, save: Callable[..., Any]) -> Callable[..., Any]:
+        """Sums first: where they cannot be saved, the run ends before anything names this checkpoint."""
+
         def save_checkpoint(*args: Any, **kwargs: Any) -> Any:
-            result = save(*args, **kwargs)
+            if self.books is not None:
+                self.books.begin()
             if self.emitter is not None:
                 self.emitter.save_sums()
-            if self.save is not None and _rank() == 0:
-                write_record(self.save, int(kwargs["iteration"]), self.described, self.run)
-            return result
+            return save(*args, **kwargs)
 
         return save_checkpoint
 
     def _say(self, text: str) -> None:
-        if _rank() == 0:
-            print(f"neox_patches: {text}", file=sys.stderr, flush=True)
-
-
-def _rank() -> int:
-    import torch
-
-    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+        if rank() == 0:
+            note(f"neox_patches: {text}")
 
 
 def _split_sized_for(needed: int, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,40 +1,47 @@
 """How every rank gets the patches.
 
 ``deepy.py`` starts DeepSpeed's launcher, which starts the user script once per rank. We let it start *this package* in
-its place: each rank then finds in its environment which script it stands for and which patch file holds, installs the
-patches, and runs the script. DeepSpeed hands the two variables to other nodes (EXPORT_ENVS, or ``.deepspeed_env``).
+its place: each rank then finds in its environment which script it stands for, which patch file holds and what is
+insisted on, installs the patches, and runs the script. DeepSpeed hands these variables to other nodes (EXPORT_ENVS, or
+``.deepspeed_env``).
 """
 
 import importlib
 import os
 import runpy
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from curator.errors import UsageError
 from curator.neox_checkout import Checkout, choose_checkout
+from curator.neox_resume import INSIST
+from curator.storage import is_temporary, save_text
+from curator.visible import note
 from neox_patches import compat
 from neox_patches.settings import PatchFile, load_patch_file
 
-PATCH, SCRIPT = "NEOX_PATCHES_FILE", "NEOX_PATCHES_SCRIPT"
-"""Environment variables: the patch file, and the script that a rank stands for."""
+PATCH, SCRIPT, INSISTED, ERRORS = (f"NEOX_PATCHES_{name}" for name in ("FILE", "SCRIPT", "INSIST", "ERRORS"))
+"""Environment variables: the patch file, the script that a rank stands for, what is insisted on (with commas), and the
+folder in which ranks that run beside the launcher leave their errors, so that it can say them again."""
 
 ENTRY = Path(__file__).parent / "__main__.py"
 
 
-def run(patch: Path | None, neox: str | None, words: Sequence[str]) -> None:
+def run(patch: Path | None, neox: str | None, words: Sequence[str], insist: Sequence[str] = ()) -> None:
     """Run a GPT-NeoX script, patched.
 
     Args:
         patch: the patch file; None: the environment's, or none at all.
         neox: the checkout asked for on the command line.
         words: the script and its arguments, as GPT-NeoX takes them.
+        insist: which refusals not to heed; the environment's hold too.
 
     Raises:
         UsageError: no checkout, no script, or a patch file that cannot be read.
     """
-    late = next((word for word in words if word.split("=")[0] in ("--patch", "--neox")), None)
+    late = next((word for word in words if word.split("=")[0] in ("--patch", "--neox", "--insist")), None)
     if late is not None:
         raise UsageError(
             f"{late} stands behind the script, where GPT-NeoX would get it; our options come first"
@@ -46,6 +53,8 @@ def run(patch: Path | None, neox: str | None, words: Sequence[str]) -> None:
     os.environ["NEOX_HOME"] = str(checkout.home)
     if patch is not None:
         os.environ[PATCH] = str(patch.absolute())
+    insisted = _insisted(insist)
+    os.environ[INSISTED] = ",".join(sorted(insisted))
     script, *arguments = words or [""]
     if (
         os.environ.get(SCRIPT) and Path(script).suffix != ".py"
@@ -55,7 +64,20 @@ def run(patch: Path | None, neox: str | None, words: Sequence[str]) -> None:
     if path.name == "deepy.py":
         _launch(path, arguments, checkout)
     else:
-        _train(path, arguments, checkout, settings)
+        _train(path, arguments, checkout, settings, patch, insisted)
+
+
+def _insisted(words: Sequence[str]) -> frozenset[str]:
+    """What is insisted on, here and in the environment."""
+    found = {word.strip() for text in (*words, os.environ.get(INSISTED, "")) for word in text.split(",")} - {
+        ""
+    }
+    if unknown := sorted(found - INSIST.keys()):
+        known = "; ".join(f"{name}: {says}" for name, says in INSIST.items())
+        raise UsageError(
+            f"--insist {', '.join(unknown)}: nothing of that name can be insisted on. Known are {known}"
+        )
+    return frozenset(found)
 
 
 def _in_deepspeed_env() -> str | None:
@@ -93,25 +115,59 @@ def _launch(deepy: Path, arguments: list[str], checkout: Checkout) -> None:
     arguments[scripts[0]] = str(ENTRY)
     import deepspeed.launcher.runner as runner
 
-    runner.EXPORT_ENVS += [PATCH, SCRIPT, "NEOX_HOME"]
-    _run_script(deepy, arguments)
+    runner.EXPORT_ENVS += [PATCH, SCRIPT, INSISTED, ERRORS, "NEOX_HOME"]
+    with tempfile.TemporaryDirectory(prefix="neox-patches-") as folder:
+        os.environ[ERRORS] = folder
+        try:
+            _run_script(deepy, arguments)
+        finally:
+            _say_again(Path(folder))
 
 
-def _train(script: Path, arguments: list[str], checkout: Checkout, settings: PatchFile) -> None:
+def leave_error(text: str) -> None:
+    """Keep a rank's error for the launcher's last words; ranks on other nodes have no such folder, and keep none."""
+    folder = os.environ.get(ERRORS)
+    if folder and os.path.isdir(folder) and "RANK" in os.environ:
+        save_text(Path(folder) / f"{int(os.environ['RANK']):06}", text)
+
+
+def _say_again(folder: Path) -> None:
+    """The ranks' errors, behind everything that the launcher has printed; equal ones once."""
+    ranks: dict[str, list[str]] = {}
+    for file in sorted(path for path in folder.iterdir() if not is_temporary(path)):
+        ranks.setdefault(file.read_text(), []).append(str(int(file.name)))
+    for text, those in ranks.items():
+        note(f"neox_patches: said by rank {', '.join(those)} above, and again here:")
+        note(f"error: {text}")
+
+
+def _train(
+    script: Path,
+    arguments: list[str],
+    checkout: Checkout,
+    settings: PatchFile,
+    patch: Path | None,
+    insisted: frozenset[str],
+) -> None:
     """A rank's own script."""
     done = _prepare(checkout)
-    done.append(compat.mend(importlib.import_module("megatron.training")))
+    training = importlib.import_module("megatron.training")
+    done.append(compat.mend(training))
     if os.environ.get("RANK", "0") == "0":
-        print(f"neox_patches: GPT-NeoX {checkout.generation} in {checkout.home}", file=sys.stderr)
+        note(f"neox_patches: GPT-NeoX {checkout.generation} in {checkout.home}")
         for text in filter(None, done):
-            print(f"neox_patches: compatibility: {text}", file=sys.stderr)
+            note(f"neox_patches: compatibility: {text}")
         if settings.is_empty:
-            print("neox_patches: no patch file, or an empty one: training is not changed", file=sys.stderr)
-    if not settings.is_empty:
+            note("neox_patches: no patch file, or an empty one: training is not changed")
+    if settings.is_empty:
+        from neox_patches import unpatched
+
+        unpatched.install(training, insisted)
+    else:
         from neox_patches.adapters import adapter_for
         from neox_patches.install import Patches
 
-        Patches(adapter_for(checkout), settings).install()
+        Patches(adapter_for(checkout), settings, patch, insisted).install()
     _run_script(script, arguments)
 
 

@@ -1,112 +1,243 @@
-"""Records in the save folder: which run it is, and with which plan, corpus and batch size each checkpoint was trained.
+"""The bookkeeping of a training process: what it may go on from, and records that are there before ``latest`` is.
 
-``SAVE/neox_patches.json`` names the run; it is written at its first step. ``SAVE/global_step{N}/neox_patches.json`` is
-written with each checkpoint. A run that goes on from a checkpoint is refused where its batch size is another, or where
-its plan changes slots that were trained on already with another plan.
+A checkpoint is saved in this order: sums of an emission; the trainer's files; the record, bound to those files;
+``latest``. Whatever stops the run in between, ``latest`` names a checkpoint that is whole and known. Where the trainer
+writes over one that is there (GPT-NeoX may save its last step twice), its record is removed first, and ``latest`` names
+the checkpoint before it meanwhile.
 """
 
+import datetime
+import functools
+import inspect
+import os
 import uuid
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from curator.emission import RECORD
 from curator.errors import CuratorError
+from curator.neox_digests import describe_files
+from curator.neox_records import (
+    CheckpointRecord,
+    RunRecord,
+    Start,
+    Stretch,
+    checkpoint_folder,
+    latest_step,
+    read_run,
+    recorded_checkpoints,
+    remove_record,
+    step_of,
+    write_record,
+    write_run,
+)
+from curator.neox_resume import UNPATCHED, Standing, check_goes_on, joined, standing_of
 from curator.plan import Plan
-from curator.storage import load_json, save_json
+from curator.storage import save_text
+from neox_patches.together import rank
 
-FORMAT = {"format": "neox-patches-run", "version": 1}
+T = TypeVar("T")
 
 
 def describe_run(
-    plan: Plan | None, corpus_fingerprint: str | None, batch_size: int, seq_length: int
-) -> dict[str, Any]:
-    """What a run is, as far as its slots go."""
-    return {
-        **FORMAT,
-        "batch_size": batch_size,
-        "seq_length": seq_length,
-        "corpus_fingerprint": corpus_fingerprint,
-        "plan_fingerprint": None if plan is None else plan.fingerprint(),
-        "first_edited_step": None if plan is None else plan.first_edited_slot() // plan.batch_size,
-    }
+    plan: Plan | None,
+    corpus_fingerprint: str | None,
+    batch_size: int,
+    seq_length: int,
+    serves_rows: bool = False,
+    emits: bool = False,
+) -> Stretch:
+    """How a patched run trains, as far as its slots go."""
+    return Stretch(
+        batch_size=batch_size,
+        seq_length=seq_length,
+        corpus_fingerprint=corpus_fingerprint,
+        plan_fingerprint=None if plan is None else plan.fingerprint(),
+        first_edited_step=None if plan is None else plan.first_edited_slot() // plan.batch_size,
+        serves_rows=serves_rows,
+        emits=emits,
+    )
 
 
-def run_of(save: Path | None) -> str:
-    """The run that the save folder belongs to: its own name for it, or a new one."""
-    record = None if save is None else save / RECORD
-    if record is not None and record.is_file():
-        return str(_read(record, ("run",))["run"])
-    return uuid.uuid4().hex[:16]
+class Bookkeeper:
+    """The records of one training process; ranks above 0 only hear what rank 0 found.
 
+    Args:
+        now: how this start trains; plan: the plan that it follows.
+        insisted: what the user insists on (`curator.neox_resume.INSIST`).
+        paths: patch_file, corpus and plan, for a reader of the records.
+    """
 
-def checkpoint_folder(save: Path, iteration: int) -> Path:
-    """Where GPT-NeoX keeps the checkpoint after ``iteration`` steps."""
-    return save / f"global_step{iteration}"
+    def __init__(
+        self,
+        now: Stretch,
+        plan: Plan | None,
+        insisted: frozenset[str],
+        paths: dict[str, str | None],
+        say: Callable[[str], None],
+    ):
+        self.now, self.plan, self.insisted, self.paths, self.say = now, plan, insisted, paths, say
+        self.save: Path | None = None
+        self.run = ""
+        self.standing: Standing | None = None
+        self.checkpoint: Path | None = None
+        self.step = 0
+        self.written = False
 
+    def check(self, neox_args: Any, iteration: int | None) -> None:
+        """Before the trainer loads: is the checkpoint what was recorded, and does this start fit it?
 
-def _read(record: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    there = load_json(record)
-    wrong = not isinstance(there, dict) or {key: there.get(key) for key in FORMAT} != FORMAT
-    if wrong or any(key not in there for key in keys):
-        raise CuratorError(
-            f"{record}: expected a JSON object with {FORMAT} and {', '.join(keys)}; was it edited, or written by "
-            "another version? Remove it to go on unchecked"
+        Args:
+            iteration: asked for by the trainer; None: what ``latest`` names.
+
+        Raises:
+            CuratorError: on every rank, with what rank 0 found.
+        """
+        self.save = Path(neox_args.save) if neox_args.save else None
+        load = Path(neox_args.load) if neox_args.load else None
+        step = step_to_load(neox_args, iteration)
+        if load is None or not step:
+            return
+        self.checkpoint, self.step = checkpoint_folder(load, step), step
+
+        def judge() -> Standing:
+            standing = standing_of(load, step, self.save, self.insisted)
+            if self.now.trained == "patched":
+                check_goes_on(load, standing.stretches, step, self.now, self.plan)
+            return standing
+
+        self.standing = by_rank_0(judge)
+        for note in self.standing.notes:
+            self.say(note)
+
+    def attach(self, engine: Any, iteration: int) -> None:
+        """The engine has loaded step ``iteration``; from now on it saves in our order."""
+        decoupled = getattr(getattr(engine, "checkpoint_engine", None), "is_decoupled", None)
+        if decoupled is not None and decoupled():
+            raise CuratorError(
+                "DeepSpeed's checkpoint settings write checkpoints in another process (decoupled), so that a record "
+                "of their files cannot be there before 'latest' names them; remove 'checkpoint: {writer: ...}'"
+            )
+        before = () if self.standing is None else self.standing.stretches
+        if iteration != self.step:  # nothing was loaded, or what counts otherwise than it is called
+            before = (Stretch(trained="unknown"),) if iteration else ()
+            self.step, self.standing, self.checkpoint = iteration, None, None
+        self.stretches = joined(before, iteration, self.now)
+        self.run = by_rank_0(self._name)
+        save = engine.save_checkpoint
+
+        @functools.wraps(save)
+        def save_checkpoint(*args: Any, **kwargs: Any) -> Any:
+            call = inspect.signature(save).bind(*args, **kwargs)
+            call.apply_defaults()
+            return self._saved(save, call)
+
+        engine.save_checkpoint = save_checkpoint
+
+    def _name(self) -> str:
+        """The save folder's own name for its run, or a new one."""
+        there = None if self.save is None else read_run(self.save)
+        return uuid.uuid4().hex[:16] if there is None else there.run
+
+    def claim(self) -> None:
+        """Name the run in its save folder, so that an emission of it can be told from another's."""
+        if self.save is not None and rank() == 0 and read_run(self.save) is None:
+            write_run(self.save, RunRecord(run=self.run))
+
+    def begin(self) -> None:
+        """Before the first step, or the first save: add this start to the run's."""
+        if self.written:
+            return
+        self.written = True
+        if self.save is None or rank() != 0:
+            return
+        standing = self.standing
+        insisted = [] if standing is None else [*standing.insisted]
+        if self.now.trained == "unpatched":
+            insisted.append(UNPATCHED)
+        start = Start(
+            date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            from_=self.step,
+            checkpoint=None if self.checkpoint is None else str(self.checkpoint.absolute()),
+            files=None if standing is None else standing.files,
+            stretches=self.stretches,
+            insisted=tuple(sorted(insisted)),
+            folder=os.getcwd(),
+            **self.paths,
         )
-    return dict(there)
+        there = read_run(self.save) or RunRecord(run=self.run)
+        if there.starts and replace(there.starts[-1], date=start.date) == start:
+            return  # started again without a new checkpoint
+        write_run(self.save, replace(there, starts=(*there.starts, start)))
+
+    def _saved(self, save: Callable[..., Any], call: inspect.BoundArguments) -> Any:
+        """The trainer's files, the record, ``latest``."""
+        given = call.arguments
+        step = step_of(str(given["tag"]))
+        if step is None:
+            return save(*call.args, **call.kwargs)
+        folder, named = Path(given["save_dir"]), given["save_latest"]
+        if rank() == 0:
+            before = (other for other in recorded_checkpoints(folder) if other < step)
+            if latest_step(folder) == step and (other := next(before, None)) is not None:
+                save_text(folder / "latest", checkpoint_folder(folder, other).name)
+            remove_record(checkpoint_folder(folder, step))
+        given["save_latest"] = False
+        result = save(*call.args, **call.kwargs)
+        barrier()  # every rank's files are there
+        if rank() == 0:
+            self.record(folder, step)
+            if named:
+                save_text(folder / "latest", str(given["tag"]))
+        barrier()
+        return result
+
+    def record(self, save: Path, step: int) -> None:
+        """Write what the checkpoint after ``step`` steps was trained with, and which files that is said of."""
+        checkpoint = checkpoint_folder(save, step)
+        stretches = tuple(stretch for stretch in self.stretches if stretch.from_ < step)
+        made = CheckpointRecord(
+            run=self.run, stretches=stretches, files=describe_files(checkpoint), step=step
+        )
+        write_record(checkpoint, made)
 
 
-def check_resume(load: Path, iteration: int, run: dict[str, Any], plan: Plan | None) -> bool:
-    """Refuse to go on from ``load`` at ``iteration`` with a run that does not fit what was done so far.
+def step_to_load(neox_args: Any, iteration: int | None) -> int | None:
+    """The step that the trainer is going to count from, as far as names say; None: from 0."""
+    if not neox_args.load or getattr(neox_args, "finetune", False):
+        return None
+    load = Path(neox_args.load)
+    if iteration is not None:
+        return int(iteration) if checkpoint_folder(load, int(iteration)).is_dir() else None
+    return latest_step(load)
 
-    Returns:
-        Whether the checkpoint has a record; without one, the batch size cannot be compared.
+
+def by_rank_0(judge: Callable[[], T]) -> T:
+    """What ``judge`` returns on rank 0, on every rank.
 
     Raises:
-        CuratorError: names both sides.
+        CuratorError: on every rank, what it raised on rank 0.
     """
-    record = checkpoint_folder(load, iteration) / RECORD
-    there = _read(record, tuple(run)) if record.is_file() else None
-    if there is not None:
-        for key, name in (("batch_size", "global batch size"), ("seq_length", "seq-length")):
-            if there[key] != run[key]:
-                raise CuratorError(
-                    f"{load}: {iteration} steps were trained with a {name} of {there[key]}, but this run is "
-                    f"configured with {run[key]}: its steps would hold other samples; configure {there[key]}, or "
-                    "start anew"
-                )
-        if None not in (there["corpus_fingerprint"], run["corpus_fingerprint"]) and (
-            there["corpus_fingerprint"] != run["corpus_fingerprint"]
-        ):
-            raise CuratorError(
-                f"{load}: {iteration} steps were trained on the corpus {there['corpus_fingerprint']}, but this run's "
-                f"corpus is {run['corpus_fingerprint']}; give the same corpus"
-            )
-    before = None if there is None else there["plan_fingerprint"]
-    if before == run["plan_fingerprint"]:
-        return there is not None
-    edited = None if plan is None else plan.first_edited_slot() // plan.batch_size
-    if plan is not None and edited is not None and edited < iteration:
-        with_what = f"the plan {before}" if before else "no plan"
-        raise CuratorError(
-            f"{load}: {iteration} steps were trained with {with_what}, but the plan {run['plan_fingerprint']} edits "
-            f"step {edited}, which is over: that edit would never be trained on; go on from a checkpoint of at most "
-            f"step {edited}, or plan edits of later steps alone"
-        )
-    first_before = None if there is None else there["first_edited_step"]
-    if before is not None and first_before is not None and first_before < iteration:
-        raise CuratorError(
-            f"{load}: {iteration} steps were trained with the plan {before}, which edits step {first_before} already, "
-            f"but this run's plan is {run['plan_fingerprint'] or 'none'}; give the same plan, or go on from a "
-            f"checkpoint of at most step {first_before}"
-        )
-    return there is not None
+    import torch
+
+    found: list[Any] = [None, None]
+    if rank() == 0:
+        try:
+            found[0] = judge()
+        except (CuratorError, OSError) as error:
+            found[1] = str(error)
+    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+        torch.distributed.broadcast_object_list(found, src=0)
+    if found[1] is not None:
+        raise CuratorError(found[1])
+    result: T = found[0]
+    return result
 
 
-def write_run(save: Path, run: str) -> None:
-    """Name the run in its save folder."""
-    save_json(save / RECORD, {**FORMAT, "run": run})
+def barrier() -> None:
+    """Wait for every rank."""
+    import torch
 
-
-def write_record(save: Path, iteration: int, described: dict[str, Any], run: str) -> None:
-    """Write what a checkpoint was trained with."""
-    save_json(checkpoint_folder(save, iteration) / RECORD, {**described, "run": run})
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from curator.config import Seed, StepRange
+from curator.config import Count, Seed, StepRange
 from curator.errors import UsageError
 from curator.strict import Rule, load_strict
 
@@ -101,6 +101,9 @@ class PatchFile:
     corpus: Path | None = None
     """The training tokens in training order. Rows (``.npy``, mmap-ninja, ``.bin/.idx`` of whole rows) are served in
     file order, without GPT-NeoX shuffling them; GPT-NeoX's own shuffled order is served by GPT-NeoX and checked."""
+    epochs: Count = 1
+    """Passes over a corpus whose rows are served, the last perhaps not whole: slot s holds sample s modulo its length.
+    For runs without a plan; a plan says it itself (``curator mask --epochs``)."""
     plan: Path | None = None
     """Folder of the plan to follow; null follows the corpus as it is."""
     emit: Emit | None = None
@@ -108,6 +111,8 @@ class PatchFile:
     def __post_init__(self) -> None:
         if self.plan is not None and self.corpus is None:
             raise ValueError("a plan needs the corpus whose samples it names: give 'corpus'")
+        if self.epochs > 1 and self.corpus is None:
+            raise ValueError("epochs are passes over the corpus: give 'corpus'")
 
     @property
     def is_empty(self) -> bool:

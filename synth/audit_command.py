@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from curator.commands import check_device, ranked_corpus
+from curator.next_steps import inject_rows, next_step
+from curator.printing import say
 from curator.ranking import Ranking
 from curator.tables import print_rows
 from synth.audit_data import LEAST, AuditSettings, audit_data
@@ -79,43 +80,56 @@ def print_audit(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> 
     _print_diversity(result["diversity"])
     kept, patterns = len(result["kept"]), len(result["patterns"])
     few = [one["pattern_id"] for one in result["patterns"] if one["scored"] < LEAST]
-    here = quote(str(out))
-    print(f"\n{kept} of {patterns} patterns are kept; the rule: {result['rule']}.")
+    say(f"\n{kept} of {patterns} patterns are kept; the rule: {result['rule']}.")
     if few:
         named = ", ".join(few[:8]) + (f" and {len(few) - 8} more" if len(few) > 8 else "")
-        print(
-            f"Fewer than {LEAST} rows were scored of {named}: too few to tell whether they carry influence."
-        )
-    source = quote(manifest["request"]["generators"])
-    step = (
-        f"synth render {source} --only {here}/audit.json --count {manifest['rows']} --out rows-kept"
-        if 0 < kept < patterns
-        else f"curator inject --rows {quote(result['rows'])} --help"
-        if kept
-        else _more_rows(result, out, manifest)
-    )
-    print(f"Written to {here}/: audit.json, kept.json, audit.png, ranking/. Next: {step}")
+        say(f"Fewer than {LEAST} rows were scored of {named}: too few to tell whether they carry influence.")
+    if not kept:
+        _say_more_rows(result, out, manifest)
+        return
+    say(f"Written to {out}/: audit.json, kept.json, audit.png, ranking/.")
+    if kept == patterns and manifest["request"].get("only"):  # what an audit had chosen is kept again
+        next_step(*inject_rows(Path(result["rows"]), manifest["rows"], Path(result["ranking"])))
+    else:
+        words = [
+            "--only",
+            out / "audit.json",
+            "--count",
+            manifest["rows"],
+            "--out",
+            _other(result["rows"], "rows"),
+        ]
+        next_step("synth", "render", manifest["request"]["generators"], *words)
 
 
-def _more_rows(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> str:
+def _other(rows: str, name: str) -> str:
+    """A folder's name that is not that of the rows."""
+    return f"{name}-kept" if Path(rows).name == name else name
+
+
+def _say_more_rows(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> None:
     """What to do where nothing is kept: a verdict on the patterns needs enough rows of them.
 
-    An exhausted pattern gives no more rows, however many are asked for.
+    An exhausted pattern gives no more rows, however many are asked for. Where there is a verdict, the rows are to be
+    looked at.
     """
+    say(f"Written to {out}/: audit.json, kept.json, audit.png, ranking/.")
     exhausted = {one["pattern_id"] for one in manifest["patterns"] if one["exhausted"]}
     few = [one for one in result["patterns"] if one["scored"] < LEAST]
     short = [one for one in few if one["rows"] < LEAST and one["pattern_id"] not in exhausted]
     rows = Path(result["rows"])
     if short:
-        source, count = quote(manifest["request"]["generators"]), ENOUGH * len(result["patterns"])
-        other = quote(f"{rows.name}-2")
-        return f"synth render {source} --weights equal --count {count} --out {other}"
-    if any(one["rows"] >= LEAST for one in few):
-        ranking, other = quote(result["ranking"]), quote(f"{out.name}-2")
-        return f"synth audit data {quote(str(rows))} --ranking {ranking} --sample {ENOUGH} --out {other}"
-    if len(few) == len(result["patterns"]):
-        return f"patterns with more to draw from: none of these gives {LEAST} distinct rows"
-    return "other patterns, or another ranking: these rows are not what raises the probe"
+        words = ["--weights", "equal", "--count", ENOUGH * len(result["patterns"]), "--out", f"{rows.name}-2"]
+        next_step("synth", "render", manifest["request"]["generators"], *words)
+    elif any(one["rows"] >= LEAST for one in few):
+        words = ["--ranking", result["ranking"], "--sample", ENOUGH, "--out", f"{out.name}-2"]
+        next_step("synth", "audit", "data", rows, *words)
+    else:
+        if len(few) == len(result["patterns"]):
+            say(f"Wanted are patterns with more to draw from: none of these gives {LEAST} distinct rows.")
+        else:
+            say("Wanted are other patterns, or another ranking: these rows are not what raises the probe.")
+        next_step("curator", "show", out, "--top", 5)
 
 
 def print_fidelity(found: dict[str, Any], names: Sequence[str] | None = None) -> None:
@@ -152,7 +166,7 @@ def print_fidelity(found: dict[str, Any], names: Sequence[str] | None = None) ->
         rows,
     )
     if found["note"]:
-        print(f"No samples to compare with: {found['note']}.")
+        say(f"No samples to compare with: {found['note']}.")
 
 
 def _share(value: float | None) -> str:

@@ -7,6 +7,7 @@ which keeps every token and its number and loses the order. Where the model is p
 high scores; a pattern whose rows do no better than that does not carry through what it repeats.
 """
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 
 from curator.candidates import highest_first
 from curator.corpus import Corpus
+from curator.corpus.npy import origins_file, save_origins
 from curator.errors import CuratorError
 from curator.influence.given_queries import GivenQueries
 from curator.influence.run import rank
@@ -101,6 +103,9 @@ def audit_data(
         file = out / "scored.npy"
         if not file.is_file():
             save_array(file, _with_shuffled(rows.corpus, chosen, settings.seed))
+        if not origins_file(file).is_file():  # so that `curator show` tells what was scored, as text
+            shutil.copyfile(rows.path / "tokenizer.json", out / "tokenizer.json")
+            save_origins(file, _origins(rows, chosen))
         scored = rank(queries.request(file, model=model, units=(unit,)), out / "ranking", device)
         result = _result(rows, ranking, corpus, scored, chosen, natural, identity, settings)
         plot_audit(result, out / "audit.png")
@@ -125,6 +130,20 @@ def _with_shuffled(corpus: Corpus, chosen: list[np.ndarray], seed: int) -> np.nd
     tokens = corpus.rows(np.concatenate(chosen))
     shuffled = np.random.default_rng([seed, 2]).permuted(tokens, axis=1)
     return np.concatenate([tokens, shuffled])
+
+
+def _origins(rows: Rows, chosen: list[np.ndarray]) -> dict[str, list[Any]]:
+    """What each row of `_with_shuffled` is."""
+    which = np.concatenate(chosen)
+    once = {
+        "pattern": [rows.patterns[number] for number in rows.row_patterns[which]],
+        "row": which.tolist(),
+        "candidate": rows.row_candidates[which].tolist(),
+        "tokens": ["as rendered"] * len(which),
+    }
+    return {name: [*values, *values] for name, values in once.items()} | {
+        "tokens": [*once["tokens"], *["shuffled"] * len(which)]
+    }
 
 
 def _result(

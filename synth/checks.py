@@ -1,13 +1,15 @@
 """What a generator must do before its text may be trained on, asked of the sandbox and of nothing else.
 
 Each complaint is written for whoever wrote the code, so that a language model can mend it. Checked: it runs; every
-text follows the pattern (anchors present, fields valid; ``matcher.py``); the same seed gives the same text, in another
-process and in another order of calls; texts of different seeds differ (share of distinct texts, and the mean Jaccard
-similarity of the 5-character substrings of two texts); and the tokens written per token asked for lie within bounds.
+text follows the pattern (anchors present, fields valid; ``matcher.py``); the same seed gives the same text in every
+process, whatever may differ between hosts (``sandbox/hosts.py``), and in every order of calls; texts of different seeds
+differ (share of distinct texts, and the mean Jaccard similarity of the 5-character substrings of two texts); and the
+tokens written per token asked for lie within bounds.
 """
 
+import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
@@ -16,7 +18,10 @@ from tokenizers import Tokenizer
 
 from synth.matcher import Matcher
 from synth.pattern import Pattern
-from synth.sandbox import Failure, Sandbox
+from synth.sandbox import HOSTS, Failure, Host, Sandbox
+
+Call = tuple[str | int, int]
+"""(seed, target_tokens)."""
 
 SEEDS = 24
 """Seeds that are tried at the full length."""
@@ -62,14 +67,21 @@ def check_generator(
 ) -> Checked:
     """Run the generator of ``pattern`` and look at what it writes."""
     half = max(1, target_tokens // 2)
-    calls = [(f"check/{n}", target_tokens) for n in range(SEEDS)]
-    shorter = [(f"check/{n}", half) for n in range(SEEDS // 4)]
+    calls: list[Call] = [(f"check/{n}", target_tokens) for n in range(SEEDS)]
+    shorter: list[Call] = [(f"check/{n}", half) for n in range(SEEDS // 4)]
     try:
         with sandbox.load(source, pattern.function) as generator:
             texts = list(generator.texts(calls))
             short = list(generator.texts(shorter))
-        with sandbox.load(source, pattern.function) as generator:  # another process, the other way round
-            again = list(generator.texts(calls[: SEEDS // 3][::-1]))[::-1]
+        written = dict(zip([*calls, *shorter], [*texts, *short]))
+        differs = next(
+            (
+                said
+                for n, host in enumerate(HOSTS[1:])
+                if (said := _again(source, pattern, sandbox, written, n, host))
+            ),
+            None,
+        )
     except Failure as failure:
         return Checked(complaints=(f"{failure.kind}: {failure}",))
     if not all(text.strip() for text in (*texts, *short)):
@@ -81,10 +93,11 @@ def check_generator(
         )
         return Checked(complaints=(said,))
     complaints = _template(pattern, texts)
-    if texts[: len(again)] != again:
+    if differs is not None:
         complaints.append(
             "the same seed gave another text in another process or after other calls: draw from rng alone, "
-            "keep nothing between calls, and do not depend on the order of a set"
+            "keep nothing between calls, and do not depend on the order of a set, on addresses of objects (as in "
+            f"<function at 0x...>), on how deep calls go or how much memory there is. {differs}"
         )
     tokens = _tokens(texts, tokenizer)
     ratios = [n / target_tokens for n in tokens]
@@ -114,6 +127,27 @@ def check_generator(
         alike=alike,
         characters_per_token=per_token,
     )
+
+
+def _again(
+    source: str, pattern: Pattern, sandbox: Sandbox, written: Mapping[Call, str], number: int, host: Host
+) -> str | None:
+    """Ask for some of the texts again, in another process, order and host; where the first one differs."""
+    draw = random.Random(number)
+    calls = draw.sample(list(written), SEEDS // 3 + number)
+    calls += calls[:1]  # twice in one process
+    with sandbox.load(source, pattern.function, host) as generator:
+        for call, text in zip(calls, generator.texts(calls)):
+            if text != written[call]:
+                return _difference(call, written[call], text)
+    return None
+
+
+def _difference(call: Call, one: str, other: str) -> str:
+    """Where two texts of a call part ways, in words."""
+    at = next((n for n, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
+    here, there = (repr(text[max(0, at - 10) : at + 30]) for text in (one, other))
+    return f"Seed {call[0]!r} gave {here} and {there} at character {at}"
 
 
 def similarity(texts: Sequence[str], most_pairs: int = 100) -> float:

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from curator import cli_options
-from curator.entry import run_app
+from curator.entry import Commands, run_app
 from synth import cli_options as options
 from synth import cli_render
 
 
-class InOrder(TyperGroup):
+class InOrder(Commands):
     """Lists the commands in the order in which they are used; a group would come last otherwise."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]

@@ -1,5 +1,6 @@
 """Options that several commands of `synth` share."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -48,7 +49,29 @@ JsonMode = Annotated[
         rich_help_panel=LLM,
     ),
 ]
-Temperature = Annotated[float, typer.Option(min=0, help="Of sampling.", rich_help_panel=LLM)]
+
+
+def _temperature(text: str) -> float | None:
+    if str(text).lower() == "none":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not (math.isfinite(value) and value >= 0):
+        raise typer.BadParameter(f"{text!r} is neither a number from 0 nor none")
+    return value
+
+
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        parser=_temperature,
+        metavar="NUMBER|none",
+        help="Of sampling; none sends none, for models that take none.",
+        rich_help_panel=LLM,
+    ),
+]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer.", rich_help_panel=LLM)]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.", rich_help_panel=LLM)]
 Retries = Annotated[
@@ -79,7 +102,7 @@ def chat_settings(
     model: str,
     key_env: str,
     json_mode: str,
-    temperature: float,
+    temperature: float | None,
     max_tokens: int,
     timeout: float,
     retries: int,

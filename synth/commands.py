@@ -4,13 +4,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from curator.errors import CuratorError, UsageError
+from curator.next_steps import again_without, next_step
+from curator.printing import say
 from curator.storage import fingerprint, save_json
 from curator.tables import print_rows
-from curator.token_text import read_tokenizer, visible
+from curator.token_text import read_tokenizer
 from synth.alone import alone, clean
 from synth.llm.chat import Chat
 from synth.llm.ledger import BilledError
@@ -52,12 +53,13 @@ def run_distill(
         model = LlmEngine(chat, out / "cache", **{k: v for k, v in llm.items() if k != "dry_run"})
         described = model.describe()
         if llm["dry_run"]:
-            print(model.dry_run(top.samples()))
+            say(model.dry_run(top.samples()))
+            next_step(*again_without("--dry-run"))
             return
         ask, asked = model, model.chat
     with _billed(asked):
         registry = distill(top, ask, described, out, similar)
-    _print_registry(registry, out, chosen.get("top"), asked)
+    _print_registry(registry, out, chosen, asked)
 
 
 @contextmanager
@@ -67,17 +69,20 @@ def _billed(asked: Chat | None) -> Iterator[None]:
         yield
     except BilledError:
         raise
-    except CuratorError:
+    except (CuratorError, OSError):
         if asked is not None and asked.totals.any:
-            print(asked.bill())
+            say(asked.bill())
         raise
+    finally:
+        if asked is not None:
+            asked.close()
 
 
-def _print_registry(registry: Registry, out: Path, wanted: int | None, asked: Chat | None) -> None:
+def _print_registry(registry: Registry, out: Path, chosen: dict[str, Any], asked: Chat | None) -> None:
     rows = []
     for entry in registry.entries[:20]:
         samples = len(entry.provenance["samples"])
-        template = visible(entry.pattern.template).replace("\n", "⏎")
+        template = entry.pattern.template.replace("\n", "⏎")
         rows.append([entry.pattern.pattern_id, entry.pattern.pattern_name[:40], str(samples), template[:60]])
     header = registry.header
     title = (
@@ -86,30 +91,27 @@ def _print_registry(registry: Registry, out: Path, wanted: int | None, asked: Ch
     )
     print_rows(title, ["id", "name", "samples", "template"], rows)
     if asked is not None and asked.totals.any:
-        print(asked.bill())
-    top = header["samples"]["top"]
+        say(asked.bill())
+    top, wanted = header["samples"]["top"], chosen.get("top")
     if wanted is not None and top < wanted:
-        print(
+        say(
             f"{top} samples have a positive score; {wanted} were asked for (--top), and the others are left out."
         )
     if header["set_aside"]:
-        print(
-            f"{len(header['set_aside'])} answers or patterns were set aside, with reasons, in registry.json."
-        )
+        say(f"{len(header['set_aside'])} answers or patterns were set aside, with reasons, in registry.json.")
     nowhere = [e.pattern.pattern_id for e in registry.entries if not e.provenance["samples"]]
     if nowhere:
         named = ", ".join(nowhere[:8]) + (f" and {len(nowhere) - 8} more" if len(nowhere) > 8 else "")
-        print(
+        say(
             f"{named}: in none of the samples they were made of, so that they weigh 0 unless --weights says more."
         )
-    print(
-        f"Written to {out}/registry.json; {len(header['samples']['held_out'])} top samples held out. Next: "
-        + (
-            f"synth audit patterns {quote(str(out))}"
-            if header["samples"]["held_out"]
-            else f"synth generate {quote(str(out))} {_engine_words(registry)}--out generators"
-        )
-    )
+    held_out = len(header["samples"]["held_out"])
+    say(f"Written to {out}/registry.json; {held_out} top samples held out.")
+    if held_out:
+        moved = ["--corpus", chosen["corpus"]] if chosen.get("corpus") else []
+        next_step("synth", "audit", "patterns", out, *moved)
+    else:
+        next_step("synth", "generate", out, *_engine_words(registry), "--out", "generators")
 
 
 def run_audit_patterns(
@@ -148,11 +150,10 @@ def run_audit_patterns(
         shutil.rmtree(parts, ignore_errors=True)
     print_pattern_audit(result)
     carrying = sum(one["carries"] for one in result["patterns"])
-    print(
-        f"{carrying} of {len(result['patterns'])} patterns carry ({result['rule']}).\nWritten to {file}. "
-        f"Next: synth generate {quote(str(folder))} {_engine_words(registry)}"
-        f"{'' if carrying else '--all '}--out generators"
-    )
+    say(f"{carrying} of {len(result['patterns'])} patterns carry ({result['rule']}).\nWritten to {file}.")
+    words = [*_engine_words(registry), *([] if carrying else ["--all"])]
+    words += ["--tokenizer", tokens] if tokenizer is not None else []
+    next_step("synth", "generate", folder, *words, "--out", "generators")
 
 
 def print_pattern_audit(result: dict[str, Any]) -> None:
@@ -168,13 +169,11 @@ def print_pattern_audit(result: dict[str, Any]) -> None:
     title = "Samples in which each pattern occurs: held-out top ones and controls; odds ratio [95 % interval]"
     controls = [cell for control in result["patterns"][0]["odds"] for cell in (control, "odds")]
     print_rows(title, ["id", "name", "top", *controls, "carries", "beyond loss"], rows)
-    print("".join(f"{note}\n" for note in result["notes"]), end="")
+    say("".join(f"{note}\n" for note in result["notes"]), end="")
     for one in result["patterns"]:
         if any(one["undecided"].values()):
             said = ", ".join(f"{name} {n}" for name, n in one["undecided"].items())
-            print(
-                f"{one['pattern_id']}: the search was given up in samples that are left out of its counts: {said}."
-            )
+            say(f"{one['pattern_id']}: the search was given up in samples left out of its counts: {said}.")
 
 
 def _beyond(says: bool | None) -> str:
@@ -241,6 +240,7 @@ def run_generate(
                 "seq_length": made_of["seq_length"],
                 "corpus_fingerprint": made_of.get("corpus_fingerprint"),
             },
+            stop=asked.stop if asked is not None else lambda: None,
         )
     rows = [
         [
@@ -257,14 +257,13 @@ def run_generate(
         rows,
     )
     if asked is not None and asked.totals.any:
-        print(asked.bill())
+        say(asked.bill())
     for item in made.manifest["set_aside"][:10]:
-        print(f"set aside: {item['pattern_id']}: {item['reason'].splitlines()[0]}")
-    print(
-        f"Written to {out}/: one .py per pattern, manifest.json ({len(made.manifest['set_aside'])} set aside, with "
-        f"reasons). Next: synth render {quote(str(out))} --weights equal --count {100 * len(made.generators)} "
-        "--out trial"
-    )
+        say(f"set aside: {item['pattern_id']}: {item['reason'].splitlines()[0]}")
+    aside = len(made.manifest["set_aside"])
+    say(f"Written to {out}/: one .py per pattern, manifest.json ({aside} set aside, with reasons).")
+    words = ["--weights", "equal", "--count", 100 * len(made.generators), "--out", "trial"]
+    next_step("synth", "render", out, *words, *(["--unsafe-sandbox"] if unsafe else []))
 
 
 def _chosen(registry: Registry, only: list[str] | None, carrying: bool | None) -> Any:
@@ -290,7 +289,7 @@ def _chosen(registry: Registry, only: list[str] | None, carrying: bool | None) -
         raise CuratorError(f"{file}: a pattern lacks its verdict, so it was edited; {again}") from error
     if not ids:
         raise UsageError(f"{file}: no pattern carries; give --all to generate for all of them, or --only")
-    print(f"{len(ids)} of {len(registry.entries)} patterns, those that carry ({file}); --all takes all.")
+    say(f"{len(ids)} of {len(registry.entries)} patterns, those that carry ({file}); --all takes all.")
     return registry.chosen(ids)
 
 
@@ -310,21 +309,20 @@ def tokenizer_file(given: Path | None, registry: Registry) -> Path:
     return file / "tokenizer.json" if file.is_dir() else file
 
 
-def _engine_words(registry: Registry) -> str:
+def _engine_words(registry: Registry) -> list[object]:
     """What asks `synth generate` for the engine that distilled; empty where that is the default."""
     engine = registry.header["engine"]
     if engine.get("name") == "builtin":
-        return "--engine builtin "
+        return ["--engine", "builtin"]
     default = ChatSettings()
-    words = [
-        f"{flag} {quote(str(engine[key]))} "
-        for flag, key, usual in (
-            ("--base-url", "base_url", default.base_url),
-            ("--model", "model", default.model),
-        )
-        if engine.get(key, usual) != usual
-    ]
-    return "".join(words)
+    words: list[object] = []
+    for flag, key, usual in (
+        ("--base-url", "base_url", default.base_url),
+        ("--model", "model", default.model),
+    ):
+        if engine.get(key, usual) != usual:
+            words += [flag, engine[key]]
+    return words
 
 
 def run_doctor() -> None:

@@ -1,8 +1,8 @@
 """Patterns from a language model: samples go out in batches, and what comes back is believed in its schema alone.
 
-An answer that breaks the schema goes back with the validator's words, at most ``tries`` times; then its valid patterns
-are kept and the rest is set aside with the reason. Everything asked lies in the cache, so a run that was killed asks
-only for what is missing.
+An answer that breaks the schema goes back with the validator's words, at most ``tries`` times. Every valid pattern of
+any of these answers is kept, also those that stand whole before an answer breaks off; the rest is set aside with the
+reason. Everything asked lies in the cache, so a run that was killed asks only for what is missing.
 """
 
 import json
@@ -11,60 +11,30 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
 from curator.errors import UsageError
 from curator.progress import console, progress
 from synth.found import Found
-from synth.llm.answers import InvalidAnswer, json_object, without_thoughts
+from synth.llm.answers import without_thoughts
 from synth.llm.cache import Answer
 from synth.llm.chat import Chat, Message
 from synth.llm.prompts import Prompt, delimited, load_prompt
-from synth.llm.schemas import without_nulls
 from synth.llm.settings import ChatSettings
-from synth.pattern import CLASSES, PATTERN_SCHEMA, Pattern, PatternError, schema_complaint
+from synth.pattern import CLASSES, PATTERN_SCHEMA, Pattern
+from synth.reading import MOST, read_answer
 from synth.samples import SampleText
 
-MOST = 30
-"""Patterns in one answer."""
 EXCERPT = 4000
 """Characters of an answer that are sent back or kept with a refusal."""
 LINES = 20
 """Complaints that are sent back at once."""
 PROMPT = "distill-v2"
-_OUTER: dict[str, Any] = {
+ANSWER_SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "required": ["patterns"],
-    "properties": {"patterns": {"type": "array", "maxItems": MOST}},
-}
-ANSWER_SCHEMA: dict[str, Any] = {
-    **_OUTER,
     "properties": {"patterns": {"type": "array", "maxItems": MOST, "items": PATTERN_SCHEMA}},
 }
-_VALIDATOR = Draft202012Validator(_OUTER)
-
-
-def read_patterns(text: str) -> tuple[list[Pattern], list[tuple[str, Any]]]:
-    """(the valid patterns of an answer, (complaint, what it is about) for all else)."""
-    try:
-        value = without_nulls(json_object(text))
-    except InvalidAnswer as error:
-        return [], [(str(error), text)]
-    errors = [
-        schema_complaint(error).replace("the pattern:", "the answer:")
-        for error in _VALIDATOR.iter_errors(value)
-    ]
-    if errors:
-        return [], [("\n".join(errors[:LINES]), value)]
-    patterns, refused = [], []
-    for number, item in enumerate(value["patterns"]):
-        try:
-            patterns.append(Pattern.from_json(item))
-        except PatternError as error:
-            lines = [line.removeprefix("the pattern: ") for line in str(error).splitlines()]
-            refused.append(("\n".join(f"patterns.{number}: {line}" for line in lines), item))
-    return patterns, refused
+"""What is asked for; an answer needs no more than ``patterns``, which are looked at one by one."""
 
 
 class LlmEngine:
@@ -151,21 +121,34 @@ class LlmEngine:
 
     def _ask(self, batch: Sequence[SampleText]) -> tuple[list[Found], list[dict[str, Any]]]:
         first = messages = self.messages(batch)
+        kept: dict[Pattern, Found] = {}
+        refused: list[tuple[str, Any]] = []
         for attempt in range(self.tries + 1):
-            answer = self.chat.ask(messages, ANSWER_SCHEMA, "patterns")
-            patterns, refused = (
-                ([], [(answer.problem, answer.text)]) if answer.problem else read_patterns(answer.text)
-            )
-            if not refused or answer.final or attempt == self.tries:
+            answer = self.chat.ask(messages, ANSWER_SCHEMA, "patterns", longer=attempt > 0)
+            read = read_answer(answer)
+            provenance: dict[str, Any] = {
+                "model": answer.model,
+                "prompt": self.prompt.describe(),
+                "request": answer.request,
+            }
+            if read.ignored:
+                provenance["ignored_keys"] = read.ignored
+            for pattern in read.patterns:
+                key = pattern.with_id("same")
+                if key not in kept:
+                    kept[key] = Found.where(pattern, batch, **provenance)
+            if read.refused or not read.problem:
+                refused = read.refused
+            if not read.complaints or answer.final or attempt == self.tries:
                 break
-            said = "\n".join("\n".join(complaint for complaint, _ in refused).splitlines()[:LINES])
+            said = "\n".join("\n".join(read.complaints).splitlines()[:LINES])
             messages = send_back(first, answer, said, attempt + 1, self.tries)
-        provenance = {"model": answer.model, "prompt": self.prompt.describe(), "request": answer.request}
-        found = [Found.where(pattern, batch, **provenance) for pattern in patterns]
+        if read.problem:
+            refused = [(read.problem, answer.text), *refused]
         numbers = [sample.sample for sample in batch]
-        return found, [
-            {"samples": numbers, "reason": complaint, "answer": excerpt(about), "request": answer.request}
-            for complaint, about in refused
+        return list(kept.values()), [
+            {"samples": numbers, "reason": reason, "answer": excerpt(about), "request": answer.request}
+            for reason, about in refused
         ]
 
     def dry_run(self, samples: Sequence[SampleText]) -> str:
@@ -212,6 +195,10 @@ def send_back(first: Sequence[Message], answer: Answer, said: str, attempt: int,
 
 
 def excerpt(value: Any) -> str:
-    """The beginning of an answer or of a part of it."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """The beginning of an answer or of a part of it, as it can be written down."""
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr)
+    except RecursionError:
+        text = "(nested too deeply to be shown)"
+    text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= EXCERPT else text[:EXCERPT] + " … (cut)"

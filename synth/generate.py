@@ -90,7 +90,7 @@ def own_writer(sources: Mapping[str, Path], otherwise: Writer) -> Writer:
             return otherwise(pattern, check)
         file = sources[pattern.pattern_id]
         try:
-            source = file.read_text(encoding="utf-8")
+            source = file.read_text(encoding="utf-8-sig")  # editors of Windows write a byte-order mark
         except UnicodeDecodeError as error:
             raise UsageError(
                 f"--own: {file} is not UTF-8 text ({error.reason} at byte {error.start})"
@@ -116,6 +116,7 @@ def generate(
     concurrency: int = 1,
     samples: Mapping[str, Sequence[int]] | None = None,
     facts: Mapping[str, Any] | None = None,
+    stop: Callable[[], None] = lambda: None,
 ) -> Generators:
     """Write and check a generator for each pattern into the folder ``out``.
 
@@ -124,6 +125,7 @@ def generate(
         write: asked from ``concurrency`` threads.
         samples: which ones each pattern was distilled from, by its id; one where it is not said.
         facts: what the manifest says besides and nothing depends on (where the tokenizer lies).
+        stop: called when no more is wanted of ``write``, so that it waits for nobody (Ctrl-C, a full disk).
 
     Raises:
         CuratorError: ``out`` holds something else, or what a writer raises (a budget that is reached); what was
@@ -160,6 +162,7 @@ def generate(
                 for future in as_completed(futures):
                     advance(1, future.result())
             except BaseException:
+                stop()
                 pool.shutdown(cancel_futures=True)
                 raise
         _assemble(out, patterns, identity, samples or {}, facts or {})

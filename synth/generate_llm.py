@@ -12,6 +12,7 @@ from synth.codegen import write_source
 from synth.distill_llm import send_back
 from synth.generate import Check, Written
 from synth.llm.answers import InvalidAnswer, fenced, json_object, without_thoughts
+from synth.llm.cache import Answer
 from synth.llm.chat import Chat
 from synth.llm.prompts import Prompt, load_prompt
 from synth.llm.settings import ChatSettings
@@ -30,7 +31,7 @@ MOST_SAID = 3000
 
 
 def read_code(text: str) -> str:
-    """The source in an answer: ``{"code": …}``, or one fenced block of Python, perhaps behind one block of thoughts.
+    """The source in an answer: ``{"code": …}``, or the one fenced block of Python; see `synth.llm.answers`.
 
     Raises:
         InvalidAnswer: it is neither.
@@ -38,12 +39,25 @@ def read_code(text: str) -> str:
     block = fenced(without_thoughts(text))
     if block is not None and block[0] in ("python", "py", "python3"):
         return _ended(block[1])
-    value = json_object(text)
-    if set(value) != {"code"} or not isinstance(value["code"], str):
-        raise InvalidAnswer('expected exactly {"code": "..."} with the source as one string')
-    code = value["code"]
+    code = json_object(text).get("code")
+    if not isinstance(code, str):
+        raise InvalidAnswer('expected {"code": "..."} with the source as one string')
     block = fenced(code)
     return _ended(block[1] if block is not None else code)
+
+
+def read_source(answer: Answer) -> str:
+    """The source in an answer. One that was cut off may be whole all the same: some models end with blanks.
+
+    Raises:
+        InvalidAnswer: there is none; says what the server did where that is why.
+    """
+    if answer.problem and not answer.cut_off:
+        raise InvalidAnswer(answer.problem)
+    try:
+        return read_code(answer.text)
+    except InvalidAnswer as error:
+        raise InvalidAnswer(answer.problem or str(error)) from None
 
 
 def _ended(code: str) -> str:
@@ -97,24 +111,24 @@ class LlmWriter:
         first = messages = self.messages(pattern, check(write_source(pattern)).characters_per_token or 4.0)
         source, checked, requests = "", None, []
         for attempt in range(self.tries + 1):
-            answer = self.chat.ask(messages, CODE_SCHEMA, "code")
+            answer = self.chat.ask(messages, CODE_SCHEMA, "code", longer=attempt > 0)
             requests.append(answer.request)
-            reason = answer.problem
-            if not reason:
-                try:
-                    source = read_code(answer.text)
-                except InvalidAnswer as error:
-                    reason = str(error)
-                else:
-                    checked = check(source)
-                    reason = "\n".join(checked.complaints)
-            if not reason or answer.final or attempt == self.tries:
+            try:
+                source = read_source(answer)
+            except InvalidAnswer as error:
+                reasons = [str(error)]
+            else:
+                checked = check(source)
+                reasons = list(checked.complaints)
+            if not reasons or answer.final or attempt == self.tries:
                 break
-            messages = send_back(first, answer, reason[:MOST_SAID], attempt + 1, self.tries)
+            messages = send_back(first, answer, "\n".join(reasons)[:MOST_SAID], attempt + 1, self.tries)
+        if checked is not None and reasons and reasons != list(checked.complaints):
+            reasons += ["of the source before that:", *checked.complaints]
         provenance = {
             "engine": "llm",
-            "model": answer.model,
+            **answer.origin,
             "prompt": self.prompt.describe(),
             "requests": requests,
         }
-        return Written(source=source, checked=checked, provenance=provenance, reason=reason)
+        return Written(source=source, checked=checked, provenance=provenance, reason="\n".join(reasons))

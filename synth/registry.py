@@ -17,6 +17,7 @@ from typing import Any
 from curator.errors import CuratorError, UsageError
 from curator.progress import progress
 from curator.storage import fingerprint
+from synth.close import Close
 from synth.found import Found
 from synth.manifests import load_manifest
 from synth.pattern import Pattern
@@ -156,22 +157,23 @@ def _is_index(value: Any) -> bool:
 def merge(found: Sequence[Found], similar: float = SIMILAR) -> list[Entry]:
     """Merge near-duplicates and number what is left p001, p002, … by falling sum of their samples' scores."""
     order = sorted(found, key=lambda one: (-len(set(one.samples)), -sum(one.scores), one.pattern.template))
-    kept: list[tuple[Found, frozenset[str], frozenset[str]]] = []
+    normals = [normal_form(one.pattern) for one in order]
+    forms = [(_grams(template), frozenset(telling)) for template, telling in normals]
+    kept: list[tuple[frozenset[str], frozenset[str]]] = []
     merged: list[list[Found]] = []
     exact: dict[tuple[str, tuple[str, ...]], int] = {}
+    # equal anchors add 1 to a mean that must reach the threshold, so this much is asked of the templates at least
+    index = Close((grams for grams, _ in forms), 2 * similar - 1)
     with progress("merging patterns", len(order), unit="patterns") as advance:
-        for one in order:
-            normal = normal_form(one.pattern)
-            grams, anchors = _grams(normal[0]), frozenset(normal[1])
+        for one, normal, form in zip(order, normals, forms):
             place = exact.get(normal)
             if place is None:
-                close = (
-                    k for k, (_, g, a) in enumerate(kept) if _similarity(grams, anchors, g, a) >= similar
-                )
+                close = (k for k in index.candidates(form[0]) if _reaches(similar, form, kept[k]))
                 place = next(close, None)
             if place is None:
                 exact[normal] = len(kept)
-                kept.append((one, grams, anchors))
+                kept.append(form)
+                index.add(form[0])
                 merged.append([one])
             else:
                 merged[place].append(one)
@@ -236,5 +238,15 @@ def _similarity(ga: frozenset[str], aa: frozenset[str], gb: frozenset[str], ab: 
     return (templates + _jaccard(aa, ab)) / 2 if aa or ab else templates
 
 
+def _reaches(
+    similar: float, a: tuple[frozenset[str], frozenset[str]], b: tuple[frozenset[str], frozenset[str]]
+) -> bool:
+    """Whether their similarity does; the anchors, which are few, tell most pairs apart."""
+    if (a[1] or b[1]) and (1 + _jaccard(a[1], b[1])) / 2 < similar:
+        return False
+    return _similarity(*a, *b) >= similar
+
+
 def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
-    return len(a & b) / len(a | b)
+    shared = len(a & b)
+    return shared / (len(a) + len(b) - shared)

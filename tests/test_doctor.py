@@ -125,6 +125,27 @@ def test_compiler_and_make_are_found_on_the_path(tmp_path: Path) -> None:
         assert ".of-another-python.so" in headers.detail and "LIBEXT=" in headers.how_to_get
 
 
+def test_the_python3_that_make_will_call_is_asked_for_pybind11(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one comes first on the PATH: neox_patches puts this Python's folder before it, where it has a python3."""
+    pytest.importorskip("pybind11")
+    other = tmp_path / "python3"
+    other.write_text("#!/bin/sh\nexit 1\n")
+    other.chmod(0o755)
+    own = Path(sys.executable).parent
+    check = checks(tmp_path, PATH=str(tmp_path))["python3 for make"]
+    assert (
+        check.status == "ok" and str(own / "python3") in check.detail and f"would use {other}" in check.detail
+    )
+    check = checks(tmp_path, PATH=f"{own}:{tmp_path}")["python3 for make"]
+    assert check.status == "ok" and str(other) not in check.detail
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))  # no python3 beside it
+    check = checks(tmp_path, PATH=str(tmp_path))["python3 for make"]
+    assert check.status == "missing" and f"{other} has no pybind11" in check.detail and check.how_to_get
+
+
 @pytest.mark.parametrize(
     ("text", "status", "says"),
     [

@@ -144,7 +144,7 @@ def test_changed_rows_are_refused(tmp_path, tiny_library):
     rows = np.array(corpus.rows(slice(None)))
     rows[4, 4] ^= 1
     np.save(tmp_path / "out" / "rows.npy", rows)
-    with pytest.raises(CuratorError, match=r"rows\.npy: fingerprint .* the rows were changed"):
+    with pytest.raises(CuratorError, match=r"rows\.npy: the rows have fingerprint .* they were changed"):
         open_corpus(tmp_path / "out")
 
 

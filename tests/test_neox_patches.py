@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from curator.errors import CuratorError, UsageError
 from curator.plan import Plan
+from curator.ranking import FORMAT, IDENTITY, identity_of
 from curator.storage import save_array, save_json
 from curator.units.attention import head_blocks
 from curator.units.block_json import describe_block
@@ -20,7 +21,6 @@ from neox_patches.data import check_slots, needed_samples, sized_for
 from neox_patches.emit.blocks import load_queries
 from neox_patches.emit.store import RankStore
 from neox_patches.loss import unscale_rows
-from neox_patches.resume import check_resume, describe_run, run_of, write_record, write_run
 from neox_patches.settings import load_patch_file
 
 
@@ -86,7 +86,10 @@ def test_queries_of_a_model_with_other_heads_are_refused(tmp_path: Path) -> None
     for number, block in enumerate(head_blocks(model, 1, 0).values()):  # type: ignore[arg-type]
         save_array(tmp_path / "queries" / f"{number:04}.npy", np.zeros(block.shape))
         entries.append({"unit": "induction:1.0", **describe_block(block), "file": f"{number:04}.npy"})
-    save_json(tmp_path / "queries" / "index.json", {"made_for": "x", "blocks": entries})
+    manifest = {"format": FORMAT, "status": "running", "request": {}, **{key: [] for key in IDENTITY}}
+    save_json(tmp_path / "manifest.json", manifest)
+    index = {"made_for": identity_of(manifest), "probe": {}, "blocks": entries}
+    save_json(tmp_path / "queries" / "index.json", index)
     assert len(load_queries([tmp_path], neox_args(4))) == 3
     with pytest.raises(
         CuratorError, match=r"no block of a head of this model .*2 heads, width 32.*of another model"
@@ -110,26 +113,25 @@ def test_an_emission_that_does_not_fit_the_disk_is_refused_for_all_ranks(
         store(2)
 
 
-def test_resumes_are_compared_with_the_checkpoints_own_record(tmp_path: Path) -> None:
-    first, late = (Plan.identity(40, 4, "corpus").mask(np.array([slot])) for slot in (2, 30))
-    (tmp_path / "global_step4").mkdir()
-    run = describe_run(late, "corpus", 4, 32)
-    assert not check_resume(tmp_path, 4, run, late), "no record yet"
-    write_record(tmp_path, 4, run, "me")
-    assert check_resume(tmp_path, 4, run, late)
-    with pytest.raises(CuratorError, match="batch size of 4, but this run is configured with 8"):
-        check_resume(tmp_path, 4, {**run, "batch_size": 8}, late)
-    with pytest.raises(CuratorError, match="edits step 0, which is over"):
-        check_resume(tmp_path, 4, describe_run(first, "corpus", 4, 32), first)
-    save_json(tmp_path / "global_step4" / "neox_patches.json", {"format": "neox-patches-run", "version": 1})
-    with pytest.raises(CuratorError, match="was it edited"):
-        check_resume(tmp_path, 4, run, late)
+def test_only_scaled_fp16_without_zero_is_warned_of() -> None:
+    """The same optimizer trains bf16, and fp16 with a fixed scale of 1: nothing goes wrong there."""
+    pytest.importorskip("deepspeed", reason="deepspeed is not installed: make test installs it")
+    from deepspeed.runtime.fp16.fused_optimizer import FP16_Optimizer
 
+    from neox_patches.compat import unscaled_loss
 
-def test_a_run_is_known_by_its_save_folder(tmp_path: Path) -> None:
-    assert run_of(None) != run_of(None) and run_of(tmp_path) != run_of(tmp_path)
-    write_run(tmp_path, "abc")
-    assert run_of(tmp_path) == "abc"
+    def engine(fp16: bool, dynamic: bool, scale: float, kind: type = FP16_Optimizer) -> SimpleNamespace:
+        optimizer = object.__new__(kind)
+        optimizer.loss_scale_config = SimpleNamespace(dynamic_loss_scale=dynamic, cur_scale=scale)
+        return SimpleNamespace(optimizer=optimizer, fp16_enabled=lambda: fp16)
+
+    class Zero:
+        pass
+
+    assert "stage to 1" in str(unscaled_loss(engine(True, True, 1.0)))
+    assert "stage to 1" in str(unscaled_loss(engine(True, False, 4096.0)))
+    assert unscaled_loss(engine(False, True, 4096.0)) is unscaled_loss(engine(True, False, 1.0)) is None
+    assert unscaled_loss(engine(True, True, 4096.0, Zero)) is None
 
 
 @pytest.mark.parametrize(
@@ -144,6 +146,8 @@ def test_a_run_is_known_by_its_save_folder(tmp_path: Path) -> None:
         ("emit: {out: o, steps: [1], units: [a], gradients: {compress: eigenbasis, rank: 4}}", "bases"),
         ("emit: {out: o, steps: [-1], scores: [r]}", "counted from 0"),
         ("plan: p", "a plan needs the corpus"),
+        ("epochs: 2", "passes over the corpus"),
+        ("epochs: 0\ncorpus: c", "at least 1"),
     ],
 )
 def test_patch_files_that_make_no_sense(tmp_path: Path, text: str, says: str) -> None:

@@ -83,6 +83,9 @@ def test_edits_agree_with_a_dense_plan(pair: tuple[Plan, DensePlan]) -> None:
     assert plan.highest_sample() == max(sample for sample, _ in dense.slots.values())
     edited = [slot for slot, content in dense.slots.items() if content != (slot, 1.0)]
     assert plan.first_edited_slot() == min(edited, default=N)
+    for first, last in ((0, 5), (3, 9), (7, N), (N - 2, N)):
+        within = [slot for slot in edited if first <= slot < last]
+        assert plan.first_edited_slot(first, last) == min(within, default=last)
 
 
 @given(edits())
@@ -248,7 +251,7 @@ def test_check_names_both_sides() -> None:
         plan.check("corpus-b", BATCH, N)
     with pytest.raises(CuratorError, match="batch_size: there 4, asked for 8"):
         plan.check("corpus-a", 8, N)
-    with pytest.raises(CuratorError, match="n_slots: there 24, asked for 28"):
+    with pytest.raises(CuratorError, match="6 steps of 4 samples, but this run trains 7"):
         plan.check("corpus-a", BATCH, N + BATCH)
 
 

@@ -211,3 +211,29 @@ def test_insertions_into_a_plan_of_pythia_size_stay_small_and_quick() -> None:
     assert plan.n_slots == (n_steps + 143) * batch
     assert sum(getattr(plan, name).nbytes for name in ARRAYS) < 10_000 * 12 + 300 * 20
     assert plan.lookup(np.array([plan.n_slots - 1])).sample[0] == n_steps * batch - 1
+
+
+@given(edited=st.lists(insertions(STEPS), max_size=3), alone=st.lists(st.integers(0, STEPS - 1)))
+@settings(max_examples=100, deadline=None)
+def test_a_run_takes_its_own_steps_and_the_extra_ones_before_their_end(
+    edited: list[tuple[list[int], list[int], int]], alone: list[int]
+) -> None:
+    """Against a list of steps that remembers which are the corpus's; one slot of some is replaced, one masked."""
+    plan = with_two_sets().mask(np.array([4]))
+    steps: list[int] = list(range(STEPS))
+    for where, samples, source in edited:
+        plan = plan.insert(np.array(where, np.int64), np.array(samples, np.int64), max(source, 1))
+        for place in reversed(where):
+            steps.insert(place, -1)
+    slots = np.array([BATCH * steps.index(step) + 1 for step in sorted(set(alone))], np.int64)
+    plan = plan.replace(slots, np.zeros(len(slots), np.int64))
+    for taken in range(STEPS + 1):
+        expected = steps.index(taken) if taken < STEPS else len(steps)
+        assert plan.steps_for(taken) == expected
+
+
+def test_a_step_that_is_replaced_as_a_whole_is_not_found() -> None:
+    plan = with_two_sets().replace(np.arange(6, 9), np.arange(3), 1)
+    assert plan.steps_for(1) == 1 and plan.steps_for(3) == 3
+    with pytest.raises(CuratorError, match=r"where step 2 .* cannot be told"):
+        plan.steps_for(2)

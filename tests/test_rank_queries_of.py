@@ -97,15 +97,22 @@ def test_an_edited_query_is_noticed(copied: Path, tmp_path: Path, no_pass: None)
     query = np.load(copied / "queries" / "0001.npy")
     query[0, 0] += 1
     np.save(copied / "queries" / "0001.npy", query)
-    with pytest.raises(CuratorError, match=r"0001\.npy: has fingerprint .* index\.json says"):
+    with pytest.raises(CuratorError, match=r"0001\.npy: has fingerprint .* was written"):
         rank(asked(copied), tmp_path / "again")
 
 
-def test_queries_of_another_run_than_the_manifests_are_refused(copied: Path) -> None:
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [(("content", "fingerprint"), "made for another run"), ((), "was edited, or is of another ranking")],
+)
+def test_queries_of_another_run_than_the_manifests_are_refused(
+    copied: Path, before: tuple[str, ...], said: str
+) -> None:
+    """Also beside a manifest that has no fingerprint of its own: a running ranking's, or an older version's."""
     manifest = load_json(copied / "manifest.json")
     manifest["settings"]["damping"]["alpha"] = 0.2
-    save_json(copied / "manifest.json", manifest)
-    with pytest.raises(CuratorError, match="made for another run"):
+    save_json(copied / "manifest.json", {key: value for key, value in manifest.items() if key not in before})
+    with pytest.raises(CuratorError, match=said):
         GivenQueries.open(copied)
 
 

@@ -239,6 +239,14 @@ def test_scan_measures_every_checkpoint_and_opens_as_it_was(run: Path, tmp_path:
     assert (tmp_path / "scan" / "scan.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_law_8_a_scan_whose_numbers_were_changed_is_refused(run: Path, tmp_path: Path) -> None:
+    scan_checkpoints(run, tmp_path, settings=FEW, steps=(0, 10))
+    file = tmp_path / "metrics-induction.npy"
+    np.save(file, np.load(file)[::-1])
+    with pytest.raises(CuratorError, match=r"metrics-induction\.npy: has fingerprint .*curator scan"):
+        Scan.open(tmp_path)
+
+
 def test_scan_resumes_and_measures_only_what_is_new(run: Path, tmp_path: Path, loads: list[str]) -> None:
     out = tmp_path / "scan"
     first = scan_checkpoints(run, out, settings=FEW, steps=(0, 20))

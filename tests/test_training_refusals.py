@@ -144,7 +144,7 @@ UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
             plan=plan_for(make_corpus(), config=replace(CONFIG, steps=11)),
             checkpoint_steps=[],
         ),
-        "n_slots: there 44, asked for 48",
+        r"has 11 steps of 4 samples, but this run trains 12 \(train.steps\): set train.steps to at most 11",
     ),
     "plan that reaches past the corpus": (
         lambda out: train(

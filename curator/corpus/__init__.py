@@ -2,9 +2,9 @@
 
 ``open_corpus`` looks at what lies on the disk and picks the reader: ``megatron.py`` (GPT-NeoX
 ``.bin``/``.idx``, whole or in pieces), ``neox_order.py`` (documents through GPT-NeoX's shuffled index maps),
-``neox_blend.py`` (several such data sets by weight), ``npy.py``, ``ninja.py`` or ``embedded.py``, the corpus that is
-built from the running Python's own standard library. All of them are a ``Corpus`` (``base.py``); ``checks.py`` asks
-whether one fits a model.
+``neox_blend.py`` (several such data sets by weight), ``npy.py``, ``ninja.py``, ``rendered.py`` (what `synth render`
+wrote) or ``embedded.py``, the corpus that is built from the running Python's own standard library. All of them are a
+``Corpus`` (``base.py``); ``checks.py`` asks whether one fits a model.
 """
 
 from pathlib import Path
@@ -19,6 +19,7 @@ from curator.corpus.neox_maps import names_maps
 from curator.corpus.neox_order import NeoxOrderCorpus
 from curator.corpus.ninja import NinjaCorpus
 from curator.corpus.npy import NpyCorpus
+from curator.corpus.rendered import RenderedCorpus, is_rendered
 from curator.errors import CuratorError
 
 __all__ = [
@@ -72,6 +73,8 @@ def open_corpus(path: str | Path) -> Corpus:
 def _open_folder(folder: Path) -> Corpus:
     if is_embedded(folder):
         return EmbeddedCorpus(folder)
+    if is_rendered(folder):
+        return RenderedCorpus(folder)
     if (folder / "type.ninja").is_file():
         return NinjaCorpus(folder)
     if any(folder.glob("*.idx")) or any(folder.glob("*.bin")):

@@ -31,6 +31,7 @@ class Corpus(ABC):
         vocab_size: number of token ids, where the corpus knows it.
         tokenizer_file: the ``tokenizer.json`` that lies with the corpus, if there is one.
         neox_order: whether GPT-NeoX itself delivers these rows in this order, out of its own index maps.
+        written_fingerprint: of the rows as they were written, where a manifest that lies beside them says so.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Corpus(ABC):
     vocab_size: int | None = None
     tokenizer_file: Path | None = None
     neox_order: bool = False
+    written_fingerprint: str | None = None
     _fingerprint: str | None = None
 
     @abstractmethod
@@ -74,6 +76,10 @@ class Corpus(ABC):
         """Where the text of ``sample`` came from, where the corpus knows it."""
         return None
 
+    def told_of(self, sample: int) -> dict[str, Any] | None:
+        """The provenance, and what else there is to tell people of where ``sample`` came from."""
+        return self.provenance(sample)
+
     def categories(self) -> np.ndarray | None:
         """The category of every sample ``[n]`` (short strings), where the corpus has categories."""
         return None
@@ -84,6 +90,9 @@ class Corpus(ABC):
         It depends on no path, format or token dtype: the same rows as ``.npy``, ``.bin`` or shards
         agree. Beyond ``WHOLE_FINGERPRINT_TOKENS`` it reads evenly spaced blocks alone, so a change
         between two blocks of a very large corpus goes unseen.
+
+        Raises:
+            CuratorError: a manifest beside the rows says otherwise: they were changed.
         """
         if self._fingerprint is None:
             n = len(self)
@@ -97,7 +106,13 @@ class Corpus(ABC):
             for start in starts:
                 block = self.rows(slice(start, min(start + block_rows, n)))
                 blocks.append([start, fingerprint(block.astype("<i8"))])
-            self._fingerprint = fingerprint({"samples": n, "row_width": self.row_width, "blocks": blocks})
+            found = fingerprint({"samples": n, "row_width": self.row_width, "blocks": blocks})
+            if self.written_fingerprint is not None and found != self.written_fingerprint:
+                raise CuratorError(
+                    f"{self.file_of(0)}: the rows have fingerprint {found}, manifest.json says "
+                    f"{self.written_fingerprint}: they were changed; put them back, or make the folder again"
+                )
+            self._fingerprint = found
         return self._fingerprint
 
     def describe(self) -> dict[str, Any]:

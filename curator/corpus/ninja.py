@@ -9,6 +9,7 @@ Rows that `synth render` wrote have beside them ``patterns.json`` (names) and pe
 them) and ``row_candidates.npy`` (its number among those that were tried); a pattern is then the row's category.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,27 @@ from curator.corpus.files import (
 )
 from curator.corpus.pointed import PointedRows
 from curator.errors import CuratorError
-from curator.storage import load_array, load_json
+from curator.storage import check_content, load_checked, load_json
+
+MEND = "copy the folder again, or render again"
 
 
 class NinjaCorpus(Corpus):
     """The rows of an mmap-ninja folder.
+
+    Args:
+        written: name -> fingerprint of what lies beside the rows, where a manifest says so: they must have it still.
+
+    Attributes:
+        patterns: [names] of rendered rows; row_patterns: [rows] which of them each is of; row_candidates: [rows] its
+            number among those that were tried. None where the rows were not rendered.
 
     Raises:
         CuratorError: a part is missing or cut short, the values are not tokens, or ragged rows differ in
             width.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, written: Mapping[str, str] | None = None):
         self.path = path
         kind = _text(path / "type.ninja")
         if kind not in ("numpy", "ragged"):
@@ -58,11 +68,14 @@ class NinjaCorpus(Corpus):
             self._rows = data
         else:
             self._rows = self._open_ragged()
-        self._patterns = self._row_patterns = self._row_candidates = None
+        written = written or {}
+        self.patterns: np.ndarray | None = None
+        self.row_patterns: np.ndarray | None = None
+        self.row_candidates: np.ndarray | None = None
         if (path / "row_patterns.npy").is_file():
-            self._row_patterns = self._per_row("row_patterns")
-            self._patterns = self._pattern_names(self._row_patterns)
-            self._row_candidates = self._per_row("row_candidates")
+            self.row_patterns = self._per_row("row_patterns", written)
+            self.patterns = self._pattern_names(self.row_patterns, written)
+            self.row_candidates = self._per_row("row_candidates", written)
 
     def _open_ragged(self) -> PointedRows:
         starts, ends = _open_array(self.path / "starts"), _open_array(self.path / "ends")
@@ -85,8 +98,8 @@ class NinjaCorpus(Corpus):
             mend="Copy the folder again",
         )
 
-    def _per_row(self, name: str) -> np.ndarray:
-        values = load_array(self.path / f"{name}.npy")
+    def _per_row(self, name: str, written: Mapping[str, str]) -> np.ndarray:
+        values = load_checked(self.path / f"{name}.npy", written.get(name), MEND, mmap=True)
         if values.shape != (self._length,):
             raise CuratorError(
                 f"{self.path / name}.npy: has shape {values.shape}, for {self._length} rows; render them again"
@@ -97,16 +110,17 @@ class NinjaCorpus(Corpus):
             )
         return values
 
-    def _pattern_names(self, row_patterns: np.ndarray) -> np.ndarray:
+    def _pattern_names(self, row_patterns: np.ndarray, written: Mapping[str, str]) -> np.ndarray:
         file = self.path / "patterns.json"
         names = load_json(file)
+        check_content(file, names, written.get("patterns"), MEND)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise CuratorError(f"{file}: expected a list of names; copy the folder again, or render again")
+            raise CuratorError(f"{file}: expected a list of names; {MEND}")
         least, most = int(row_patterns.min()), int(row_patterns.max())
         if least < 0 or most >= len(names):
             raise CuratorError(
                 f"{file}: holds {len(names)} names, row_patterns.npy numbers from {least} to {most}: they do not "
-                "belong together; copy the folder again, or render again"
+                f"belong together; {MEND}"
             )
         return np.array(names)
 
@@ -129,16 +143,16 @@ class NinjaCorpus(Corpus):
     def provenance(self, sample: int) -> dict[str, Any] | None:
         """Pattern and candidate of a rendered row."""
         self._check_sample(sample)
-        if self._patterns is None or self._row_patterns is None or self._row_candidates is None:
+        if self.patterns is None or self.row_patterns is None or self.row_candidates is None:
             return None
-        pattern = str(self._patterns[self._row_patterns[sample]])
-        return {"pattern": pattern, "candidate": int(self._row_candidates[sample])}
+        pattern = str(self.patterns[self.row_patterns[sample]])
+        return {"pattern": pattern, "candidate": int(self.row_candidates[sample])}
 
     def categories(self) -> np.ndarray | None:
         """The pattern of every rendered row."""
-        if self._patterns is None or self._row_patterns is None:
+        if self.patterns is None or self.row_patterns is None:
             return None
-        return self._patterns[self._row_patterns]
+        return self.patterns[self.row_patterns]
 
 
 def _text(file: Path) -> str:

@@ -1,13 +1,22 @@
-"""A two-dimensional integer ``.npy``, one training row per row: what Pythia's batch viewer writes."""
+"""A two-dimensional integer ``.npy``, one training row per row: what Pythia's batch viewer writes.
 
+Rows that were taken from elsewhere may have ``NAME-origins.json`` beside ``NAME.npy``: what each of them is, for people
+(`save_origins`).
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from curator.corpus.base import Corpus
 from curator.corpus.files import check_not_empty, check_token_dtype, missing, sidecar_tokenizer
 from curator.errors import CuratorError
-from curator.storage import load_array
+from curator.storage import load_array, load_json, save_json
+
+ORIGINS = "curator-origins-1"
 
 
 class NpyCorpus(Corpus):
@@ -36,6 +45,40 @@ class NpyCorpus(Corpus):
 
     def read_samples(self, samples: np.ndarray) -> np.ndarray:
         return self._rows[samples]
+
+    def provenance(self, sample: int) -> dict[str, Any] | None:
+        """What the origins beside the file say of the row."""
+        self._check_sample(sample)
+        return {name: values[sample] for name, values in self._origins.items()} or None
+
+    @cached_property
+    def _origins(self) -> dict[str, list[Any]]:
+        file = origins_file(self.path)
+        if not file.is_file():
+            return {}
+        content = load_json(file)
+        if not isinstance(content, dict) or content.get("format") != ORIGINS:
+            raise CuratorError(f"{file}: not the origins of rows ({ORIGINS}); remove it, or write it again")
+        columns = content.get("columns", {})
+        if content.get("fingerprint") != self.fingerprint() or any(
+            len(c) != len(self) for c in columns.values()
+        ):
+            raise CuratorError(
+                f"{file}: of rows with fingerprint {content.get('fingerprint')}, but {self.path} has "
+                f"{self.fingerprint()}: one of them was changed; write both again"
+            )
+        return dict(columns)
+
+
+def origins_file(path: Path) -> Path:
+    """Where the origins of the rows at ``path`` lie, if there are any."""
+    return path.with_name(f"{path.stem}-origins.json")
+
+
+def save_origins(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Write beside ``path``, an ``.npy`` of rows, what each row is: short strings and numbers, a list per column."""
+    content = {"format": ORIGINS, "fingerprint": NpyCorpus(path).fingerprint(), "columns": columns}
+    save_json(origins_file(path), content)
 
 
 def _check_header(path: Path) -> None:

@@ -12,7 +12,9 @@ import numpy as np
 from curator.corpus import open_corpus
 from curator.demo.settings import ARMS, THRESHOLDS, DemoSettings
 from curator.formation import crossing
+from curator.next_steps import next_step
 from curator.plots import Curve, plot_curves
+from curator.printing import say
 from curator.progress import console
 from curator.ranking import Ranking
 from curator.show import view_samples
@@ -85,7 +87,7 @@ def write_report(out: Path, settings: DemoSettings, results: list[dict[str, Any]
         header,
         table,
     )
-    print(
+    say(
         "Δ: crossing of 0.4 minus the baseline's, paired by seed: mean [lowest … highest run].\n"
         f"copy log-prob: nats per copied token at the end, step {settings.arm_steps}; never: not by then.\n"
         "Read 'top' against both controls: most of the effect is finding the repetitive rows, and against random\n"
@@ -94,14 +96,14 @@ def write_report(out: Path, settings: DemoSettings, results: list[dict[str, Any]
     _plot(out / "curves.png", formed)
     _samples(out, formed[0])
     first = formed[0]["identity"]["seed"]
-    print(
+    say(
         f"\nDone in {seconds:.0f} s. Written to {out}/:\n"
         f"  curves.png         the head's score in every arm\n"
         f"  top-samples.md     the ten top samples of seed {first} as text, repeated spans marked\n"
         f"  results.json       all numbers\n"
-        f"  seed{first}/            corpus, baseline checkpoints, scan, ranking, plans, arms\n"
-        f"Look further: curator show {out}/seed{first}/ranking --top 5"
+        f"  seed{first}/            corpus, baseline checkpoints, scan, ranking, plans, arms"
     )
+    next_step("curator", "show", out / f"seed{first}" / "ranking", "--top", 5)
 
 
 def _details(result: dict[str, Any], settings: DemoSettings) -> dict[str, Any]:

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from curator.errors import CuratorError
-from curator.storage import load_array, load_json
+from curator.ranking import identity_of, open_manifest
+from curator.storage import is_made_for, load_checked, load_json
 from curator.units.base import Block
 from curator.units.block_json import block_of
+
+MEND = "put it back, or rank again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,24 +22,33 @@ class Bases:
 
     Attributes:
         folder: where it lies; made_for: fingerprint of what it was fitted for.
+        written: fingerprints of the files in ``bases``; none in those of older versions.
     """
 
     folder: Path
     made_for: str
     entries: list[dict[str, Any]]
+    written: list[str] | None
 
     @staticmethod
     def open(folder: Path) -> "Bases":
         """Open a ranking's factors; ``folder`` is the ranking's or the factors' own.
 
         Raises:
-            CuratorError: no factors are there.
+            CuratorError: no factors are there, or those of another ranking than the manifest beside them says.
         """
         folder = folder / "factors" if (folder / "factors").is_dir() else folder
-        if not (folder / "index.json").is_file():
+        file = folder / "index.json"
+        if not file.is_file():
             raise CuratorError(f"{folder}: no factors (no index.json); give the folder of a ranking")
-        index = load_json(folder / "index.json")
-        return Bases(folder, str(index["made_for"]), list(index["blocks"]))
+        if (folder.parent / "manifest.json").is_file():
+            is_made_for(file, identity_of(open_manifest(folder.parent)), MEND)
+        index = load_json(file)
+        try:
+            written = index.get("content", {}).get("bases")
+            return Bases(folder, str(index["made_for"]), list(index["blocks"]), written)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise CuratorError(f"{file}: was edited or cut short; {MEND}") from error
 
     def check(self, made_for: str, who: str) -> None:
         """Refuse factors that were fitted for something else than ``who`` was made with."""
@@ -54,11 +66,12 @@ class Bases:
         """
         for entry in self.entries:
             if block_of(entry).key == block.key:
-                a, s = (self.folder / "bases" / f"{entry[side]:04}.npy" for side in "AS")
-                return torch.from_numpy(load_array(a, mmap=False)), torch.from_numpy(
-                    load_array(s, mmap=False)
-                )
+                return self._load(entry["A"]), self._load(entry["S"])
         known = ", ".join(sorted({f"{entry['module']}/{entry['name']}" for entry in self.entries})[:8])
         raise CuratorError(
             f"{self.folder}: no factors for {block.module}/{block.name}; there are some for {known}"
         )
+
+    def _load(self, number: int) -> Tensor:
+        path = self.folder / "bases" / f"{number:04}.npy"
+        return torch.from_numpy(load_checked(path, self.written and self.written[number], MEND))

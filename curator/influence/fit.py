@@ -2,9 +2,9 @@
 
     factors/sides/NNNN.npy        A or S of one side of one or more blocks
     factors/bases/NNNN.npy        its eigenvectors, in columns
-    factors/sides.json            how many there are; written when sweep 1 is done
+    factors/sides.json            fingerprints of these files; written when sweep 1 is done
     factors/eigenvalues/NNNN.npy  Λ of one block, in those bases
-    factors/index.json            which file belongs to which block; written last
+    factors/index.json            which file belongs to which block, fingerprints of all; written last
 
 While a sweep runs its sums are saved now and then, so that a killed run goes on from there; the sums are float64
 and added in a fixed order, so the result is the same to the bit.
@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,15 @@ from curator.influence.factors import Covariances, Eigenvalues, Side, eigenbases
 from curator.influence.labels import Labels
 from curator.influence.taps import Tapped, Taps
 from curator.progress import progress
-from curator.storage import load_array, load_json, new_folder, save_array, save_json
+from curator.storage import (
+    fingerprint,
+    is_made_for,
+    load_checked,
+    load_json,
+    new_folder,
+    save_array,
+    save_json,
+)
 from curator.units.base import Block
 from curator.units.block_json import describe_block
 
@@ -82,20 +91,21 @@ class CurvatureFit:
         self.folder = folder
         self.made_for = made_for
         self.sides = Covariances(self.blocks).sides
+        self.written: dict[str, list[str]] = {}
         self.taps = Taps.of_blocks(model, self.blocks)
 
     def fit(self) -> None:
         """Do what is not done yet."""
-        if is_made_for(self.folder / "index.json", self.made_for):
+        if self._is_there("index.json"):
             return
-        if not is_made_for(self.folder / "sides.json", self.made_for):
+        if not self._is_there("sides.json"):
             covariances = Covariances(self.blocks)
             self._sweep(1, covariances, "covariances A, S")
             means = covariances.means()
-            for number, (side, basis) in enumerate(eigenbases(means).items()):
-                save_array(self.folder / "sides" / f"{number:04}.npy", means[side].numpy())
-                save_array(self.folder / "bases" / f"{number:04}.npy", basis.numpy())
-            save_json(self.folder / "sides.json", {"made_for": self.made_for, "sides": len(means)})
+            bases = eigenbases(means)
+            self._save("sides", [means[side] for side in bases])
+            self._save("bases", list(bases.values()))
+            self._save_index("sides.json", {"sides": len(means)})
         # The bases are read back, never decomposed again: Λ holds in these very eigenvectors alone.
         bases = {side: self._load("bases", number) for number, side in enumerate(self.sides)}
         eigenvalues = Eigenvalues(self.blocks, bases, self.model.get_output_embeddings().weight)
@@ -104,7 +114,28 @@ class CurvatureFit:
         shutil.rmtree(self.folder / "sweeps", ignore_errors=True)
 
     def _load(self, kind: str, number: int) -> Tensor:
-        return torch.from_numpy(load_array(self.folder / kind / f"{number:04}.npy", mmap=False))
+        written = self.written.get(kind)  # versions before it wrote none
+        path = self.folder / kind / f"{number:04}.npy"
+        return torch.from_numpy(load_checked(path, written and written[number], self._mend))
+
+    @property
+    def _mend(self) -> str:
+        return f"remove {self.folder}, or choose another --out"
+
+    def _is_there(self, name: str) -> bool:
+        """Whether this index is written; what it says of the files holds from now on."""
+        if not is_made_for(self.folder / name, self.made_for, self._mend):
+            return False
+        self.written = load_json(self.folder / name).get("content", {})
+        return True
+
+    def _save(self, kind: str, tensors: Sequence[Tensor]) -> None:
+        for number, tensor in enumerate(tensors):
+            save_array(self.folder / kind / f"{number:04}.npy", tensor.numpy())
+        self.written = {**self.written, kind: [fingerprint(tensor.numpy()) for tensor in tensors]}
+
+    def _save_index(self, name: str, index: dict[str, Any]) -> None:
+        save_json(self.folder / name, {**index, "content": self.written, "made_for": self.made_for})
 
     def _batches(self, done: int) -> Iterator[np.ndarray]:
         for start in range(done, len(self.samples), self.batch):
@@ -133,13 +164,12 @@ class CurvatureFit:
 
     def _write_index(self, eigenvalues: list[Tensor]) -> None:
         entries = []
-        for number, (block, values) in enumerate(zip(self.blocks, eigenvalues, strict=True)):
-            save_array(self.folder / "eigenvalues" / f"{number:04}.npy", values.numpy())
+        self._save("eigenvalues", eigenvalues)
+        for number, block in enumerate(self.blocks):
             a, s = (self.sides.index(side) for side in Side.of(block))
             entries.append({**describe_block(block), "A": a, "S": s, "eigenvalues": number})
         index = {"samples": len(self.samples), "layout": "[inputs, outputs]", "blocks": entries}
-        index["made_for"] = self.made_for
-        save_json(self.folder / "index.json", index)
+        self._save_index("index.json", index)
 
     def curvature(self, block: Block) -> Curvature:
         """The fitted curvature of one block, which may carry another name than the block it was fitted for."""
@@ -167,13 +197,16 @@ class _SweepState:
         if not done:
             return 0
         newest = self.folder / str(done)
-        is_made_for(newest / "state.json", self.made_for)
-        count = int(load_json(newest / "state.json")["count"])
+        mend = f"remove {self.folder}, so that the sweep begins again"
+        is_made_for(newest / "state.json", self.made_for, mend)
+        state = load_json(newest / "state.json")
+        written = state.get("content")  # versions before it wrote none
 
         def load(number: int) -> Tensor:
-            return torch.from_numpy(load_array(newest / f"{number:04}.npy", mmap=False))
+            path = newest / f"{number:04}.npy"
+            return torch.from_numpy(load_checked(path, written and written[number], mend))
 
-        sums.restore(count, load, device)
+        sums.restore(int(state["count"]), load, device)
         return done
 
     def save(self, sums: Covariances | Eigenvalues, done: int) -> None:
@@ -182,29 +215,14 @@ class _SweepState:
             return
         with new_folder(self.folder / str(done)) as folder:
             count, tensors = sums.state()
-            for number, tensor in enumerate(tensors):
-                save_array(folder / f"{number:04}.npy", tensor.cpu().numpy())
-            save_json(folder / "state.json", {"made_for": self.made_for, "count": count})
+            arrays = [tensor.cpu().numpy() for tensor in tensors]
+            for number, array in enumerate(arrays):
+                save_array(folder / f"{number:04}.npy", array)
+            content = [fingerprint(array) for array in arrays]
+            state = {"made_for": self.made_for, "count": count, "content": content}
+            save_json(folder / "state.json", state)
         for path in older:
             shutil.rmtree(path)
-
-
-def is_made_for(path: Path, made_for: str) -> bool:
-    """Whether the file is there; nothing is trusted for lying in the right place (DESIGN law 8).
-
-    Raises:
-        CuratorError: it was made with another model, corpus or settings; gives both fingerprints.
-    """
-    if not path.is_file():
-        return False
-    there = load_json(path)
-    found = there.get("made_for") if isinstance(there, dict) else None
-    if found != made_for:
-        raise CuratorError(
-            f"{path}: made for another run (fingerprint of model, corpus and settings there {found}, here "
-            f"{made_for}); remove {path.parent}, or choose another --out"
-        )
-    return True
 
 
 def check_finite(tapped: Tapped, index: np.ndarray) -> None:

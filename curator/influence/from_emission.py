@@ -9,8 +9,9 @@ Emitted factors are over the data's own labels (empirical Fisher): the trainer's
 """
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 import curator
-from curator.emission import RECORD, Emission, RankPart
+from curator.emission import RECORD, Emission, RankPart, load_sum
 from curator.errors import CuratorError, UsageError
 from curator.influence.bases import Bases
 from curator.influence.curvature import Curvature, Damping
@@ -29,8 +30,8 @@ from curator.influence.projection import projections
 from curator.influence.request import DTYPES, RankRequest
 from curator.models import load_model, model_fingerprint
 from curator.progress import console, progress
-from curator.ranking import FORMAT, SIGN, Ranking
-from curator.storage import differences, fingerprint, load_array, load_json, new_folder, save_array, save_json
+from curator.ranking import FORMAT, SIGN, Ranking, sealed
+from curator.storage import differences, fingerprint, load_json, new_folder, save_array, save_json
 from curator.units import load_sequences, load_unit_module, parse_units
 from curator.units.base import Block
 from curator.units.block_json import block_of
@@ -244,52 +245,59 @@ class EmittedFactors:
 
     emission: Emission
 
-    def _states(self, block: Block) -> Iterator[tuple[list[Block], Path, dict[str, Any]]]:
-        """(blocks of its map on a rank, the newest sums, their state) of every rank that owns it."""
+    def _sums(self, block: Block) -> Iterator[tuple[list[Block], dict[str, Any], Callable[[int], Tensor]]]:
+        """(blocks of its map, their place among the sums, how to load one) of every rank that owns it.
+
+        All are after the same step, the newest that every one of these ranks saved.
+        """
         if self.emission.manifest["factors"] is None:
             raise CuratorError(
                 f"{self.emission.path}: no factors were emitted (emit.factors in the patch file); rank with --damping "
                 "identity, or emit them"
             )
-        found = False
+        owners = []
         for part in self.emission.ranks:
             blocks = [block_of(entry) for entry in part.index["factors"].get(block.module, [])]
-            if block.key not in [known.key for known in blocks]:
-                continue
-            steps = [int(path.parent.name) for path in (part.path / "sums").glob("*/state.json")]
-            if not steps:
-                raise CuratorError(
-                    f"{part.path}: no sums of the factors yet; they are saved with each checkpoint"
-                )
-            folder = part.path / "sums" / str(max(steps))
-            found = True
-            yield blocks, folder, load_json(folder / "state.json")["parts"][block.module]
-        if not found:
+            if block.key in [known.key for known in blocks]:
+                steps = {int(path.parent.name) for path in (part.path / "sums").glob("*/state.json")}
+                owners.append((part.path, blocks, steps))
+        if not owners:
             raise UsageError(f"{self.emission.path}: no factors of {block.module}/{block.name} were emitted")
+        common = set.intersection(*(steps for _, _, steps in owners))
+        if not common:
+            there = "; ".join(f"{path.name} after {sorted(steps) or 'none'}" for path, _, steps in owners)
+            raise CuratorError(
+                f"{self.emission.path}: no sums of the factors that all ranks saved after the same step ({there}); "
+                "they are saved with each checkpoint"
+            )
+        for path, blocks, _ in owners:
+            folder = path / "sums" / str(max(common))
+            state = load_json(folder / "state.json")
+            yield blocks, state["parts"][block.module], partial(_sum, folder, state)
 
     def covariances(self, block: Block) -> tuple[Tensor, Tensor]:
         """(A, S), token averages, float64."""
         sums: list[Any] = [0, 0]
         tokens = 0
-        for blocks, folder, place in self._states(block):
+        for blocks, place, load in self._sums(block):
             sides = Covariances(blocks).sides
             for which, side in enumerate(Side.of(block)):
-                sums[which] = sums[which] + _load(folder, place["first"] + sides.index(side))
+                sums[which] = sums[which] + load(place["first"] + sides.index(side))
             tokens += place["tokens"]
         return sums[0] / tokens, sums[1] / tokens
 
     def eigenvalues(self, block: Block) -> Tensor:
         """Λ [inputs, outputs], sample average, float64."""
         total, samples = torch.zeros(1, dtype=torch.float64), 0
-        for blocks, folder, place in self._states(block):
+        for blocks, place, load in self._sums(block):
             number = [known.key for known in blocks].index(block.key)
-            total = total + _load(folder, place["first"] + place["sides"] + number)
+            total = total + load(place["first"] + place["sides"] + number)
             samples += place["samples"]
         return total / samples
 
 
-def _load(folder: Path, number: int) -> Tensor:
-    return torch.from_numpy(load_array(folder / f"{number:04}.npy", mmap=False))
+def _sum(folder: Path, state: dict[str, Any], number: int) -> Tensor:
+    return torch.from_numpy(load_sum(folder, state, number))
 
 
 def _write(
@@ -317,7 +325,6 @@ def _write(
     layout = emission.manifest["layout"]
     manifest = {
         "format": FORMAT,
-        "status": "complete",
         "sign_convention": SIGN,
         "samples": [first, last],
         "units": units,
@@ -329,18 +336,27 @@ def _write(
             "shard_size": emission.manifest["batch_size"],
             "seq_length": emission.manifest["seq_length"],
         },
-        "request": {**request, "emission": str(emission.path.absolute())},
+        "request": {
+            **request,
+            "emission": str(emission.path.absolute()),
+            "batch_size": emission.manifest["batch_size"],
+        },
         "versions": {
             "curator": curator.__version__,
             "torch": torch.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
-        "emitted_by": {**emission.manifest["made_with"], "fingerprint": fingerprint(emission.manifest)},
+        "emitted_by": {
+            **emission.manifest["made_with"],
+            "fingerprint": fingerprint(emission.manifest),
+            "steps": dict(zip(("written", "chosen"), emission.steps_written)),
+        },
     }
-    losses = emission.losses(first, last)
+    arrays = {"scores": scores, "blocks": blocks, "losses": emission.losses(first, last)}
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
     with new_folder(out) as folder:
-        for name, array in (("scores", scores), ("blocks", blocks), ("losses", losses)):
-            save_array(folder / f"{name}.npy", array.astype(np.float32))
-        save_json(folder / "manifest.json", manifest)
+        for name, array in arrays.items():
+            save_array(folder / f"{name}.npy", array)
+        save_json(folder / "manifest.json", sealed(manifest, **arrays))
     return Ranking.open(out)

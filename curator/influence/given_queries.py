@@ -2,8 +2,8 @@
 
 A ranking fits the curvature on the corpus it scores. Rows that are no sample of that corpus (rendered ones, another
 corpus) are comparable with its samples only under the same P = H⁻¹ ∇f of the same model: those of that ranking, taken
-as they lie on disk. Nothing is taken on trust: `GivenQueries.open` compares the queries with the manifest they lie
-beside, `check` the model and the blocks.
+as they lie on disk. Nothing is taken on trust: `Queries` compares them with the manifest they lie beside, and what is
+here the model and the blocks.
 """
 
 from collections.abc import Sequence
@@ -11,58 +11,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from curator.errors import CuratorError, UsageError
 from curator.influence.curvature import Damping
+from curator.influence.queries import Queries
 from curator.influence.request import RankRequest
-from curator.ranking import FORMAT
-from curator.storage import differences, fingerprint, load_array, load_json
+from curator.storage import differences, fingerprint
 from curator.units import Unit
 from curator.units.base import Block
 from curator.units.block_json import describe_block
 from curator.units.sequences import ProbeSettings
-
-IDENTITY = ("samples", "units", "blocks", "settings", "fingerprints", "layout")
-"""What of a manifest the scores depend on."""
 
 
 @dataclass(frozen=True, eq=False)
 class GivenQueries:
     """Opened queries of a ranking, finished or made with ``--queries-only``."""
 
-    path: Path
-    manifest: dict[str, Any]
-    index: dict[str, Any]
+    queries: Queries
 
     @staticmethod
     def open(path: Path) -> "GivenQueries":
-        """Open the ranking folder ``path``.
+        """Open the ranking folder ``path``; raises as `Queries.open`."""
+        return GivenQueries(Queries.open(path))
 
-        Raises:
-            CuratorError: no ranking, no queries, or queries of another run than the manifest's.
-        """
-        path = Path(path)
-        if not (path / "manifest.json").is_file():
-            raise CuratorError(f"{path}: not a ranking (no manifest.json)")
-        manifest = load_json(path / "manifest.json")
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            raise CuratorError(f"{path}/manifest.json: not the manifest of a ranking ({FORMAT})")
-        if not (path / "queries" / "index.json").is_file():
-            raise CuratorError(
-                f"{path}: has no queries: it was collected from a trainer's scores or gradients, or is not that far "
-                "yet; rank the corpus with `curator rank` (--queries-only is enough)"
-            )
-        index = load_json(path / "queries" / "index.json")
-        identity = fingerprint({key: manifest.get(key) for key in IDENTITY})
-        if index.get("made_for") != identity:
-            raise CuratorError(
-                f"{path}/queries: made for another run (fingerprint there {index.get('made_for')}, of its "
-                f"manifest.json {identity}); rank again"
-            )
-        return GivenQueries(path, manifest, index)
+    @property
+    def path(self) -> Path:
+        """The ranking's folder."""
+        return self.queries.path
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The ranking's manifest."""
+        return self.queries.manifest
 
     def request(
         self,
@@ -112,7 +91,9 @@ class GivenQueries:
             **request.settings(),
             "probe": self.manifest["settings"]["probe"],
             "queries_of": {
-                "fingerprint": fingerprint([self.load(entry) for entry in self.entries(blocks)]),
+                "fingerprint": fingerprint(
+                    [self.queries.load(entry).numpy() for entry in self.entries(blocks)]
+                ),
                 "corpus": self.manifest["fingerprints"]["corpus"],
                 "samples": self.manifest["samples"],
             },
@@ -150,7 +131,7 @@ class GivenQueries:
         found = []
         for unit in dict.fromkeys(unit.name for unit, _ in blocks):
             ours = [describe_block(block) for owner, block in blocks if owner.name == unit]
-            entries = [entry for entry in self.index["blocks"] if entry["unit"] == unit]
+            entries = [entry for entry in self.queries.entries if entry["unit"] == unit]
             theirs = [{key: entry[key] for key in ours[0]} for entry in entries]
             if ours != theirs:
                 raise CuratorError(
@@ -160,23 +141,3 @@ class GivenQueries:
                 )
             found += entries
         return found
-
-    def load(self, entry: dict[str, Any]) -> np.ndarray:
-        """P of one block."""
-        return load_query(self.path / "queries", entry).numpy()
-
-
-def load_query(folder: Path, entry: dict[str, Any]) -> Tensor:
-    """P [inputs, outputs] of one entry of ``folder/index.json``.
-
-    Raises:
-        CuratorError: the file was changed since the index was written.
-    """
-    array = load_array(folder / entry["file"], mmap=False)
-    written = entry.get("fingerprint")  # rankings of older versions have none
-    if written is not None and fingerprint(array) != written:
-        raise CuratorError(
-            f"{folder / entry['file']}: has fingerprint {fingerprint(array)}, index.json says {written}: it was "
-            "changed; rank again"
-        )
-    return torch.from_numpy(array)

@@ -35,8 +35,10 @@ class RankRequest:
         micro_batch: samples per pass through the model; None chooses from the free memory.
         shard_size: samples per shard, the unit of resumption; None chooses.
         unit_modules: Python files that register further kinds of unit.
+        batch_size: samples per training step, where it is known; no score depends on it.
         queries_of: a ranking whose queries score this corpus; nothing is fitted, and every setting above that the
             queries depend on is that ranking's (`GivenQueries.request` fills them in).
+        window: the steps, batch size and epochs that ``samples`` were asked for by, for the manifest.
     """
 
     model: str
@@ -54,6 +56,8 @@ class RankRequest:
     shard_size: int | None = None
     unit_modules: tuple[Path, ...] = ()
     queries_of: Path | None = None
+    batch_size: int | None = None
+    window: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.fisher not in FISHER_LABELS:

@@ -28,22 +28,23 @@ from curator.influence.batching import choose_batch
 from curator.influence.fit import (
     CurvatureFit,
     check_finite,
-    is_made_for,
     rows_tensor,
     subset,
 )
-from curator.influence.given_queries import IDENTITY, GivenQueries, load_query
+from curator.influence.given_queries import GivenQueries
 from curator.influence.labels import fisher_labels
 from curator.influence.probe_gradient import probe_gradient, probe_model
+from curator.influence.queries import Queries
 from curator.influence.request import DTYPES, RankRequest
 from curator.influence.scorer import Scorer
 from curator.influence.taps import Taps
 from curator.models import load_model, model_fingerprint
 from curator.progress import console, progress
-from curator.ranking import FORMAT, SIGN, Ranking
+from curator.ranking import FORMAT, IDENTITY, SIGN, Ranking, identity_of, sealed
 from curator.storage import (
     differences,
     fingerprint,
+    is_made_for,
     is_temporary,
     load_array,
     load_json,
@@ -204,7 +205,9 @@ class RankRun:
                 "probe_tokens": str(request.probe_tokens) if request.probe_tokens else None,
                 "unit_modules": [str(path) for path in request.unit_modules],
                 "queries_of": str(request.queries_of.absolute()) if request.queries_of else None,
+                "batch_size": request.batch_size,
                 "command": request.command(),
+                **({"window": request.window} if request.window is not None else {}),
             },
             "versions": {
                 "curator": curator.__version__,
@@ -246,7 +249,7 @@ class RankRun:
     @property
     def _identity(self) -> str:
         """Fingerprint of everything the scores depend on."""
-        return fingerprint({key: self.manifest[key] for key in IDENTITY})
+        return identity_of(self.manifest)
 
     def _is_complete(self) -> bool:
         return bool(load_json(self.out / "manifest.json")["status"] == "complete")
@@ -263,7 +266,8 @@ class RankRun:
 
     def _write_queries(self) -> None:
         folder = self.out / "queries"
-        if is_made_for(folder / "index.json", self._identity):
+        mend = f"remove {folder}, or choose another --out"
+        if is_made_for(folder / "index.json", self._identity, mend):
             return
         if self.given is not None:
             self._copy_queries(self.given)
@@ -300,11 +304,11 @@ class RankRun:
         """Those of another ranking, so that this one stands alone."""
         entries = []
         for number, entry in enumerate(given.entries(self.blocks)):
-            query = given.load(entry)
+            query = given.queries.load(entry).numpy()
             file = f"{number:04}.npy"
             save_array(self.out / "queries" / file, query)
             entries.append({**entry, "file": file, "fingerprint": fingerprint(query)})
-        self._write_index({unit.name: given.index["probe"][unit.name] for unit in self.units}, entries)
+        self._write_index({unit.name: given.queries.probe[unit.name] for unit in self.units}, entries)
 
     def _write_index(self, probes: dict[str, float], entries: list[dict[str, Any]]) -> None:
         index = {
@@ -316,9 +320,8 @@ class RankRun:
         save_json(self.out / "queries" / "index.json", index)
 
     def _queries(self) -> list[Tensor]:
-        folder = self.out / "queries"
-        is_made_for(folder / "index.json", self._identity)
-        return [load_query(folder, entry) for entry in load_json(folder / "index.json")["blocks"]]
+        queries = Queries.open(self.out)
+        return [queries.load(entry) for entry in queries.entries]
 
     # -- scores -------------------------------------------------------------------------------------------
 
@@ -374,7 +377,8 @@ class RankRun:
                 scores[:, start:end] = 0
                 for row, owner in enumerate(owners):
                     scores[owner, start:end] += part[row]
-        save_json(self.out / "manifest.json", {**self.manifest, "status": "complete"})
+            complete = sealed(self.manifest, scores=scores, blocks=blocks, losses=losses)
+        save_json(self.out / "manifest.json", complete)
         self._clear_up()
 
     def _clear_up(self) -> None:

@@ -6,7 +6,7 @@ are all there, GPT-NeoX's own defaults (the same in v1.0, 2.x and HEAD) hold for
 are not, every such key must be given. Nothing is guessed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,9 +78,23 @@ def read_settings(folder: Path) -> Settings:
         CuratorError: a file is not valid YAML (JSON is), or two say different things.
     """
     for place in (folder / "configs", folder.absolute().parent / "configs"):
-        files = sorted(path for path in place.glob("*") if path.suffix in (".yml", ".yaml", ".json"))
+        files = config_files(place)
         if files:
             break
+    return merge_files(files)
+
+
+def config_files(folder: Path) -> list[Path]:
+    """The config files in a folder, by name."""
+    return sorted(path for path in folder.glob("*") if path.suffix in (".yml", ".yaml", ".json"))
+
+
+def merge_files(files: Sequence[Path]) -> Settings:
+    """What several config files say together, as GPT-NeoX takes them.
+
+    Raises:
+        CuratorError: a file is not valid YAML (JSON is), or two say different things.
+    """
     values: dict[str, Any] = {}
     origin: dict[str, Path] = {}
     for file in files:

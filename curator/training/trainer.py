@@ -46,6 +46,7 @@ def train(
     checkpoint_steps: Sequence[int],
     stop_step: int | None = None,
     device: str = "cpu",
+    epochs: int = 1,
     on_step: Callable[[int, GPTNeoXForCausalLM], None] | None = None,
 ) -> None:
     """Train, or go on with the run in ``out`` until every checkpoint asked for is there.
@@ -66,6 +67,8 @@ def train(
             always.
         stop_step: last update of this run; the schedule still spans ``config.steps``.
         device: where to train.
+        epochs: without a plan, at most so many passes over the corpus: slot s holds sample s modulo its length. A plan
+            says it itself.
         on_step: called with (N, model) after each update, and once with the model that the run begins with.
 
     Raises:
@@ -73,7 +76,7 @@ def train(
     """
     stop = config.steps if stop_step is None else stop_step
     if plan is None:
-        plan = Plan.identity(config.steps * config.batch_size, config.batch_size, corpus.fingerprint())
+        plan = _unedited(config, corpus, epochs)
     _check_inputs(config, corpus, plan, stop)
     rows = _open_rows(config, corpus, plan)
     model: Any = build_model(config)  # Any: transformers' annotation of .to() takes no device
@@ -126,6 +129,12 @@ def train(
             advance(1, f"loss {losses[step]:.3f}")
 
 
+def _unedited(config: TrainingConfig, corpus: "Corpus", epochs: int) -> Plan:
+    n_slots = config.steps * config.batch_size
+    epoch_samples = len(corpus) if len(corpus) < n_slots <= epochs * len(corpus) else None
+    return Plan.identity(n_slots, config.batch_size, corpus.fingerprint(), epoch_samples=epoch_samples)
+
+
 def _check_inputs(config: TrainingConfig, corpus: "Corpus", plan: Plan, stop: int) -> None:
     if not 1 <= stop <= config.steps:
         raise CuratorError(f"stop_step is {stop}; expected 1 .. steps ({config.steps})")
@@ -139,12 +148,13 @@ def _check_inputs(config: TrainingConfig, corpus: "Corpus", plan: Plan, stop: in
             f"{corpus.path}: its vocabulary has {corpus.vocab_size} ids, but vocab_size is "
             f"{config.vocab_size}; set vocab_size to {corpus.vocab_size} or more"
         )
-    plan.check(corpus.fingerprint(), config.batch_size, stop * config.batch_size)
+    plan.check(corpus.fingerprint(), config.batch_size, stop * config.batch_size, "train.steps")
     if plan.highest_sample() >= len(corpus):
         raise CuratorError(
             f"{corpus.path}: training reaches sample {plan.highest_sample()} "
             f"({plan.n_slots // plan.batch_size} steps of {plan.batch_size}), but the corpus "
-            f"ends with sample {len(corpus) - 1}; at most {len(corpus) // plan.batch_size} steps fit"
+            f"ends with sample {len(corpus) - 1}; at most {len(corpus) // plan.batch_size} steps fit "
+            f"(--epochs {-(-plan.n_slots // len(corpus))} passes over it again)"
         )
 
 

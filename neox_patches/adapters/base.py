@@ -46,21 +46,27 @@ class Adapter:
             yield "train_iters is not set (train_epochs gives no number of steps): give train-iters"
         if getattr(neox_args, "curriculum_learning", None):
             yield "curriculum_learning shortens the rows: remove it"
-        if getattr(neox_args, "soft_prompt_tuning", None):
+
+    def emission_refusals(self, neox_args: Any) -> Iterator[str]:
+        """Settings that a plan can be followed under, but of which no sample's gradient of a head can be told."""
+        if (getattr(neox_args, "soft_prompt_tuning", None) or {}).get("enabled"):
             yield "soft_prompt_tuning trains no attention head: remove it"
 
-    def check_settings(self, neox_args: Any) -> None:
-        """Refuse what cannot be followed.
+    def check_settings(self, neox_args: Any, emits: bool) -> None:
+        """Refuse what cannot be followed, or (``emits``) not emitted under.
 
         Raises:
             CuratorError: lists every such setting.
         """
-        problems = list(self.refusals(neox_args))
-        if problems:
-            raise CuratorError(
-                f"GPT-NeoX {self.checkout.generation} is configured in a way that plans and emissions cannot follow: "
-                + "; ".join(problems)
-            )
+        asked = [("plans and emissions", "", list(self.refusals(neox_args)))]
+        if emits:
+            asked.append(("emissions", " (a plan alone can)", list(self.emission_refusals(neox_args))))
+        for what, though, problems in asked:
+            if problems:
+                raise CuratorError(
+                    f"GPT-NeoX {self.checkout.generation} is configured in a way that {what} cannot follow{though}: "
+                    + "; ".join(problems)
+                )
 
     def attention_layers(self, module: Any) -> dict[int, Any]:
         """Layer number, counted from 0 over the whole model -> ``ParallelSelfAttention``, of this rank's stage."""

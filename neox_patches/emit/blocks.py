@@ -12,12 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from curator.errors import CuratorError
-from curator.storage import load_array, load_json
+from curator.influence.queries import Queries
 from curator.units import parse_units
 from curator.units.attention import head_blocks
 from curator.units.base import Block, Indices
@@ -25,6 +23,9 @@ from curator.units.block_json import block_of
 from neox_patches.clock import Layout
 
 MODULE = re.compile(r"gpt_neox\.layers\.(?P<layer>\d+)\.attention\.(?P<map>query_key_value|dense)")
+
+HEADLESS = ("gmlp", "amlp", "mamba", "rwkv")
+"""Kinds of layer in ``attention-config`` that have no query_key_value of heads."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,23 @@ def blocks_of_units(units: Sequence[str], neox_args: Any) -> list[NamedBlock]:
     ]
 
 
+def check_layers(named: Sequence[NamedBlock], neox_args: Any) -> None:
+    """Refuse blocks that no attention layer of this model has; other kinds of layer may stand beside those asked for.
+
+    Raises:
+        CuratorError: names the blocks' layers and what they are.
+    """
+    kinds = list(getattr(neox_args, "attention_config", None) or [])  # one word per layer
+    wanted = sorted({block.place[0] for block in named})
+    wrong = {layer: kinds[layer] for layer in wanted if layer < len(kinds) and kinds[layer] in HEADLESS}
+    if wrong:
+        listed = ", ".join(f"layer {layer} ({kind})" for layer, kind in wrong.items())
+        raise CuratorError(
+            f"units lie in {listed}, where attention-config has no attention heads; the trainer emits heads alone: "
+            "choose units of other layers"
+        )
+
+
 def _architecture(neox_args: Any) -> SimpleNamespace:
     """What units ask of a model to say where their blocks lie."""
     config = SimpleNamespace(
@@ -114,27 +132,16 @@ def load_queries(rankings: Sequence[Path], neox_args: Any) -> list[Query]:
     """The queries of rankings; those of the same unit from several rankings are told apart by their number.
 
     Raises:
-        CuratorError: no queries there, or of another architecture.
+        CuratorError: no queries there, they are not those that were written, or of another architecture.
     """
     queries = []
     for number, ranking in enumerate(rankings):
-        index_file = ranking / "queries" / "index.json"
-        if not index_file.is_file():
-            raise CuratorError(
-                f"{ranking}: no queries (no {index_file.relative_to(ranking)}); make them with curator rank, or with "
-                "curator rank --queries-only"
-            )
-        index = load_json(index_file)
+        opened = Queries.open(ranking)
         suffix = f"@{number}" if len(rankings) > 1 else ""
-        for entry in index["blocks"]:
+        for entry in opened.entries:
             named = NamedBlock(f"{entry['unit']}{suffix}/{entry['name']}", block_of(entry))
             _check_fits(named, neox_args, ranking)
-            matrix = torch.from_numpy(np.array(load_array(ranking / "queries" / entry["file"], mmap=False)))
-            if tuple(matrix.shape) != named.block.shape:
-                raise CuratorError(
-                    f"{ranking}: the query of {named.name} is {tuple(matrix.shape)}, its block {named.block.shape}"
-                )
-            queries.append(Query(named, matrix, str(index["made_for"]), ranking))
+            queries.append(Query(named, opened.load(entry), opened.made_for, ranking))
     return queries
 
 

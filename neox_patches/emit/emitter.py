@@ -14,17 +14,19 @@ from torch import Tensor
 from curator.corpus import Corpus
 from curator.emission import NOT_FINITE, OVERFLOWED, WRITTEN
 from curator.errors import CuratorError
+from curator.storage import remove_temporaries
 from neox_patches import compat
 from neox_patches.clock import Clock
-from neox_patches.emit.blocks import NamedBlock, blocks_of_units, load_queries
+from neox_patches.emit.blocks import NamedBlock, blocks_of_units, check_layers, load_queries
 from neox_patches.emit.build import Builder
 from neox_patches.emit.description import identity_of, index_of, write_manifest
 from neox_patches.emit.parts import Part
-from neox_patches.emit.store import RankStore
+from neox_patches.emit.store import RankStore, check_not_lost
 from neox_patches.emit.sums import Sums
 from neox_patches.emit.taps import tap
 from neox_patches.loss import PlanWeights, unscale_rows
 from neox_patches.settings import Emit
+from neox_patches.together import rank
 
 
 class Emitter:
@@ -60,8 +62,7 @@ class Emitter:
             )
         self.named = blocks_of_units(settings.units, neox_args)
         self.queries = load_queries(settings.scores, neox_args)
-        for named in self.named:
-            _ = named.place
+        check_layers([*self.named, *(query.named for query in self.queries)], neox_args)
         self.parts: dict[str, Part] = {}
         self.total: dict[str, Sums] = {}
         self.store: RankStore | None = None
@@ -99,7 +100,9 @@ class Emitter:
             self.plan,
             self.corpus,
         )
-        if _rank() == 0:
+        if rank() == 0:
+            there = (self.settings.out / "manifest.json").is_file()
+            check_not_lost(self.settings.out, there, self.steps, first_step)
             write_manifest(
                 self.settings, identity, run, self.corpus, self.adapter.checkout.generation, first_step
             )
@@ -109,21 +112,34 @@ class Emitter:
         )
         shapes = [block.shape for block in blocks]
         self.store = RankStore(
-            self.settings.out / f"rank-{_rank():05}",
+            self.settings.out / f"rank-{rank():05}",
             layout,
             self.steps,
             self.plan,
             shapes,
             self.n_scores,
             index_of(layout, mine, queries, self.parts, shapes, identity),
+            sums_bytes=sum(part.sums_bytes for part in self.parts.values()),
+            served=None if self.corpus is None or self.corpus.neox_order else self.corpus,
+            first_step=first_step,
         )
         self._restore_sums(first_step)
 
+    def is_over(self, first_step: int) -> bool:
+        """Whether nothing is left to emit, and there is no folder of it to look after."""
+        return self.steps[-1] < first_step and not (self.settings.out / "manifest.json").is_file()
+
+    def missing(self, first_step: int) -> list[int]:
+        """The chosen steps before ``first_step`` that were never written: trained without this emission."""
+        assert self.store is not None
+        return [step for step in self.steps if step < first_step and not self.store.reached(step)]
+
     def _check_engine(self, engine: Any, layers: dict[int, Any]) -> None:
-        if self.clock.layout.pp_size == 1 and len(layers) != int(self.neox_args.num_layers):
+        wanted = {named.place[0] for named in (*self.named, *(query.named for query in self.queries))}
+        if self.clock.layout.pp_size == 1 and (absent := sorted(wanted - set(layers))):
             raise CuratorError(
-                f"the model has {self.neox_args.num_layers} layers, but {len(layers)} of them are "
-                "ParallelSelfAttention with query_key_value and dense; other attention cannot be tapped"
+                f"layers {', '.join(map(str, absent))} have no ParallelSelfAttention with query_key_value and dense; "
+                "other attention cannot be tapped"
             )
         if self.clock.layout.pp_size > 1 and compat.unscaled_loss(engine):
             raise CuratorError(
@@ -239,29 +255,39 @@ class Emitter:
             own = total.arrays()
             parts[module] = {"first": len(arrays), "count": len(own), **total.counts()}
             arrays += own
-        state = {"step": self.clock.step + 1, "arrays": len(arrays), "parts": parts}
-        self.store.save_sums(self.clock.step + 1, arrays, state)
+        step = self.clock.step + 1
+        state = {"step": step, "arrays": len(arrays), "parts": parts}
+        try:
+            self.store.save_sums(step, arrays, state)
+        except OSError as error:
+            raise CuratorError(
+                f"{self.store.folder}: the factors' sums after step {step} could not be saved "
+                f"({error.strerror or error}), so that no checkpoint of this step is named by 'latest' either; make "
+                "room, and start the same command again: it goes on from the checkpoint before"
+            ) from error
 
     def _restore_sums(self, first_step: int) -> None:
         assert self.store is not None
         if not self.total:
             return
-        self.store.drop_sums_after(first_step)
+        folder = self.store.folder / "sums"
         done = [step for step in self.steps if step < first_step]
-        if not done or done == self.steps:
-            return
-        found = self.store.load_sums(first_step)
-        if found is None:
+        halfway = bool(done) and done != self.steps
+        found = self.store.load_sums(first_step) if halfway else None
+        if halfway and found is None:  # later sums stay: they may be what the user goes on with
+            there = sorted(int(path.parent.name) for path in folder.glob("[0-9]*/state.json"))
             raise CuratorError(
-                f"{self.store.folder}: steps up to {done[-1]} are over, but no sums of the factors were saved after "
-                f"step {first_step}; go on from a checkpoint that was saved with this emission, or give another "
-                "emit.out"
+                f"{folder}: the factors' sums after {first_step} steps are needed, since emitted steps up to "
+                f"{done[-1]} are over, but there are "
+                + (f"sums after {', '.join(map(str, there))} steps alone" if there else "none")
+                + " (each checkpoint's are saved with it, and old ones removed); go on from a checkpoint whose sums "
+                f"are there, or give another emit.out with emit.steps from {first_step} on"
             )
+        self.store.drop_sums_after(first_step)
+        remove_temporaries(folder)
+        if found is None:
+            return
         arrays, state = found
         for module, total in self.total.items():
             place = state["parts"][module]
             total.restore(arrays[place["first"] : place["first"] + place["count"]], place)
-
-
-def _rank() -> int:
-    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0

@@ -86,6 +86,15 @@ class Part:
             Eigenvalues(self.factor_blocks, self.bases, like) if self.bases is not None else None
         )
 
+    @property
+    def sums_bytes(self) -> int:
+        """Size of the sums over all steps, float64."""
+        sides = {side for block in self.factor_blocks for side in Side.of(block)}
+        numbers = sum(len(side.indices) ** 2 for side in sides)
+        if self.bases is not None:
+            numbers += sum(block.shape[0] * block.shape[1] for block in self.factor_blocks)
+        return 8 * numbers
+
     def sums_finite(self) -> bool:
         """Whether this step's sums can be added to the whole."""
         sums = self.covariances.sums.values() if self.covariances is not None else ()

@@ -14,12 +14,24 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from curator.emission import NOT_REACHED
+from curator.corpus import Corpus
+from curator.emission import NOT_REACHED, load_sum
 from curator.errors import CuratorError
-from curator.plan import CORPUS, Plan
-from curator.storage import load_array, load_json, new_folder, save_array, save_json
+from curator.plan import Plan
+from curator.storage import (
+    fingerprint,
+    load_json,
+    new_folder,
+    remove_temporaries,
+    save_array,
+    save_json,
+)
 from neox_patches.clock import Layout
+from neox_patches.data import held
 from neox_patches.emit.description import check_same
+
+KEPT_SUMS = 2
+"""Sums of so many checkpoints are kept: the newest may belong to one that the trainer did not finish."""
 
 
 class RankStore:
@@ -29,6 +41,8 @@ class RankStore:
         steps: chosen steps, rising; rows of a step lie together, in the rank's own order.
         shapes: per block of gradients, what is written per sample; ``n_scores``: rows of scores.
         index: what stands in index.json.
+        sums_bytes: size of the factors' sums of one checkpoint; served: the corpus whose rows are served, if any.
+        first_step: where training stands. Steps before it are over, so that a folder without them was lost.
     """
 
     def __init__(
@@ -40,6 +54,9 @@ class RankStore:
         shapes: Sequence[tuple[int, int]],
         n_scores: int,
         index: dict[str, Any],
+        sums_bytes: int = 0,
+        served: Corpus | None = None,
+        first_step: int = 0,
     ):
         self.folder, self.layout = folder, layout
         self.place = {step: number for number, step in enumerate(steps)}
@@ -51,17 +68,19 @@ class RankStore:
         if n_scores:
             wanted["scores"] = ((n_scores, self.n_rows), np.float32)
         wanted |= {f"gradients/{k}": ((self.n_rows, *shape), np.float32) for k, shape in enumerate(shapes)}
-        self._check_space(wanted)
         there = load_json(folder / "index.json") if (folder / "index.json").is_file() else None
+        check_not_lost(folder, there is not None, steps, first_step)
         if there is not None:
             check_same(folder, index, there)
+            remove_temporaries(folder)
+        self._check_space(wanted, sums_bytes)
         if there is None:
-            self._write_rows(steps, plan)
+            self._write_rows(steps, plan, served)
         self.arrays = {name: self._open(name, shape, dtype) for name, (shape, dtype) in wanted.items()}
         if there is None:
             save_json(folder / "index.json", index)
 
-    def _check_space(self, wanted: dict[str, Any]) -> None:
+    def _check_space(self, wanted: dict[str, Any], sums_bytes: int) -> None:
         """Refuse at the start what would not fit: all ranks are taken to write to this disk, as a shared folder is."""
         if self.folder.exists() and not self.folder.is_dir():
             raise CuratorError(f"{self.folder}: is a file; give another emit.out, or remove it")
@@ -71,23 +90,23 @@ class RankStore:
             for name, (shape, dtype) in wanted.items()
             if not (self.folder / f"{name}.npy").exists()
         )
+        sums = sums_bytes * max(
+            0, KEPT_SUMS + 1 - len(self._sums())
+        )  # the next ones are whole before old ones go
         layout, free = self.layout, shutil.disk_usage(self.folder).free
         ranks = layout.dp_size * layout.mp_size * layout.pp_size
-        if size * ranks > free:
+        if (size + sums) * ranks > free:
+            and_sums = f", and {sums / 1e9:.3g} GB of the factors' sums" if sums else ""
             raise CuratorError(
-                f"{self.folder}: {ranks} rank(s) emit {size / 1e9:.3g} GB each ({self.n_rows} samples), but "
+                f"{self.folder}: {ranks} rank(s) emit {size / 1e9:.3g} GB each ({self.n_rows} samples){and_sums}, but "
                 f"{free / 1e9:.3g} GB are free; choose fewer steps or units, or compress the gradients"
             )
 
-    def _write_rows(self, steps: Sequence[int], plan: Plan | None) -> None:
+    def _write_rows(self, steps: Sequence[int], plan: Plan | None, served: Corpus | None) -> None:
         layout = self.layout
         slots = [layout.slots(step, micro) for step in steps for micro in range(layout.accumulation)]
         rows = np.concatenate(slots)
-        if plan is None:
-            sources, samples = np.full(len(rows), CORPUS, np.int32), rows
-            weights = np.ones(len(rows), np.float32)
-        else:
-            sources, samples, weights = plan.lookup(rows)
+        sources, samples, weights = held(plan, rows, served)
         for name, array in (
             ("slots", rows),
             ("sources", sources),
@@ -118,6 +137,10 @@ class RankStore:
         """What the step wrote before, in a run that was killed, counts no longer."""
         self.arrays["flags"][self.place[step]] = NOT_REACHED
 
+    def reached(self, step: int) -> bool:
+        """Whether the step was written, or skipped by the optimizer."""
+        return bool(self.arrays["flags"][self.place[step]] != NOT_REACHED)
+
     def write_gradients(self, number: int, step: int, micro: int, values: np.ndarray) -> None:
         """Rows of one micro-batch of one block."""
         first = self.rows(step).start + micro * self.layout.micro_batch_size
@@ -134,14 +157,16 @@ class RankStore:
     # -- sums -----------------------------------------------------------------------------------------------
 
     def save_sums(self, step: int, arrays: Sequence[np.ndarray], state: dict[str, Any]) -> None:
-        """The factors' sums after ``step`` steps of training; older ones are kept, as a resume may need them."""
+        """The factors' sums after ``step`` steps of training; of older ones, the newest are kept for a resume."""
         target = self.folder / "sums" / str(step)
-        if target.exists():
-            shutil.rmtree(target)
-        with new_folder(target) as folder:
-            for number, array in enumerate(arrays):
-                save_array(folder / f"{number:04}.npy", array)
-            save_json(folder / "state.json", state)
+        if not (target / "state.json").is_file():  # else saved at the last chosen step, before its checkpoint
+            content = [fingerprint(array) for array in arrays]
+            with new_folder(target) as folder:
+                for number, array in enumerate(arrays):
+                    save_array(folder / f"{number:04}.npy", array)
+                save_json(folder / "state.json", {**state, "content": content})
+        for old in self._sums()[:-KEPT_SUMS]:
+            self._remove_sums(old)
 
     def load_sums(self, step: int) -> tuple[list[np.ndarray], dict[str, Any]] | None:
         """What was saved after ``step`` steps, if anything."""
@@ -149,14 +174,38 @@ class RankStore:
         if not (folder / "state.json").is_file():
             return None
         state = load_json(folder / "state.json")
-        arrays = [load_array(folder / f"{number:04}.npy", mmap=False) for number in range(state["arrays"])]
-        return arrays, state
+        return [load_sum(folder, state, number) for number in range(state["arrays"])], state
 
     def drop_sums_after(self, step: int) -> None:
         """Remove sums of steps that this run is going to do again."""
-        for folder in (self.folder / "sums").glob("[0-9]*"):
-            if int(folder.name) > step:
-                shutil.rmtree(folder)
+        for there in self._sums():
+            if there > step:
+                self._remove_sums(there)
+
+    def _sums(self) -> list[int]:
+        """The steps after which sums were saved, rising."""
+        return sorted(int(folder.name) for folder in (self.folder / "sums").glob("[0-9]*"))
+
+    def _remove_sums(self, step: int) -> None:
+        (self.folder / "sums" / str(step) / "state.json").unlink(
+            missing_ok=True
+        )  # what is half gone is not whole
+        shutil.rmtree(self.folder / "sums" / str(step))
+
+
+def check_not_lost(folder: Path, there: bool, steps: Sequence[int], first_step: int) -> None:
+    """Refuse to make a folder anew when some of what belongs in it was trained before.
+
+    Raises:
+        CuratorError: says which steps would be missing.
+    """
+    over = [step for step in steps if step < first_step]
+    if over and not there:
+        raise CuratorError(
+            f"{folder}: nothing is there, but {len(over)} of the chosen steps ({over[0]} to {over[-1]}) are over: "
+            f"training goes on from step {first_step}. If the folder was lost or moved, put it back; else choose steps "
+            f"from {first_step} on, and another emit.out"
+        )
 
 
 def _reserve(path: Path) -> None:

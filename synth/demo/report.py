@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from curator.demo.report import crossings, head_curve
+from curator.next_steps import next_step
 from curator.plots import Curve, plot_curves
+from curator.printing import say
 from curator.storage import save_json
 from curator.tables import print_rows
 from synth.demo.settings import KINDS, InsertSettings
@@ -95,7 +97,7 @@ def write_report(out: Path, inserts: InsertSettings, results: list[dict[str, Any
     """Write ``results.json`` and one plot per schedule, and print the table."""
     formed = [result for result in results if result["attribution_step"] is not None]
     if not formed:
-        print("No head formed in any seed, so nothing was inserted; more drill rows make one form.")
+        say("No head formed in any seed, so nothing was inserted; more drill rows make one form.")
         return
     table = summarise(formed, inserts)
     seeds = [result["identity"]["seed"] for result in formed]
@@ -132,13 +134,13 @@ def write_report(out: Path, inserts: InsertSettings, results: list[dict[str, Any
     for schedule in inserts.schedules:
         _plot(out / f"curves-{schedule}.png", formed, schedule, max(inserts.counts))
     first = seeds[0]
-    print(
+    say(
         f"\nDone in {seconds:.0f} s. Written to {out}/:\n"
         "  results.json            all numbers, with scores at the window's end\n"
         f"  curves-SCHEDULE.png     the head's score with {max(inserts.counts)} rows inserted\n"
-        f"  seed{first}/patterns, generators, rows, audit    what every step of synth left\n"
-        f"Look further: synth audit patterns {out}/seed{first}/patterns"
+        f"  seed{first}/patterns, generators, rows, audit    what every step of synth left"
     )
+    next_step("curator", "show", out / f"seed{first}" / "audit", "--top", 5)
 
 
 def _plot(path: Path, results: list[dict[str, Any]], schedule: str, count: int) -> None:

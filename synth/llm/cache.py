@@ -6,6 +6,7 @@ miss and is written anew.
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,6 +16,8 @@ from curator.errors import CuratorError
 from curator.storage import load_json, save_json
 
 FORMAT = "synth-answer-1"
+BYTES_PER_TOKEN = 64
+"""Of an answer on disk, with what was asked; beyond the first MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,7 @@ class Answer:
         prompt_tokens, completion_tokens: as the server counts them; None where it does not say.
         request: hash of what was asked.
         cost: USD as counted against the budget; None where prices are unknown.
+        without_temperature: the model took none, so none was sent although one was asked for.
         cached: it lay on disk and cost nothing now.
     """
 
@@ -38,13 +42,16 @@ class Answer:
     completion_tokens: int | None
     request: str
     cost: float | None = None
+    without_temperature: bool = False
     cached: bool = False
 
     @property
     def problem(self) -> str:
         """Why the text cannot be used, in words for the model; empty where it can."""
-        if self.finish_reason == "length":
+        if self.cut_off:
             return "the answer was cut off, because it was too long; answer with less"
+        if self.finish_reason == TOO_LONG:
+            return "the conversation is too long for the model"
         if self.finish_reason in FILTERED:
             return f"the server would not answer ({self.finish_reason})"
         if not self.text.strip():
@@ -52,12 +59,23 @@ class Answer:
         return ""
 
     @property
+    def origin(self) -> dict[str, Any]:
+        """For provenance, besides the prompt."""
+        return {"model": self.model, **({"temperature": None} if self.without_temperature else {})}
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether it ended at ``max_tokens``: what is complete in it is good all the same."""
+        return self.finish_reason == "length"
+
+    @property
     def final(self) -> bool:
         """Whether asking again is of no use."""
-        return self.finish_reason in FILTERED
+        return self.finish_reason in (*FILTERED, TOO_LONG)
 
 
 FILTERED = ("content_filter", "refusal")
+TOO_LONG = "prompt_too_long"
 
 
 def name_of(request: dict[str, Any]) -> str:
@@ -86,6 +104,26 @@ class Cache:
             n is None or isinstance(n, int) for n in counts
         )
         return answer if sound and (answer.cost is None or isinstance(answer.cost, int | float)) else None
+
+    def require_room(self, max_tokens: int, at_once: int) -> None:
+        """Refuse to ask what the disk could not keep: the answer would be paid for and lost.
+
+        Args:
+            max_tokens: of an answer; at_once: answers that may come together.
+
+        Raises:
+            CuratorError: it has less room than these may take.
+        """
+        there = next(
+            place for place in (self.folder.absolute(), *self.folder.absolute().parents) if place.exists()
+        )
+        free, needed = shutil.disk_usage(there).free, at_once * (2**20 + BYTES_PER_TOKEN * max_tokens)
+        if free < needed:
+            raise CuratorError(
+                f"{self.folder}: the disk has {free / 1e6:,.1f} MB free, and answers under way may take "
+                f"{needed / 1e6:,.1f} MB; nothing more is asked. Make room (or lower --concurrency); what was answered "
+                "is kept, and the same command goes on"
+            )
 
     def put(self, request: dict[str, Any], answer: Answer) -> None:
         """Store atomically."""

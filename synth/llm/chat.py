@@ -10,55 +10,36 @@ import copy
 import json
 import random
 import threading
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curator.errors import CuratorError
 from curator.progress import console
-from synth.llm.cache import Answer, Cache, name_of
+from synth.llm.cache import TOO_LONG, Answer, Cache, name_of
+from synth.llm.form import MODES, Form
 from synth.llm.ledger import BilledError, BudgetReached, Ledger
 from synth.llm.schemas import strict
 from synth.llm.settings import ChatSettings
+from synth.llm.totals import Totals
 
 if TYPE_CHECKING:
-    from synth.llm.wire import Reply, Wire
+    from synth.llm.wire import Refused, Reply, Wire
 
 Message = dict[str, str]
 FIRST_WAIT_S = 1.0
 """Before the first retry; doubled for each, with jitter."""
 LONGEST_WAIT_S = 120.0
 """Between two attempts, whatever the server asks for."""
+WORTH_TELLING_S = 2.0
+"""From so many on a wait is told."""
 OVERHEAD_TOKENS = 256
 """What a server may wrap around a conversation, with 16 more for every message."""
-MODES = ("schema", "object", "text")
 
 
 class ChatFailed(BilledError):
     """A request got no answer."""
-
-
-@dataclass
-class Totals:
-    """What this process asked so far; ``cost`` in USD, None where prices are unknown."""
-
-    requests: int = 0
-    cached: int = 0
-    retries: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost: float | None = None
-
-    @property
-    def any(self) -> bool:
-        """Whether anything was asked."""
-        return self.requests + self.cached > 0
-
-    def note(self) -> str:
-        """For a progress bar."""
-        money = "" if self.cost is None else f", ${self.cost:.4f}"
-        return f"{self.requests} asked, {self.cached} from cache{money}"
 
 
 class Chat:
@@ -76,10 +57,10 @@ class Chat:
         self._mutex = threading.Lock()
         self._asking: dict[str, threading.Lock] = {}
         self._stopped = threading.Event()
-        self._failure: CuratorError | None = None
-        self._warned = False
-        self._mode = settings.json_mode if settings.json_mode != "auto" else MODES[0]
-        self._limit_name = "max_tokens"
+        self._failure: Exception | None = None
+        self._told: set[str] = set()
+        self._quiet_until = 0.0
+        self._form = Form(mode=settings.json_mode if settings.json_mode != "auto" else MODES[0])
         self._wire: Wire | None = None
 
     def __enter__(self) -> "Chat":
@@ -99,30 +80,30 @@ class Chat:
 
     def bill(self) -> str:
         """What this process asked and what it cost, for the end of a command."""
-        totals = self.totals
-        retries = f", {totals.retries} retries" if totals.retries else ""
-        said = (
-            f"{totals.requests} answers from {self.settings.model}, {totals.cached} from the cache{retries}: "
-            f"{totals.prompt_tokens:,} tokens sent, {totals.completion_tokens:,} received"
-        )
-        if totals.cost is None:
-            return f"{said}; the cost is not known (--price-in, --price-out)."
-        return f"{said}; ${totals.cost:.4f}, and ${self.spent():.4f} for all runs with this cache."
+        return self.totals.bill(self.settings.model, self.spent() if self.settings.prices else 0.0)
 
     def cached(self, messages: Sequence[Message], schema: dict[str, Any] | None) -> Answer | None:
         """The answer that lies on disk, without asking."""
         return self._cache.get(name_of(self._request(messages, schema)))
 
-    def ask(self, messages: Sequence[Message], schema: dict[str, Any] | None, schema_name: str) -> Answer:
+    def ask(
+        self,
+        messages: Sequence[Message],
+        schema: dict[str, Any] | None,
+        schema_name: str,
+        longer: bool = False,
+    ) -> Answer:
         """The answer to ``messages``, from disk where it was given before.
 
         Args:
             schema: of the wanted JSON; only asked for, the answer must be checked. None: text is wanted.
+            longer: they go on from what was answered, so that being too long is a matter of this text alone.
 
         Raises:
             BudgetReached: it might pass the budget, or did, because the server counted more than can be.
-            ChatFailed: no answer after all retries, or a refusal that concerns more than this text. Both end this
-                `Chat`: whatever is asked later and not cached raises the same.
+            ChatFailed: no answer after all retries, or a refusal that concerns more than this text.
+            CuratorError, OSError: the disk could not keep an answer, or did not. All of these end this `Chat`:
+                whatever is asked later and not cached raises the same.
         """
         request = self._request(messages, schema)
         name = name_of(request)
@@ -132,18 +113,18 @@ class Chat:
             answer = self._cache.get(name)
             if answer is None:
                 try:
-                    answer = self._ask(request, name, schema_name)
-                except CuratorError as error:
+                    answer = self._ask(request, name, schema_name, longer)
+                    self._cache.put(request, answer)
+                    self._check_cost(request, answer)
+                except (CuratorError, OSError) as error:
                     self._fail(error)
                     raise
-                self._cache.put(request, answer)
-                self._check_cost(request, answer)
             else:
                 with self._mutex:
                     self.totals.cached += 1
         return answer
 
-    def _fail(self, error: CuratorError) -> None:
+    def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error
         self.stop()
 
@@ -153,26 +134,28 @@ class Chat:
     def _request(self, messages: Sequence[Message], schema: dict[str, Any] | None) -> dict[str, Any]:
         return {**self.settings.identity(), "messages": list(messages), "schema": schema}
 
-    def _ask(self, request: dict[str, Any], name: str, schema_name: str) -> Answer:
+    def _ask(self, request: dict[str, Any], name: str, schema_name: str, longer: bool) -> Answer:
         from synth.llm.wire import Failed, Refused, Wire
 
         with self._mutex:
             if self._wire is None:
                 self._wire = Wire(self.settings)
-        failures, wait = 0, 0.0
+        failures, wait, tried = 0, 0.0, set[Form]()
+        extra = {"extra_body": self.settings.extra_body()} if self.settings.extra_body() else {}
         while True:
             if self._stopped.wait(wait):
                 if self._failure is not None:
                     raise copy.copy(self._failure)
                 raise self._failed("interrupted; what was answered is kept, the same command goes on")
-            mode, limit_name = self._mode, self._limit_name
-            parameters = self._parameters(request, schema_name, mode, limit_name)
+            form = self._form
+            parameters = {**form.parameters(request, schema_name), **extra}
+            self._cache.require_room(self.settings.max_tokens, self.settings.concurrency)
             charge = self._reserve(request)
             cost: float | None = 0.0  # of an attempt that brings nothing; None: all that was reserved
             try:
                 reply = self._wire.send(parameters)
                 cost = self._cost_of(reply)
-                return self._answer(reply, name, charge, cost)
+                return self._answer(reply, request, name, cost, form)
             except Failed as error:
                 cost = None if error.billed else 0.0
                 failures += 1
@@ -182,20 +165,13 @@ class Chat:
                         f"the last: {error}. What was answered is kept; the same command goes on"
                     ) from None
                 wait = self._wait(failures, error.wait_s)
+                self._tell_wait(wait, error)
                 with self._mutex:
                     self.totals.retries += 1
             except Refused as error:
-                if error.filtered:
-                    return Answer(
-                        text="",
-                        finish_reason="content_filter",
-                        model="",
-                        prompt_tokens=0,
-                        completion_tokens=0,
-                        request=name,
-                        cost=None if self.settings.prices is None else 0.0,
-                    )
-                if not self._give_way(error, mode, limit_name):
+                if error.filtered or (longer and error.too_long):
+                    return self._not_taken(name, "content_filter" if error.filtered else TOO_LONG)
+                if not self._give_way(error, form, tried):
                     raise self._failed(
                         f"{self.settings.model} at {self.settings.base_url}: {error}"
                     ) from None
@@ -207,42 +183,62 @@ class Chat:
                 if charge is not None:
                     self._settle(charge, cost)
 
-    def _parameters(
-        self, request: dict[str, Any], schema_name: str, mode: str, limit_name: str
-    ) -> dict[str, Any]:
-        parameters: dict[str, Any] = {
-            "model": request["model"],
-            "messages": request["messages"],
-            "temperature": request["temperature"],
-            limit_name: request["max_tokens"],
-        }
-        extra = self.settings.extra_body()
-        if extra:
-            parameters["extra_body"] = extra
-        if request["schema"] is not None and mode == "object":
-            parameters["response_format"] = {"type": "json_object"}
-        elif request["schema"] is not None and mode == "schema":
-            wanted = {"name": schema_name, "strict": True, "schema": strict(request["schema"])}
-            parameters["response_format"] = {"type": "json_schema", "json_schema": wanted}
-        return parameters
+    def _not_taken(self, name: str, reason: str) -> Answer:
+        """For a text that the server would not take."""
+        cost = None if self.settings.prices is None else 0.0
+        return Answer(
+            text="",
+            finish_reason=reason,
+            model="",
+            prompt_tokens=0,
+            completion_tokens=0,
+            request=name,
+            cost=cost,
+        )
 
-    def _give_way(self, error: Any, mode: str, limit_name: str) -> bool:
-        """Whether the refusal is mended by asking in another way, which is remembered."""
+    def _give_way(self, error: "Refused", form: Form, tried: set[Form]) -> bool:
+        """Whether the refusal of ``form`` is mended by asking in another way, which is remembered."""
+        tried.add(form)
+        other = form.instead(error, any_mode=self.settings.json_mode == "auto")
+        if other is None:
+            return False
         with self._mutex:
-            if error.about_limit_name and limit_name == "max_tokens":
-                self._limit_name = "max_completion_tokens"
-                return True
-            if not error.about_format or self.settings.json_mode != "auto" or mode == MODES[-1]:
-                return False
-            if self._mode == mode:  # another thread may have been first
-                self._mode = MODES[MODES.index(mode) + 1]
-            return True
+            if self._form == form:  # another thread may have been first
+                self._form = other
+            now = self._form
+        if form.temperature and not now.temperature:
+            self._tell(
+                "temperature",
+                f"{self.settings.model} takes no temperature; asked without (--temperature none)",
+            )
+        return now not in tried
+
+    def _tell(self, what: str, text: str) -> None:
+        """A warning, once for each ``what``."""
+        with self._mutex:
+            told = what in self._told
+            self._told.add(what)
+        if not told:
+            console.print(f"warning: {text}", soft_wrap=True, markup=False)
 
     def _wait(self, failures: int, asked_for: float | None) -> float:
         """Seconds until the next attempt."""
         if asked_for is not None:
             return min(asked_for, LONGEST_WAIT_S)
         return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (failures - 1)) * random.uniform(0.5, 1.0)
+
+    def _tell_wait(self, seconds: float, error: Exception) -> None:
+        """Say what is waited for, where it takes long: one line, however many requests wait at once."""
+        now = time.monotonic()
+        with self._mutex:
+            tell = seconds >= WORTH_TELLING_S and now >= self._quiet_until
+            if tell:
+                self._quiet_until = now + seconds
+        if tell:
+            text = (
+                f"{self.settings.model}: {error}; waiting {seconds:.0f} s (Ctrl-C ends it; answers are kept)"
+            )
+            console.print(text, soft_wrap=True, markup=False)
 
     def most_tokens(self, messages: Sequence[Message], schema: dict[str, Any] | None) -> int:
         """No server can count more tokens than this for a prompt, even if it writes the schema into it."""
@@ -267,19 +263,12 @@ class Chat:
         said = f"the server counted {counted:,} tokens for a request that can hold at most {can:,}"
         check = "check --price-in, --price-out and the server at --base-url"
         if self._ledger.passed:
-            error = BudgetReached(
+            raise BudgetReached(
                 f"{said}, so that the budget of ${self.settings.budget:g} is passed; {check}. The answer is kept, and "
                 "what the server says is charged",
                 self._ledger,
             )
-            self._fail(error)
-            raise error
-        with self._mutex:
-            warned, self._warned = self._warned, True
-        if not warned:
-            console.print(
-                f"warning: {said}, and costs ${answer.cost:.4f}; {check}", soft_wrap=True, markup=False
-            )
+        self._tell("cost", f"{said}, and costs ${answer.cost:.4f}; {check}")
 
     def spent(self) -> float:
         """USD that all runs with this cache cost so far, what was in flight when one was killed included."""
@@ -295,11 +284,18 @@ class Chat:
             return None
         return self.settings.cost(reply.prompt_tokens, reply.completion_tokens)
 
-    def _answer(self, reply: "Reply", name: str, charge: str | None, cost: float | None) -> Answer:
+    def _answer(
+        self, reply: "Reply", request: dict[str, Any], name: str, cost: float | None, form: Form
+    ) -> Answer:
+        sent = sum(len(message["content"].encode()) for message in request["messages"])
         with self._mutex:
-            self.totals.requests += 1
-            self.totals.prompt_tokens += reply.prompt_tokens or 0
-            self.totals.completion_tokens += reply.completion_tokens or 0
+            self.totals.add(reply.prompt_tokens, reply.completion_tokens, sent, len(reply.text.encode()))
+        if self.totals.uncounted and self.settings.prices is not None:
+            self._tell(
+                "usage",
+                f"{self.settings.model} does not count tokens, or counts none: such an answer is charged with the most "
+                "that it can have cost",
+            )
         return Answer(
             text=reply.text,
             finish_reason=reply.finish_reason,
@@ -308,4 +304,5 @@ class Chat:
             completion_tokens=reply.completion_tokens,
             request=name,
             cost=cost,
+            without_temperature=not form.temperature and request["temperature"] is not None,
         )

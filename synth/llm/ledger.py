@@ -11,11 +11,12 @@ import math
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from curator.errors import CuratorError
+from curator.storage import naming
 
 NANO = 1_000_000_000
 
@@ -99,9 +100,9 @@ class Ledger:
         with self._settled:
             try:
                 if usd is not None:
-                    with self._locked() as file:
+                    with suppress(OSError), self._locked() as file:  # a full disk: it stays reserved
                         self._append(file, name, math.ceil(usd * NANO))
-            finally:  # also on a full disk: somebody may be waiting
+            finally:  # somebody may be waiting
                 self._open.discard(name)
                 self._settled.notify_all()
             return self._entries[name] / NANO
@@ -117,7 +118,7 @@ class Ledger:
     def _locked(self) -> Iterator[BinaryIO]:
         """The file, locked, with what others wrote read."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._path, "a+b") as file:
+        with naming(self._path), open(self._path, "a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(self._offset)
             text = file.read()

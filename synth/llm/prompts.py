@@ -56,7 +56,7 @@ def load_prompt(name_or_path: str | Path, needed: Sequence[str], allowed: Sequen
         known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.md")))
         raise UsageError(f"{path}: no such prompt file (those of this version: {known})")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
     parts = _HEADING.split(text)[1:]

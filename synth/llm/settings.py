@@ -30,7 +30,7 @@ class ChatSettings:
     Attributes:
         api_key_env: environment variable of the key, else OPENAI_API_KEY. Neither DeepSeek's nor OpenAI's key is sent
             to the other; a server on this machine needs none.
-        temperature: of sampling; max_tokens: longest answer.
+        temperature: of sampling; None: none is sent, as for models that take none; max_tokens: longest answer.
         timeout_s: for one whole attempt; max_retries: after 429, 5xx, timeouts and dropped connections.
         json_mode: ``schema`` (structured output), ``object`` (any JSON), ``text``, or ``auto``: the first of these that
             the server takes.
@@ -42,7 +42,7 @@ class ChatSettings:
     base_url: str = "https://api.deepseek.com"
     model: str = "deepseek-flash"
     api_key_env: str = DEEPSEEK_KEY
-    temperature: float = 0.0
+    temperature: float | None = 0.0
     max_tokens: int = 8192
     timeout_s: float = 300.0
     max_retries: int = 6

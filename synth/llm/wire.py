@@ -1,8 +1,9 @@
-"""One HTTP attempt, and what its outcome means: an answer, a failure worth another attempt, or a refusal.
+"""One HTTP attempt: an answer (`replies`), a failure worth another attempt, or a refusal (`outcomes`).
 
-The ``openai`` client sends. The time limit holds for the whole attempt (see `synth.llm.limits`; servers keep waiting
-connections alive with blank lines), and bodies, of errors too, are read here piece by piece up to a limit. What comes
-back is not trusted: only the text, the reason it ended, the model's name and token counts are taken, each checked.
+The asynchronous ``openai`` client sends. The time limit holds for the whole attempt (see `synth.llm.limits`; servers
+keep waiting connections alive with blank lines), and bodies, of errors too, are read here piece by piece up to a limit.
+Redirects are not followed: what is sent stays with the host that was named. What a server says is shown without the
+key; its answers are never changed.
 """
 
 import email.utils
@@ -10,75 +11,43 @@ import json
 import math
 import re
 import time
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import openai
 
-from synth.llm.limits import Deadline, TooLate, client_with
+from synth.llm.limits import Attempts, TooLate
+from synth.llm.outcomes import Failed, Refused, Said, WrongPlace, judge, page
+from synth.llm.replies import Reply, read_reply
 from synth.llm.settings import NO_KEY, ChatSettings
 
 BYTES_PER_TOKEN = 256
 """Longest body accepted per token of the answer, beyond the first MiB."""
 ERROR_BYTES = 64 * 1024
 """Read of an error's body."""
-_REFUSED_TEXT = re.compile(
-    r"content.?(filter|policy|exists.risk|management)|data_inspection|moderation", re.I
-)
-_FORMAT = re.compile(r"response_format|json_schema|json_object|structured.?output|guided|grammar", re.I)
-_HINTS = {
-    400: "check --model, --temperature, --max-tokens and --json-mode; of a prompt that is too long send less "
-    "(--per-request, --max-chars)",
-    401: "check the key",
-    402: "the account has no balance left",
-    403: "the key may not use this model, or not from here",
-    404: "check --base-url and --model",
-    405: "check --base-url",
-    413: "the prompt is too long; send less (--per-request, --max-chars)",
-    422: "check --model, --temperature and --max-tokens",
-}
+NO_SECRET = 4
+"""A key of fewer characters is not hidden in messages: it is none, and would blot out half of every sentence."""
+SECRET = 16
+"""From so many on a key is hidden wherever it stands; a shorter one may be a word, and is where it stands alone."""
+
+_NO_HTTP = re.compile("illegal (request|status) line|wrong.version.number", re.IGNORECASE)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """The parts of an answer that are taken; see `synth.llm.cache.Answer`."""
+@dataclass
+class _Attempt:
+    """``formatted``: it asks for JSON; ``sent``: some of it has left, so that the server may have worked."""
 
-    text: str
-    finish_reason: str
-    model: str
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    formatted: bool
+    sent: bool = False
 
-
-class Failed(Exception):
-    """This attempt brought nothing; another may.
-
-    Attributes:
-        billed: whether the server may have worked, and bill it.
-        wait_s: how long it asks to be left alone; None: it does not say.
-    """
-
-    def __init__(self, text: str, billed: bool, wait_s: float | None = None):
-        super().__init__(text)
-        self.billed = billed
-        self.wait_s = wait_s
+    async def trace(self, event: str, info: Any) -> None:
+        """Called by the client at every step of a request."""
+        if event.endswith("send_request_headers.started") and info["request"].method == b"POST":
+            self.sent = True  # of a tunnel's CONNECT the server sees nothing
 
 
-class Refused(Exception):
-    """The server will not do this, however often it is asked.
-
-    Attributes:
-        about_format: it complains of the wanted form of the answer.
-        about_limit_name: it wants ``max_completion_tokens`` in place of ``max_tokens``.
-        filtered: it complains of the text it was sent.
-    """
-
-    def __init__(self, status: int, said: str):
-        super().__init__(f"HTTP {status}: {said}" + (f" ({_HINTS[status]})" if status in _HINTS else ""))
-        bad_request = status in (400, 422)
-        self.filtered = bad_request and bool(_REFUSED_TEXT.search(said))
-        self.about_format = bad_request and bool(_FORMAT.search(said))
-        self.about_limit_name = bad_request and "max_completion_tokens" in said
+_attempt: ContextVar[_Attempt] = ContextVar("_attempt")
 
 
 class Wire:
@@ -87,17 +56,24 @@ class Wire:
     def __init__(self, settings: ChatSettings):
         self._settings = settings
         self._key = settings.key()
-        self._deadline = Deadline()
-        self._client = openai.OpenAI(
+        self._attempts = Attempts()
+        self._client = openai.AsyncOpenAI(
             api_key=self._key,
             base_url=settings.base_url,
-            timeout=settings.timeout_s,
+            timeout=None,  # that of the attempt rules them all
             max_retries=0,
-            http_client=client_with(self._deadline, settings.timeout_s, self._check_status),
+            http_client=openai.DefaultAsyncHttpxClient(
+                timeout=None,
+                follow_redirects=False,
+                event_hooks={"request": [_watch], "response": [self._check_status]},
+            ),
         )
+        # loads a large part of the library, in time that is no attempt's
+        self._create = self._client.chat.completions.with_streaming_response.create
 
     def close(self) -> None:
-        self._client.close()
+        """End what is under way."""
+        self._attempts.close(self._client.close())
 
     def send(self, parameters: dict[str, Any]) -> Reply:
         """One attempt.
@@ -105,33 +81,42 @@ class Wire:
         Raises:
             Failed, Refused: see there; no key stands in their texts.
         """
+        attempt = _Attempt(formatted="response_format" in parameters)
         limit = f"within {self._settings.timeout_s:g} s"
-        self._deadline.at = time.monotonic() + self._settings.timeout_s
         try:
-            create = self._client.chat.completions.with_streaming_response.create
-            with create(**parameters) as response:
-                most = 2**20 + BYTES_PER_TOKEN * self._settings.max_tokens
-                body = bytearray()
-                for piece in response.iter_bytes():
-                    body += piece
-                    if len(body) > most:
-                        return Reply(text="", finish_reason="length", model="")
+            body = self._attempts.run(self._body(parameters, attempt), self._settings.timeout_s)
         except TooLate:
-            raise Failed(f"no whole answer {limit}", billed=True) from None
-        except openai.APITimeoutError:  # of connecting; all others are too late
-            raise Failed(f"no connection to {self._settings.base_url} {limit}", billed=False) from None
+            missing = "whole answer" if attempt.sent else f"connection to {self._settings.base_url}"
+            raise Failed(f"no {missing} {limit}", billed=attempt.sent) from None
         except openai.APIConnectionError as error:
-            cause = error.__cause__ or error
-            billed = "Connect" not in type(cause).__name__
-            where = "the connection broke off" if billed else f"no connection to {self._settings.base_url}"
-            raise Failed(self._plain(f"{where}: {cause}"), billed) from None
+            cause = self._plain(str(error.__cause__ or error))
+            if _NO_HTTP.search(cause):
+                raise WrongPlace(f"{self._settings.base_url} speaks no HTTP: {cause}") from None
+            where = (
+                "the connection broke off" if attempt.sent else f"no connection to {self._settings.base_url}"
+            )
+            raise Failed(f"{where}: {cause}", billed=attempt.sent) from None
         except Exception as error:
-            if type(error).__module__.partition(".")[0] not in ("httpx", "httpx2", "httpcore"):
+            if type(error).__module__.partition(".")[0] not in ("httpx", "httpx2", "httpcore", "httpcore2"):
                 raise
-            raise Failed(self._plain(f"the answer broke off: {error}"), billed=True) from None
-        return self._reply(bytes(body))
+            raise Failed(f"the answer broke off: {self._plain(str(error))}", billed=True) from None
+        if body is None:
+            return Reply(text="", finish_reason="length", model="")
+        return read_reply(body, self._settings.base_url, attempt.formatted, self._plain)
 
-    def _check_status(self, response: Any) -> None:
+    async def _body(self, parameters: dict[str, Any], attempt: _Attempt) -> bytes | None:
+        """Of the answer; None where it is longer than any answer is."""
+        _attempt.set(attempt)
+        most = 2**20 + BYTES_PER_TOKEN * self._settings.max_tokens
+        body = bytearray()
+        async with self._create(**parameters) as response:
+            async for piece in response.iter_bytes():
+                body += piece
+                if len(body) > most:
+                    return None
+        return bytes(body)
+
+    async def _check_status(self, response: Any) -> None:
         """For every response before its body is read: the client would read all that an error says.
 
         Raises:
@@ -142,72 +127,44 @@ class Wire:
             return
         where = response.headers.get("location")
         if status < 400 and where:
+            shown = (
+                f"HTTP {status}: it redirects to {self._plain(where)}, and nothing is sent elsewhere than "
+            )
             raise Refused(
-                status,
-                self._plain(f"it redirects to {where}")
-                + ", and nothing is sent elsewhere than --base-url says; give another --base-url if that is right",
+                shown + "--base-url says; give another --base-url if that is right", status, Said("")
             )
         body = bytearray()
-        for piece in response.iter_bytes():
+        async for piece in response.aiter_bytes():
             body += piece
             if len(body) > ERROR_BYTES:
                 break
-        said = body[:ERROR_BYTES].decode("utf-8", "replace")
+        text = body[:ERROR_BYTES].decode("utf-8", "replace")
         try:
-            error = json.loads(said)
-            error = error.get("error", error)
-            message, code = error.get("message"), error.get("code")
-        except (ValueError, RecursionError, AttributeError):
-            message = code = None
-        said = self._plain(str(message or said or response.reason_phrase))
-        if (status in (408, 409, 425, 429) or status >= 500) and code != "insufficient_quota":
-            # behind a gateway's time-out a model may have been at work; the other errors came in its place
-            billed = status == 408 or (status > 501 and status not in (503, 529))
-            raise Failed(f"HTTP {status}: {said}", billed, retry_after(response.headers.get("retry-after")))
-        raise Refused(status, said)
-
-    def _reply(self, body: bytes) -> Reply:
-        try:
-            content = json.loads(body)
-            choice = content["choices"][0]
-            message = choice["message"]
-            text, reason = message.get("content"), choice.get("finish_reason")
-            refusal = message.get("refusal")
-            usage, model = content.get("usage"), content.get("model")
-        except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-            said = self._plain(body[:200].decode("utf-8", "replace"))
-            raise Failed(f"the answer is not one of the chat API: {said!r}", billed=True) from None
-        text = self._sound(text)
-        if isinstance(refusal, str) and refusal and not text:
-            reason = "refusal"
-        if not isinstance(usage, dict):
-            usage = {}
-        counts = [_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")]
-        return Reply(
-            text=text,
-            finish_reason=self._sound(reason)[:40],
-            model=self._sound(model)[:100],
-            prompt_tokens=counts[0],
-            completion_tokens=counts[1],
-        )
-
-    def _sound(self, text: Any) -> str:
-        """A string that can be written down, without the key."""
-        if not isinstance(text, str):
-            return ""
-        return self._hide(text.encode("utf-8", "replace").decode())
+            error = Said.of(json.loads(text))
+        except (ValueError, RecursionError):
+            error = None
+        wait_s = retry_after(response.headers.get("retry-after"))
+        said = error or Said(page(text) or text.strip() or response.reason_phrase)
+        raise judge(status, said, self._plain, formatted=_attempt.get().formatted, wait_s=wait_s)
 
     def _plain(self, text: str) -> str:
-        """For an error message: one short line, without the key."""
-        text = self._hide("".join(c if c.isprintable() else " " for c in text))
+        """A server's words for an error message: one short line, without the key."""
+        text = hide(self._key, "".join(c if c.isprintable() else " " for c in text))
         return " ".join(text.split())[:300]
 
-    def _hide(self, text: str) -> str:
-        return text if self._key == NO_KEY else text.replace(self._key, "[key]")
+
+def hide(key: str, text: str) -> str:
+    """``text`` without the key, as far as that is one."""
+    if key == NO_KEY or len(key) < NO_SECRET:
+        return text
+    if len(key) >= SECRET:
+        return text.replace(key, "[key]")
+    return re.sub(rf"(?<![A-Za-z0-9]){re.escape(key)}(?![A-Za-z0-9])", "[key]", text)
 
 
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12 else None
+async def _watch(request: Any) -> None:
+    """For every request: lets its attempt know how far it is."""
+    request.extensions["trace"] = _attempt.get().trace
 
 
 def retry_after(value: str | None) -> float | None:

@@ -1,10 +1,11 @@
 """What `synth render` does with its flags."""
 
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from curator.errors import CuratorError, UsageError
+from curator.next_steps import after_rendering, next_step
+from curator.printing import say
 from curator.tables import print_rows
 from synth.generators import Generators
 from synth.render.folder import Rows
@@ -33,11 +34,11 @@ def run_render(
     if only is not None:
         weights = kept_alone(generators, weights, only)
     settings = RenderSettings.resolve(generators, weights=weights, equal=EQUAL in weight_words, **given)
-    rows = render(generators, settings, out, workers, unsafe)
-    print_summary(rows, generators.manifest.get("ranking", "RANKING"))
+    rows = render(generators, settings, out, workers, unsafe, only)
+    print_summary(rows)
 
 
-def print_summary(rows: Rows, ranking: str) -> None:
+def print_summary(rows: Rows) -> None:
     """What was rendered, what was left out, and what to do next."""
     manifest = rows.manifest
     patterns = sorted(manifest["patterns"], key=lambda one: -one["rows"])
@@ -54,29 +55,30 @@ def print_summary(rows: Rows, ranking: str) -> None:
     for one in patterns:
         if one["dropped"] is not None:
             reason = one["dropped"].splitlines()[0]
-            print(f"Dropped: {one['pattern_id']}, its generator fails: {reason}. The others took its share.")
+            say(f"Dropped: {one['pattern_id']}, its generator fails: {reason}. The others took its share.")
         elif one["exhausted"]:
-            print(
+            say(
                 f"Exhausted: {one['pattern_id']} gave {one['rows']:,} distinct rows in {one['tried']:,} tries. The "
                 "others took the rest of its share."
             )
     last = manifest["last_run"]
-    print(
+    say(
         f"{manifest['duplicates']:,} duplicates removed; {last['rows_made']:,} rows in {last['seconds']:.1f} s "
         f"({last['rows_per_second']:.0f}/s, {last['workers']} workers).\n"
-        f"Written to {rows.path}/: rows (mmap-ninja), row_patterns.npy, row_candidates.npy, manifest.json. "
-        f"Next: synth audit data {quote(str(rows.path))} --ranking {quote(ranking)} --out audit; "
-        f"curator inject --rows {quote(str(rows.path))} --help"
+        f"Written to {rows.path}/: rows (mmap-ninja), row_patterns.npy, row_candidates.npy, manifest.json."
     )
+    next_step(*after_rendering(rows.corpus))
 
 
 def run_verify(path: Path, count: int, seed: int, unsafe: bool) -> None:
     """`synth render --verify`."""
-    done = verify(Rows.open(path), count, seed, unsafe)
+    rows = Rows.open(path)
+    done = verify(rows, count, seed, unsafe)
     if done.differ:
         named = ", ".join(map(str, done.differ[:10]))
         raise CuratorError(
             f"{path}: {len(done.differ)} of {done.rows} rows came out otherwise: {named}; see 'versions' in its "
             "manifest for the Python and tokenizers they were made with"
         )
-    print(f"{done.rows} rows of {path} were made again from its manifest; all are the same to the bit.")
+    say(f"{done.rows} rows of {path} were made again from its manifest; all are the same to the bit.")
+    next_step(*after_rendering(rows.corpus))

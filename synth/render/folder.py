@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 
 from curator.corpus.ninja import NinjaCorpus
+from curator.corpus.rendered import FORMAT, RenderedCorpus
 from curator.errors import CuratorError
-from curator.storage import fingerprint, load_array, load_json, save_array, save_json
+from curator.storage import fingerprint, save_array, save_json
 from synth.generators import Generators
 from synth.manifests import load_manifest
 from synth.render.mix import Mix
 from synth.render.settings import Filling
 from synth.render.task import Shard, Task
 
-FORMAT = "synth-rows-1"
 PARTS = "parts"
 SIDECARS = ("patterns.json", "row_patterns.npy", "row_candidates.npy")
 """Where every row came from; the manifest has a fingerprint of each, by its name without the ending."""
@@ -57,7 +57,7 @@ class Rows:
 
     path: Path
     manifest: dict[str, Any]
-    corpus: NinjaCorpus
+    corpus: RenderedCorpus
     patterns: list[str]
     row_patterns: np.ndarray
     row_candidates: np.ndarray
@@ -82,20 +82,16 @@ class Rows:
             if missing:
                 said = f"pattern {number} lacks {', '.join(sorted(missing))}"
                 raise CuratorError(f"{file}: {said}, so it was edited; {MEND}")
-        patterns, row_patterns, row_candidates = _sidecars(path, manifest["fingerprints"])
-        corpus = NinjaCorpus(path)
-        if corpus.fingerprint() != manifest["fingerprint"]:
-            raise CuratorError(
-                f"{path}: the rows have fingerprint {corpus.fingerprint()}, the manifest says "
-                f"{manifest['fingerprint']}: they were changed; render again"
-            )
+        corpus = RenderedCorpus(path)  # compares the rows and all beside them with the manifest
+        if corpus.patterns is None or corpus.row_patterns is None or corpus.row_candidates is None:
+            raise CuratorError(f"{path}: lacks {' or '.join(SIDECARS)}; {MEND}")
         return Rows(
             path=path,
             manifest=manifest,
             corpus=corpus,
-            patterns=patterns,
-            row_patterns=row_patterns,
-            row_candidates=row_candidates,
+            patterns=corpus.patterns.tolist(),
+            row_patterns=corpus.row_patterns,
+            row_candidates=corpus.row_candidates,
         )
 
     @property
@@ -109,24 +105,6 @@ class Rows:
             pad=identity["pad_id"],
             seed=identity["seed"],
         )
-
-
-def _sidecars(path: Path, fingerprints: Any) -> list[Any]:
-    """The contents of `SIDECARS`, which are those that were written: another order would blame other patterns."""
-    contents = []
-    for name in SIDECARS:
-        try:
-            content = load_json(path / name) if name.endswith(".json") else load_array(path / name)
-        except CuratorError as error:
-            raise CuratorError(f"{error}; copy the folder again, or render again") from error
-        found, expected = fingerprint(content), fingerprints[name.split(".")[0]]
-        if found != expected:
-            raise CuratorError(
-                f"{path / name}: has fingerprint {found}, the manifest says {expected}: it was changed; copy the "
-                "folder again, or render again"
-            )
-        contents.append(content)
-    return contents
 
 
 @dataclass(frozen=True, eq=False)

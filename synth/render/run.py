@@ -20,6 +20,7 @@ import numpy as np
 import tokenizers
 
 import curator
+from curator.corpus.rendered import FORMAT
 from curator.errors import CuratorError
 from curator.progress import console, progress
 from curator.storage import save_json
@@ -27,7 +28,7 @@ from curator.workers import worker_ended
 from synth.alone import alone, claimed
 from synth.generators import Generators
 from synth.render.fill import Source
-from synth.render.folder import FORMAT, PARTS, Assembled, Rows, assemble
+from synth.render.folder import PARTS, Assembled, Rows, assemble
 from synth.render.mix import Mix, Range
 from synth.render.settings import RenderSettings
 from synth.render.task import Shard, Task, Work, Worker, make_shard, start_worker
@@ -43,12 +44,14 @@ def render(
     out: Path,
     workers: int | None = None,
     unsafe: bool = False,
+    only: Path | None = None,
 ) -> Rows:
     """Render ``settings.count`` distinct rows into the folder ``out``; resumes what is there.
 
     Args:
         workers: processes; one per core unless given. They change nothing in the rows.
         unsafe: run generators where they cannot be shut in.
+        only: the audit that chose the patterns, if one did; the manifest names it.
 
     Raises:
         CuratorError: ``out`` holds something else (says both sides), the disk has no room for the rows, or the
@@ -58,7 +61,7 @@ def render(
     Sandbox(unsafe=unsafe)  # both are refused before anything is written
     _check_room(settings, out)
     with alone(out):
-        run = _Run(generators, settings, out, workers or _cores(), unsafe)
+        run = _Run(generators, settings, out, workers or _cores(), unsafe, only)
         if run.is_complete():
             console.print(f"{out}: already complete")
         else:
@@ -96,13 +99,20 @@ class _Run:
     """A rendering under way; see `render`."""
 
     def __init__(
-        self, generators: Generators, settings: RenderSettings, out: Path, workers: int, unsafe: bool
+        self,
+        generators: Generators,
+        settings: RenderSettings,
+        out: Path,
+        workers: int,
+        unsafe: bool,
+        only: Path | None,
     ):
         self.generators = generators
         self.settings = settings
         self.out = out
         self.parts = out / PARTS
         self.workers = workers
+        self.only = only
         self.identity = settings.identity(generators)
         self.made = 0
         used = [g for g in generators.generators if g.pattern_id in settings.weights]
@@ -225,6 +235,7 @@ class _Run:
             "request": {
                 "generators": str(self.generators.path.absolute()),
                 "tokenizer": str(settings.tokenizer.absolute()),
+                "only": None if self.only is None else str(self.only.absolute()),
                 "command": settings.command(self.generators.path, self.out),
             },
             "last_run": {

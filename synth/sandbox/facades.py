@@ -5,14 +5,16 @@ Runs inside the locked process. This is the policy's half that only shows at run
 
 from __future__ import annotations
 
+import abc
 import builtins
 import sys
 
 from synth.sandbox.modules import OFFERED, WITHHELD
+from synth.sandbox.records import KW_ONLY, FrozenInstanceError, dataclass, field
 
 TYPE_CHECKING = False  # `typing` is slow to import, and one process is started per generator
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from types import ModuleType
     from typing import Any
 
@@ -58,6 +60,19 @@ class Facade:
         raise AttributeError("modules are read-only here")
 
 
+OUR_OWN = {
+    "dataclasses": {
+        "dataclass": dataclass,
+        "field": field,
+        "KW_ONLY": KW_ONLY,
+        "FrozenInstanceError": FrozenInstanceError,
+    }
+}
+"""Modules that are not the standard library's."""
+MACHINERY = (type(Facade.__init__), type(Facade.__init__.__code__), type(sys), type(sys._getframe()), Facade)
+"""Classes of functions, code, modules and frames: with them, functions of any code could be put together."""
+
+
 def offered(module: ModuleType) -> dict[str, Any]:
     """The names of a module that generated code may use."""
     everything = vars(module)
@@ -69,10 +84,9 @@ def offered(module: ModuleType) -> dict[str, Any]:
 def safe_builtins(modules: Sequence[str]) -> dict[str, Any]:
     """Builtins without files, code and attributes by name; ``modules``, already imported, can be imported."""
     kept = {n: v for n, v in vars(builtins).items() if n[:1] != "_" and n not in DROPPED}
-    names = {name: offered(sys.modules[name]) for name in modules}
-    if "dataclasses" in names:
-        names["dataclasses"]["dataclass"] = dataclass
+    names = {name: dict(OUR_OWN[name]) if name in OUR_OWN else offered(sys.modules[name]) for name in modules}
     facades = {name: Facade(found) for name, found in names.items()}
+    abc.ABCMeta.register = _register  # type: ignore[method-assign]
     if "collections.abc" in names and "collections" in names:
         names["collections"]["abc"] = facades["collections.abc"]
 
@@ -92,31 +106,36 @@ def safe_builtins(modules: Sequence[str]) -> dict[str, Any]:
     return {
         **kept,
         "__import__": importer,
-        "__build_class__": builtins.__build_class__,
+        "__build_class__": _build_class,
         "__name__": "builtins",
         "print": _print,
         "type": _type,
     }
 
 
-def dataclass(cls: type | None = None, /, **options: Any) -> Any:
-    """`dataclasses.dataclass`, which pastes the names of inherited fields into code: they must still be names."""
-    real: Callable[..., Any] = sys.modules["dataclasses"].dataclass
+def _build_class(body: Any, name: str, /, *bases: Any, **keywords: Any) -> Any:
+    """A class of classes alone, and no class of classes: one of those could have methods of any name."""
+    if keywords:
+        raise TypeError("classes take no metaclass or keywords here")
+    for base in bases:
+        entries = getattr(base, "__mro_entries__", None)
+        for found in (base,) if isinstance(base, type) or entries is None else entries(bases):
+            if not isinstance(found, type) or issubclass(found, type):
+                raise TypeError("a base must be a class, and none of classes, here")
+    return builtins.__build_class__(body, name, *bases)
 
-    def decorate(cls: type) -> Any:
-        for base in cls.__mro__:
-            for name, field in base.__dict__.get("__dataclass_fields__", {}).items():
-                if type(field.name) is not str or field.name != name:
-                    raise TypeError(f"the field {name} of {base.__name__} was renamed")
-        return real(cls, **options)
 
-    return decorate if cls is None else decorate(cls)
+def _register(cls: type, subclass: type) -> type:
+    """In the place of `ABCMeta.register`: what counts as one's own in a match has any of its attributes taken."""
+    raise TypeError("abstract classes take no classes in here")
 
 
 def _type(value: object) -> type:
-    """The class of a value; the class of a class would make classes with any attribute."""
+    """The class of a value; that of a class would make classes with any attribute, that of a function functions."""
     if isinstance(value, type):
         raise TypeError("type() is for values, not for classes, here")
+    if isinstance(value, MACHINERY):
+        raise TypeError("type() is for values, not for functions and modules, here")
     return type(value)
 
 

@@ -2,8 +2,8 @@
 
 The kernel's locks do not depend on this list. It keeps honest code honest: no clock, no randomness besides ``rng``,
 and nothing that takes the name of an attribute, or code, as a string: with those, any object leads to any other.
-That is why ``copy``, ``enum`` and ``types`` are missing, and so much of ``functools`` and ``typing``. Used on both
-sides, and so with no imports.
+That is why ``copy``, ``enum`` and ``types`` are missing, and so much of ``functools`` and ``typing``; ``dataclasses``
+is our own (``records.py``), and ``datetime`` has no clock (``still.py``). Used on both sides, and so with no imports.
 """
 
 ALLOWED = (
@@ -89,10 +89,13 @@ OFFERED: dict[str, tuple[str, ...]] = {
 """Modules of which only these names are offered; of the others, all public names but modules and those below."""
 
 WITHHELD: dict[str, tuple[str, ...]] = {
-    "calendar": ("main",),
-    "hashlib": ("file_digest",),
+    "calendar": ("main", "LocaleHTMLCalendar", "LocaleTextCalendar"),
+    "hashlib": ("file_digest", "algorithms_available", "algorithms_guaranteed"),
     "operator": ("attrgetter", "methodcaller"),
+    "unicodedata": ("unidata_version",),
+    "zlib": ("ZLIB_RUNTIME_VERSION", "ZLIB_VERSION"),
 }
+"""What leads further, or tells one machine from another."""
 
 LATE = (
     ("\\N{", ("unicodedata",)),

@@ -2,8 +2,9 @@
 
 The policy gives early, readable refusals, and keeps honest code honest: one function of the wanted name and
 signature, randomness from ``rng`` alone, imports from a short list, nothing that begins with two underscores, no
-frames. It is not what shuts code in; the locks of ``sandbox/`` are. (What it cannot see: a template for `str.format`
-that is put together at run time. Such a one can turn attributes into text, and no more.)
+frames. It is not what shuts code in; the locks of ``sandbox/`` are. Where no reading of the source can tell, what the
+code finds when it runs refuses (``facades.py``, ``still.py``, ``records.py``). (What neither sees: a template for
+`str.format` that is put together at run time. Such a one can turn attributes into text, and no more.)
 """
 
 import ast
@@ -17,6 +18,7 @@ from functools import cache
 
 from synth.sandbox.facades import DROPPED, offered
 from synth.sandbox.modules import ALLOWED, OFFERED
+from synth.sandbox.still import CLOCKS
 
 LONGEST = 200_000
 """Characters of a source."""
@@ -64,7 +66,7 @@ def check_source(source: str, function: str) -> list[str]:
     except (RecursionError, MemoryError, ValueError) as error:
         return [f"the source is nested too deeply, or no Python ({type(error).__name__})"]
     found = {(getattr(node, "lineno", 1), says) for node in ast.walk(tree) for says in _complaints(node)}
-    found |= set(_names_of_modules(tree)) | set(_templates(tree))
+    found |= set(_names_of_modules(tree)) | set(_templates(tree)) | set(_clocks(tree))
     return [*_signature(tree, function), *(f"line {line}: {says}" for line, says in sorted(found))]
 
 
@@ -148,16 +150,6 @@ def _complaints(node: ast.AST) -> Iterator[str]:
         yield from _spelling(node.rest or "")
     elif isinstance(node, ast.arg):
         yield from _spelling(node.arg)
-    elif isinstance(node, ast.Call) and _asks_the_clock(node.func):
-        yield "there is no clock: draw dates from rng"
-
-
-def _asks_the_clock(function: ast.expr) -> bool:
-    if not isinstance(function, ast.Attribute) or function.attr not in ("now", "today", "utcnow"):
-        return False
-    owner = function.value
-    name = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
-    return name in ("date", "datetime")
 
 
 def _spelling(name: str) -> Iterator[str]:
@@ -204,6 +196,41 @@ def _names_of_modules(tree: ast.Module) -> Iterator[tuple[int, str]]:
             if module is not None and node.attr[:1] != "_":
                 for says in _offer(module, node.attr):
                     yield node.lineno, says
+
+
+def _clocks(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Attributes called as the clock's methods are, whatever they are looked for in: an alias may hide the class.
+
+    Where the source gives that name to something of its own, it may mean this; datetime's classes have lost it.
+    """
+    asked: list[tuple[int, str]] = []
+    own: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            asked.append((node.lineno, node.attr))
+        elif isinstance(node, ast.MatchClass):
+            asked += [(node.lineno, name) for name in node.kwd_attrs]
+        own |= set(_attributes_made(node))
+    for line, name in asked:
+        if name in CLOCKS and name not in own:
+            yield line, "there is no clock: draw dates from rng"
+
+
+def _attributes_made(node: ast.AST) -> Iterator[str]:
+    """Names that one node gives to attributes: of an instance, in a class, in the fields of a named tuple."""
+    if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+        yield node.attr
+    elif isinstance(node, ast.ClassDef):
+        for one in node.body:
+            if isinstance(one, ast.FunctionDef | ast.ClassDef):
+                yield one.name
+            elif isinstance(one, ast.Assign | ast.AnnAssign):
+                targets = one.targets if isinstance(one, ast.Assign) else [one.target]
+                yield from (target.id for target in targets if isinstance(target, ast.Name))
+    elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("namedtuple", "NamedTuple")):
+        for part in ast.walk(node):
+            if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                yield from re.findall(r"\w+", part.value)
 
 
 def _offer(module: str, name: str) -> Iterator[str]:

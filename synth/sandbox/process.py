@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from synth.sandbox.channel import Channel, Closed
 from synth.sandbox.failure import Failure, Limits
+from synth.sandbox.hosts import FIXED, Host
 from synth.sandbox.launcher import command
 from synth.sandbox.wire import frame, from_lines, to_lines
 
@@ -33,9 +34,11 @@ class Process:
         modules: what is imported before the locks.
         needed: what must be shut, or it does not run the source.
         policy: whether the source gets safe builtins and facades of ``modules``.
+        host: what could be otherwise on another machine.
 
     Attributes:
         active: for each layer, whether it holds and what it says; shut: what is shut, and why.
+        hash_seed_holds: whether the interpreter hashes by the seed that it was given.
 
     Raises:
         Failure: the runner could not be started.
@@ -50,15 +53,16 @@ class Process:
         needed: Sequence[str],
         modules: Sequence[str],
         policy: bool,
+        host: Host = FIXED,
     ):
         self.limits = limits
         self._owed: deque[int] = deque()  # numbers of calls whose answers were not read yet
         self._process = subprocess.Popen(
-            command("bubblewrap" in layers),
+            command("bubblewrap" in layers, host.variables()),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={},
+            env=host.variables(),
             cwd="/",
             start_new_session=True,
             bufsize=0,
@@ -74,7 +78,10 @@ class Process:
             "policy": "on" if policy else "off",
             "parent": str(os.getpid()),
             "cpu_seconds": str(limits.cpu_seconds),
-            "memory_bytes": str(limits.memory_bytes),
+            "memory_bytes": str(limits.memory_bytes + host.more_memory),
+            "hash_seed": str(host.hash_seed),
+            "recursion": str(host.recursion),
+            "litter": str(host.litter),
             "text_bytes": str(limits.text_bytes),
         }
         try:
@@ -85,6 +92,10 @@ class Process:
             missing = [what for what in needed if what not in self.shut]
             if missing:
                 raise Failure("died", f"could not be shut in this time: {', '.join(missing)} stayed open")
+            if not self.hash_seed_holds:
+                raise Failure(
+                    "died", "this Python ignores its hash seed, so the order of sets would be chance"
+                )
         except BaseException:
             self.close()
             raise
@@ -100,6 +111,7 @@ class Process:
             if name.startswith("layer.")
         }
         self.shut = {n.removeprefix("shut."): why for n, why in state.items() if n.startswith("shut.")}
+        self.hash_seed_holds = state.get("hash_seed") == "holds"
 
     def wait_until_loaded(self) -> None:
         """Raises Failure when running the module did not end well."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from curator.errors import CuratorError
 from synth.sandbox.failure import Failure, Limits
+from synth.sandbox.hosts import FIXED, Host
 from synth.sandbox.launcher import bubblewrap_works
 from synth.sandbox.modules import ALLOWED, LATE, OFFERED
 from synth.sandbox.policy import check_source, imported
@@ -89,8 +90,11 @@ class Sandbox:
             )
 
     @contextmanager
-    def load(self, source: str, function: str) -> Iterator[Generator]:
+    def load(self, source: str, function: str, host: Host = FIXED) -> Iterator[Generator]:
         """Check ``source``, start a process, run the module there.
+
+        Args:
+            host: what may differ between machines, for the check that it makes no difference (`HOSTS`).
 
         Raises:
             Failure: the policy forbids something, or running the module failed.
@@ -100,7 +104,14 @@ class Sandbox:
             if complaints:
                 raise Failure("policy", "\n".join(complaints[:10]))
         with Process(
-            source, function, self.limits, self._names, self._needed, self._modules(source), self._policy
+            source,
+            function,
+            self.limits,
+            self._names,
+            self._needed,
+            self._modules(source),
+            self._policy,
+            host,
         ) as process:
             process.wait_until_loaded()
             yield Generator(process)

@@ -1,26 +1,13 @@
 """A real GPT-NeoX checkout per generation; where none is found, its tests skip with one plain line each."""
 
-import ast
-import sysconfig
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from neox_runs import Trainer, preprocess
+from neox_runs import Trainer, library_texts, preprocess
 
 from curator.neox_checkout import find_checkouts
 
 TESTED = ("HEAD", "v1.0")
-
-
-def _texts() -> list[str]:
-    """Documents of the standard library: docstrings of its modules, 150 to 900 characters."""
-    texts = []
-    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
-        doc = ast.get_docstring(ast.parse(path.read_text(errors="replace")))
-        if doc and doc.isascii():
-            texts += [doc[start : start + 900] for start in range(0, len(doc), 900)]
-    return [text for text in texts if len(text) >= 150]
 
 
 def trainer_of(generation: str, tmp_path_factory: pytest.TempPathFactory) -> Trainer:
@@ -34,7 +21,7 @@ def trainer_of(generation: str, tmp_path_factory: pytest.TempPathFactory) -> Tra
     pytest.importorskip("deepspeed", reason="deepspeed is not installed: make test installs it")
     home = found[generation].home
     folder = tmp_path_factory.mktemp(f"data-{generation}")
-    return Trainer(generation, home, preprocess(home, folder / "text", _texts()))
+    return Trainer(generation, home, preprocess(home, folder / "text", library_texts()))
 
 
 _trainers: dict[str, Trainer] = {}

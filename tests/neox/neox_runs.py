@@ -3,6 +3,7 @@
 `plain` and patched runs differ in one thing alone: the second goes through ``python -m neox_patches``.
 """
 
+import ast
 import json
 import os
 import socket
@@ -154,9 +155,12 @@ class Trainer:
                 for other in processes:
                     other.kill()
                 codes.append(-9)
-            if codes[-1] != 0:  # its peers would wait for it forever
+            if codes[-1] != 0:  # peers that do not stop by themselves would wait for it forever
                 for other in processes:
-                    other.terminate()
+                    try:
+                        other.wait(5)
+                    except subprocess.TimeoutExpired:
+                        other.terminate()
         output = "\n".join((folder / f"log-{rank}.txt").read_text(errors="replace") for rank in range(ranks))
         code = next((code for code in codes if code), 0)
         if check and code:
@@ -234,6 +238,16 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def library_texts() -> list[str]:
+    """Documents of the standard library: docstrings of its modules, 150 to 900 characters."""
+    texts = []
+    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
+        doc = ast.get_docstring(ast.parse(path.read_text(errors="replace")))
+        if doc and doc.isascii():
+            texts += [doc[start : start + 900] for start in range(0, len(doc), 900)]
+    return [text for text in texts if len(text) >= 150]
 
 
 def preprocess(home: Path, out: Path, texts: Sequence[str]) -> Path:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,7 +110,8 @@ def test_the_launcher_hands_our_variables_to_other_nodes(trainer: Trainer, tmp_p
     (tmp_path / "config.yml").write_text(yaml.safe_dump(config))
     environment = cpu_environment(trainer.home) | {"HOME": str(tmp_path), "WORLD_SIZE": "4"}
     environment["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{environment['PATH']}"
-    command = [sys.executable, "-m", "neox_patches", "deepy.py", "train.py", str(tmp_path / "config.yml")]
+    command = [sys.executable, "-m", "neox_patches", "--insist", "unrecorded,unpatched"]
+    command += ["deepy.py", "train.py", str(tmp_path / "config.yml")]
     if how == "--patch":
         command[3:3] = ["--patch", str(tmp_path / "study.yml")]
     else:
@@ -123,9 +125,59 @@ def test_the_launcher_hands_our_variables_to_other_nodes(trainer: Trainer, tmp_p
     for variable, value in {
         "NEOX_PATCHES_FILE": tmp_path / "study.yml",
         "NEOX_PATCHES_SCRIPT": trainer.home / "train.py",
+        "NEOX_PATCHES_INSIST": "unpatched,unrecorded",
         "NEOX_HOME": trainer.home,
     }.items():
         assert re.search(rf"export {variable}=['\"]?{re.escape(str(value))}", words), words
+
+
+def test_the_launchers_last_words_are_the_ranks_error(head: Trainer, tmp_path: Path) -> None:
+    """Two ranks started by the real launcher are refused alike; what it prints of that ends with why."""
+    study, _, _ = plan_study(tmp_path, 2 * MICRO, 2)
+    (tmp_path / "study.yml").write_text(yaml.safe_dump(study))
+    config = head.config(train_iters=50)
+    config |= {"global_num_gpus": 2, "num_gpus": 2, "master_port": free_port(), "hostfile": "/nonexistent"}
+    (tmp_path / "config.yml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "neox_patches", "--patch", str(tmp_path / "study.yml"), "deepy.py"]
+    (tmp_path / "tmp").mkdir()
+    with open(tmp_path / "log", "w") as log:
+        code = subprocess.call(
+            [*command, "train.py", str(tmp_path / "config.yml")],
+            cwd=head.home,
+            env=cpu_environment(head.home) | {"HOME": str(tmp_path), "TMPDIR": str(tmp_path / "tmp")},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            timeout=300,
+        )
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert code == 1 and lines[-1].startswith(
+        "error: the plan has 3 steps of 8 samples, but this run trains 50"
+    )
+    assert lines[-2] == "neox_patches: said by rank 0, 1 above, and again here:"
+    assert lines.count(lines[-1]) == 3, "each rank said it where it was refused"
+    assert not list((tmp_path / "tmp").iterdir()), "nothing is left behind"
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make")
+def test_make_compiles_the_index_helper_with_this_python(head: Trainer, tmp_path: Path) -> None:
+    """GPT-NeoX's own Makefile, run as if the helper were not there yet; another python3 comes first on the PATH."""
+    (tmp_path / "python3").write_text("#!/bin/sh\necho No module named pybind11 >&2; exit 1\n")
+    (tmp_path / "python3").chmod(0o755)
+    make = ["make", "--dry-run", "-C", str(head.home / "megatron" / "data"), "LIBEXT=.none", "helpers.none"]
+    code = f"import subprocess, sys; from neox_patches import compat; said = SAID; print(said, subprocess.run({make}))"
+    found = []
+    for said in ("None", "compat._own_python()"):
+        run = subprocess.run(
+            [sys.executable, "-c", code.replace("SAID", said)],
+            env=cpu_environment(head.home) | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert run.returncode == 0 and "helpers.cpp" in run.stdout, run.stderr
+        found.append("pybind11/include" in run.stdout)
+    assert found == [False, True]
+    assert f"where make would have found {tmp_path / 'python3'}" in run.stdout
 
 
 def test_the_patches_need_only_what_a_neox_environment_has(head: Trainer, tmp_path: Path) -> None:
@@ -184,6 +236,9 @@ def test_help_and_wrong_commands(head: Trainer, tmp_path: Path) -> None:
     assert wrong.returncode == 2 and "no script 'tarin.py'" in wrong.stderr and "train.py" in wrong.stderr
     late = ask("train.py", "--patch", "study.yml", NEOX_HOME=str(head.home))
     assert late.returncode == 2 and "behind the script" in late.stderr
+    insisted = ask("--insist", "everything", "train.py", NEOX_HOME=str(head.home))
+    assert insisted.returncode == 2 and "everything: nothing of that name" in insisted.stderr
+    assert "unpatched: train without a patch file" in insisted.stderr and "unrecorded" in insisted.stderr
     missing = ask("--patch", "none.yml", "train.py", NEOX_HOME=str(head.home))
     assert missing.returncode == 2 and "none.yml: no such file" in missing.stderr
 

@@ -179,6 +179,12 @@ def test_emission_goes_on_after_a_kill(head: Trainer, tmp_path: Path) -> None:
     head.run(tmp_path / "first", {**config, **save, "exit-interval": 3}, study("b"))
     with pytest.raises(CuratorError, match="were not emitted"):
         Emission.open(tmp_path / "b").contiguous((4, 20))
+    sums = tmp_path / "b" / "rank-00000" / "sums"
+    (sums / "3").rename(sums / "5")
+    refused = head.run(tmp_path / "no", {**config, **save, "load": save["save"]}, study("b"), check=False)
+    assert refused.returncode == 1 and "there are sums after 5 steps alone" in refused.output
+    assert (sums / "5").is_dir(), "a start that is refused removes nothing"
+    (sums / "5").rename(sums / "3")
     head.run(tmp_path / "second", {**config, **save, "load": save["save"]}, study("b"))
     whole, parts = Emission.open(tmp_path / "a"), Emission.open(tmp_path / "b")
     assert parts.contiguous() == whole.contiguous() == (4, 20)

@@ -113,6 +113,10 @@ def test_another_seed_or_number_of_epochs_is_noticed_before_the_first_step(
     corpus = maps_of(trainer, tmp_path / "maps", 5)
     study = {"corpus": str(corpus)}
     refused(trainer, tmp_path, study, "GPT-NeoX's loader delivers", str(corpus), train_iters=5, seed=77)
+    if trainer.generation == "HEAD":
+        refused(
+            trainer, tmp_path / "passes", {**study, "epochs": 2}, "holds all epochs of the run", train_iters=5
+        )
 
 
 def test_insertions_into_a_blend_of_two_data_sets(trainer: Trainer, tmp_path: Path) -> None:

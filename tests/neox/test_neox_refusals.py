@@ -1,5 +1,8 @@
 """Wrong inputs stop the run before the first step, with a message that names both sides."""
 
+import re
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,8 @@ def test_a_plan_of_another_corpus(trainer: Trainer, tmp_path: Path, rows: Path) 
 
 def test_a_plan_shorter_than_the_run(head: Trainer, tmp_path: Path, rows: Path) -> None:
     plan_of(rows, tmp_path, 8).save(tmp_path / "plan")
-    refused(head, tmp_path, {"corpus": str(rows), "plan": str(tmp_path / "plan")}, "8", "12")
+    study = {"corpus": str(rows), "plan": str(tmp_path / "plan")}
+    refused(head, tmp_path, study, "has 2 steps of 4 samples", "trains 3 (train-iters)", "at most 2")
 
 
 def test_a_plan_of_another_batch_size(head: Trainer, tmp_path: Path, rows: Path) -> None:
@@ -52,7 +56,7 @@ def test_a_plan_of_another_batch_size(head: Trainer, tmp_path: Path, rows: Path)
 
 
 def test_rows_shorter_than_the_run_and_of_another_width(head: Trainer, tmp_path: Path, rows: Path) -> None:
-    refused(head, tmp_path / "a", {"corpus": str(rows)}, "sample 15", "sample 11", train_iters=4)
+    refused(head, tmp_path / "a", {"corpus": str(rows)}, "sample 15", "sample 11", "epochs: 2", train_iters=4)
     np.save(tmp_path / "wide.npy", np.zeros((12, SEQ + 5), np.uint16))
     refused(head, tmp_path / "b", {"corpus": str(tmp_path / "wide.npy")}, str(SEQ + 5), str(SEQ + 1))
 
@@ -81,14 +85,55 @@ def test_tokens_of_the_corpus_beyond_the_vocabulary(head: Trainer, tmp_path: Pat
 
 
 def test_an_error_in_a_loaders_worker_is_one_sentence(head: Trainer, tmp_path: Path) -> None:
-    """The token lies behind the slots that are compared at the start."""
-    array = np.full((4000, SEQ + 1), 40, np.uint16)
-    array[5, 3] = 513
-    np.save(tmp_path / "rows.npy", array)
+    """The row is changed while training runs: the ids before the first step were as they should be."""
+    rows = write_rows(tmp_path / "rows.npy", 4000)
     config = head.config(train_iters=1000, num_workers=2)
-    run = head.run(tmp_path / "run", config, {"corpus": str(tmp_path / "rows.npy")}, check=False)
-    (error,) = [line for line in run.output.splitlines() if line.startswith("error: ")]
-    assert "sample 5, column 3: token id 513" in error and "Traceback" not in error
+    (process,) = head.start(tmp_path / "run", config, {"corpus": str(rows)})
+    log, deadline = tmp_path / "run" / "log-0.txt", time.monotonic() + 120
+    while "iteration        2/" not in log.read_text(errors="replace"):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    np.load(rows, mmap_mode="r+")[2000:, 3] = 513
+    assert process.wait(120) == 1
+    (error,) = [line for line in log.read_text().splitlines() if line.startswith("error: ")]
+    assert "column 3: token id 513" in error and "Traceback" not in error
+
+
+def test_a_token_far_ahead_stops_all_ranks_soon(head: Trainer, tmp_path: Path) -> None:
+    """Four million rows, too many to read before the first step; the file is sparse, and takes no space."""
+    n, bad = 4_300_000, 4_200_000
+    rows = np.lib.format.open_memmap(tmp_path / "rows.npy", mode="w+", dtype=np.uint16, shape=(n, SEQ + 1))
+    rows[bad, 5] = 600
+    rows.flush()
+    config = head.config(train_iters=n // (2 * MICRO), lr_decay_iters=1000)
+    run = head.run(tmp_path / "run", config, {"corpus": str(tmp_path / "rows.npy")}, ranks=2, check=False)
+    assert run.returncode == 1 and "Traceback" not in run.output
+    assert "the rest are read while training runs" in run.output
+    for rank in range(2):  # neither was ended by its peer
+        log = (tmp_path / "run" / f"log-{rank}.txt").read_text()
+        assert f"sample {bad}, column 5: token id 600" in log.splitlines()[-1], log[-1000:]
+    steps = [int(step) for step in re.findall(r"iteration +(\d+)/", run.output)]
+    assert steps and max(steps) < bad // (2 * MICRO) // 10
+
+
+def test_a_lost_rank_of_an_emission_stops_all_ranks(head: Trainer, tmp_path: Path) -> None:
+    """One rank's folder is gone when the run goes on: it is not made anew, and the other rank does not wait."""
+    rows, save = write_rows(tmp_path / "rows.npy", 4 * 2 * MICRO), str(tmp_path / "save")
+    emit = {"out": str(tmp_path / "out"), "steps": [0, 1, 2, 3], "units": ["induction:1.0"], "factors": {}}
+    study = {"corpus": str(rows), "emit": emit}
+    config = head.config(train_iters=4, save=save, checkpoint_factor=2)
+    head.run(tmp_path / "first", {**config, "exit-interval": 2}, study, ranks=2)
+    shutil.rmtree(tmp_path / "out" / "rank-00001")
+    run = head.run(tmp_path / "second", {**config, "load": save}, study, ranks=2, check=False)
+    assert run.returncode == 1 and "Traceback" not in run.output
+    logs = [(tmp_path / "second" / f"log-{rank}.txt").read_text().splitlines()[-1] for rank in range(2)]
+    assert logs[0] == "error: rank 1 was refused; its own message says why"
+    assert "2 of the chosen steps (0 to 1) are over" in logs[1] and "put it back" in logs[1]
+    assert not (tmp_path / "out" / "rank-00001").exists()
+    study["emit"] = {**emit, "out": str(tmp_path / "moved away"), "steps": [0, 1]}
+    run = head.run(tmp_path / "third", {**config, "load": save}, study, ranks=2)
+    assert "all of emit.steps are over at step 2: nothing is emitted" in run.output
+    assert not (tmp_path / "moved away").exists()
 
 
 def test_an_unknown_unit_and_steps_that_are_never_reached(head: Trainer, tmp_path: Path, rows: Path) -> None:
@@ -102,7 +147,13 @@ def test_an_unknown_unit_and_steps_that_are_never_reached(head: Trainer, tmp_pat
 
 
 def test_settings_that_cannot_be_followed(head: Trainer, tmp_path: Path, rows: Path) -> None:
-    refused(head, tmp_path, {"corpus": str(rows)}, "num_kv_heads is 2", num_kv_heads=2)
+    """Some settings are in the way of emissions alone: test_neox_settings.py follows a plan under the first."""
+    emit = {"out": str(tmp_path / "out"), "steps": [0], "units": ["induction:0.0"], "gradients": {}}
+    study = {"corpus": str(rows), "emit": emit}
+    refused(head, tmp_path / "a", study, "emissions cannot follow", "num_kv_heads is 2", num_kv_heads=2)
+    mixed = {"attention-config": [[["gmlp", "global"], 1]]}
+    refused(head, tmp_path / "b", study, "layer 0 (gmlp)", "units of other layers", **mixed)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_batch_size_or_plan_changed_on_resume(trainer: Trainer, tmp_path: Path) -> None:
@@ -129,6 +180,11 @@ def test_a_batch_size_or_plan_changed_on_resume(trainer: Trainer, tmp_path: Path
         train_iters=6,
         train_micro_batch_size_per_gpu=2,
     )
+    if trainer.generation == "HEAD":  # finetune counts from 0, so that nothing is over
+        config = trainer.config(train_iters=2, load=save, finetune=True)
+        run = trainer.run(tmp_path / "d", config, early)
+        assert f"finetune: the weights of {save} are loaded, but steps are counted from 0" in run.output
+        assert np.array_equal(run.rows().reshape(-1, SEQ + 1), np.load(rows)[:8])
 
 
 def test_patch_files_and_commands_that_say_something_unknown(

@@ -7,11 +7,13 @@ from pathlib import Path
 sys.path.insert(1, str(Path(__file__).parent))
 
 import megatron.training
+import stops
 import witness
 from megatron.neox_arguments import NeoXArgs
 
 if __name__ == "__main__":
     witness.install(megatron.training)
+    stops.install()
     neox_args = NeoXArgs.from_ymls(
         sys.argv[1:],
         overwrite_values={"rank": int(os.environ["RANK"]), "local_rank": int(os.environ["LOCAL_RANK"])},

@@ -84,7 +84,7 @@ def _watch_grads(engine: Any, grads: dict[str, np.ndarray], wanted: set[int], no
     def watched(*args: Any, **kwargs: Any) -> Any:
         if now["step"] in wanted:
             for name, parameter in engine.module.named_parameters():
-                grad = parameter.grad if parameter.grad is not None else safe_get_full_grad(parameter)
+                grad = safe_get_full_grad(parameter)  # .grad may be the last micro-batch's alone (bf16)
                 if grad is not None:
                     grads[f"{now['step']}/{name}"] = grad.detach().float().cpu().numpy().copy()
         return take_step(*args, **kwargs)

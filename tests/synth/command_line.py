@@ -1,5 +1,6 @@
 """`synth` as it is typed, in this process through its real entry point, and in processes of its own."""
 
+import shlex
 import subprocess
 import sys
 from functools import partial
@@ -20,10 +21,14 @@ def process(*words: Any, **kwargs: Any) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, "-m", "synth.cli", *map(str, words)], **pipes, **kwargs)
 
 
-def next_steps(said: str) -> list[list[str]]:
-    """The commands that a printed hint names, as words."""
-    import shlex
+def next_step(said: str) -> list[str]:
+    """The command that the last line names, as words."""
+    last = said.rstrip("\n").splitlines()[-1]
+    assert last.startswith("Next: ") and said.count("Next: ") == 1, said
+    return shlex.split(last.removeprefix("Next: "))
 
-    _, found, hint = " ".join(said.split()).partition("Next: ")
-    assert found, said
-    return [shlex.split(command) for command in hint.split("; ")]
+
+def follow(said: str, expected: list[str], *more: Any) -> str:
+    """The command of the last line is this one; what it prints, run with ``more`` behind it."""
+    assert next_step(said) == expected
+    return {"synth": done, "curator": test_cli.done}[expected[0]](*expected[1:], *more)

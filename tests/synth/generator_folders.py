@@ -35,6 +35,12 @@ def {function}(rng, target_tokens):
     return "{mark} " + str(rng.randint(0, 99999)) + " apple\\n"
 """
 """A few tokens, whatever is asked for."""
+SETS = """
+WORDS = {{"alpha", "beta", "gamma", "delta", "river", "stone", "light", "cloud"}}
+def {function}(rng, target_tokens):
+    return "{mark} " + " ".join(word + str(rng.randint(0, 99)) for word in WORDS for _ in range(9))
+"""
+"""In the order of a set: what a check refuses."""
 EMPTY = """
 def {function}(rng, target_tokens):
     return ""

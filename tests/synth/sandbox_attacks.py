@@ -14,7 +14,7 @@ class Attack:
 
     Attributes:
         seen: what `World.spoiled` says then; "secret": the secret is in the text; else: words in the text.
-        always: already impossible without any of the kernel's locks (limits, empty environment, closed descriptors).
+        always: already impossible without any of the kernel's locks (limits, its own environment, closed descriptors).
         capless: already impossible for root without capabilities; possible for others.
         forks: starts a process; without locks that takes a user whom RLIMIT_NPROC does not bind.
         wait: seconds until it shows.
@@ -263,6 +263,49 @@ ATTACKS = [
             "    error.__traceback__.tb_frame.f_back.f_globals['os'].mkdir(CANARY)",
             "",
         ),
+        NEW,
+    ),
+    Attack(
+        "a folder through the name of a dataclass's field",
+        """
+import os
+from dataclasses import dataclass, field
+plain = field()
+class Field(type(plain)):
+    asked = 0
+    @property
+    def name(self):
+        Field.asked += 1
+        return "x" if Field.asked < 2 else f'x" + (__import__("os").mkdir({CANARY!r}) or "") #'
+    @name.setter
+    def name(self, value):
+        pass
+def g(rng, target_tokens):
+    @dataclass(init=False, eq=False)
+    class A:
+        x: int = Field(1, plain.default_factory, True, True, None, True, {}, False)
+    return str(A())
+""",
+        NEW,
+    ),
+    Attack(
+        "a folder through what counts as one's own",
+        """
+import os
+from collections import namedtuple
+from collections.abc import Hashable
+def look(one, name):
+    class K(namedtuple("N", name), Hashable):
+        pass
+    K.register(type(one))
+    match one:
+        case K(found):
+            return found
+def g(rng, target_tokens):
+    builtins = look(look((n for n in [1]), "gi_frame"), "f_builtins")
+    builtins["__import__"]("os").mkdir(CANARY)
+    return "done"
+""",
         NEW,
     ),
     # -- the parent ---------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 ``g`` returns a text with GOT where it got there. All of them do so with the policy off.
 """
 
+import sys
+
 GLUE = """
 CLASS, BASE = "__cl" + "ass__", "__ba" + "se__"
 SUBCLASSES, GLOBALS = "__subcl" + "asses__", "__glo" + "bals__"
@@ -40,7 +42,7 @@ def g(rng, target_tokens):
 """,
     "the globals of rng": """
 def g(rng, target_tokens):
-    return f"GOT {rng.seed.__globals__['_os']}"
+    return f"GOT {rng.shuffle.__globals__['_os']}"
 """,
     "builtins by name": """
 def g(rng, target_tokens):
@@ -206,6 +208,70 @@ def g(rng, target_tokens):
         pass
     return str(B())
 """,
+    "an inherited field, renamed while a class is made": """
+import dataclasses
+f = dataclasses.field(default=1)
+@dataclasses.dataclass
+class A:
+    x: int = f
+def g(rng, target_tokens):
+    class B(A):
+        y: int
+        @classmethod
+        @property
+        def y(cls):
+            f.name = 'x" + "GO" + "T" #'
+            return 1
+    return str(dataclasses.dataclass(init=False, eq=False)(B)())
+""",
+    "a field whose name is what the code of a class is made of": """
+import dataclasses
+plain = dataclasses.field()
+class Field(type(plain)):
+    @property
+    def name(self):
+        return 'x" + "GO" + "T" #'
+    @name.setter
+    def name(self, value):
+        pass
+def g(rng, target_tokens):
+    @dataclasses.dataclass(init=False, eq=False)
+    class A:
+        x: int = Field(1, plain.default_factory, True, True, None, True, {}, False)
+    return str(A())
+""",
+    "all of Python through a field whose name changes": """
+from dataclasses import dataclass, field
+plain = field()
+class Field(type(plain)):
+    asked = 0
+    @property
+    def name(self):
+        Field.asked += 1
+        return "x" if Field.asked < 2 else 'x" + __import__("os").__name__ + "GO" + "T" #'
+    @name.setter
+    def name(self, value):
+        pass
+def g(rng, target_tokens):
+    @dataclass(init=False, eq=False)
+    class A:
+        x: int = Field(1, plain.default_factory, True, True, None, True, {}, False)
+    return str(A())
+""",
+    "a class of fields under another name": """
+from dataclasses import make_dataclass as made
+def g(rng, target_tokens):
+    return f"GOT {made('C', ['x'])}"
+""",
+    "the class of a function": """
+def g(rng, target_tokens):
+    return f"GOT {type(g)}"
+""",
+    "the class of a module": """
+import math
+def g(rng, target_tokens):
+    return f"GOT {type(math)('x')}"
+""",
     "type with three arguments": GLUE
     + """
 def g(rng, target_tokens):
@@ -222,6 +288,64 @@ class C(metaclass=Meta):
     pass
 def g(rng, target_tokens):
     return f"GOT {C}"
+""",
+    "a metaclass that typing gives": GLUE
+    + """
+from typing import Type
+class Meta(Type):
+    pass
+def g(rng, target_tokens):
+    return Meta("C", (), {"__get" + "attr__": lambda self, name: "GOT"})().anything
+""",
+    "all of Python through a metaclass": GLUE
+    + """
+from typing import Type
+class Meta(Type[int]):
+    pass
+Judge = Meta("Judge", (Meta,), {"__instance" + "check__": lambda cls, one: True})
+def look(one, name):
+    K = Judge("K", (), {"__match" + "_args__": (name,)})
+    match one:
+        case K(found):
+            return found
+def g(rng, target_tokens):
+    return f"GOT {look(rng.shuffle, GLOBALS)['_os']}"
+""",
+    "a class of what is no class": """
+class Base:
+    def __init__(self, name="", bases=(), space=None):
+        self.space = space
+def g(rng, target_tokens):
+    class C(Base()):
+        pass
+    return f"GOT {C.space}"
+""",
+    "a frame that counts as one's own": """
+from collections import namedtuple
+import collections.abc
+class K(namedtuple("N", "gi" + "_frame"), collections.abc.Hashable):
+    pass
+def g(rng, target_tokens):
+    numbers = (n for n in [1])
+    K.register(type(numbers))
+    match numbers:
+        case K(frame):
+            return f"GOT {frame}"
+""",
+    "all of Python through what counts as one's own": """
+from typing import NamedTuple
+from collections.abc import Hashable
+def look(one, name):
+    class K(NamedTuple("N", [(name, int)]), Hashable):
+        pass
+    K.register(type(one))
+    match one:
+        case K(found):
+            return found
+def g(rng, target_tokens):
+    numbers = (n for n in [1])
+    frame = look(numbers, "gi" + "_frame")
+    return f"GOT {look(frame, 'f_' + 'builtins')['__import__']('os')}"
 """,
     "an enumeration with methods of Python's": """
 import enum
@@ -341,10 +465,71 @@ import datetime
 def g(rng, target_tokens):
     return f"GOT {datetime.datetime.now()}"
 """,
+    "the clock under another name": """
+from datetime import datetime as dt
+def g(rng, target_tokens):
+    return f"GOT {dt.now()}"
+""",
+    "the clock of an alias": """
+import datetime
+moment = (lambda kind: kind)(datetime.datetime)
+def g(rng, target_tokens):
+    if (asked := moment):
+        return f"GOT {asked.utcnow()}"
+""",
+    "the clock of a date's class": """
+import datetime
+def g(rng, target_tokens):
+    return f"GOT {type(datetime.date.min).today()}"
+""",
+    "the clock of a date": """
+import calendar
+def g(rng, target_tokens):
+    return f"GOT {next(calendar.Calendar().itermonthdates(2020, 1)).today()}"
+""",
+    "the clock in a class pattern": """
+import datetime
+def g(rng, target_tokens):
+    match datetime.datetime.min:
+        case object(now=found):
+            return f"GOT {found()}"
+""",
+    "the clock beside a method of that name": """
+from datetime import datetime
+class Shop:
+    def now(self):
+        return "sale"
+def g(rng, target_tokens):
+    return f"GOT {Shop().now()} {datetime.now()}"
+""",
+    "the clock in a template": """
+import datetime
+def g(rng, target_tokens):
+    return ("GOT {0." + "now}").format(datetime.datetime)
+""",
     "the machine's randomness": """
 import random
 def g(rng, target_tokens):
     return f"GOT {random.random()}"
+""",
+    "another generator of numbers": """
+def g(rng, target_tokens):
+    return f"GOT {type(rng)().random()}"
+""",
+    "numbers from anywhere": """
+def g(rng, target_tokens):
+    rng.seed()
+    return f"GOT {rng.random()}"
+""",
+    "the randomness of statistics": """
+import statistics
+def g(rng, target_tokens):
+    return f"GOT {statistics.NormalDist().samples(2)}"
+""",
+    "what this machine's libraries are": """
+import hashlib
+def g(rng, target_tokens):
+    return f"GOT {hashlib.algorithms_available}"
 """,
     "a counter between calls": """
 n = 0
@@ -358,3 +543,6 @@ def g(rng, target_tokens):
     return f"GOT {int.mro()}"
 """,
 }
+
+if sys.version_info >= (3, 13):  # a property of a class is none any more
+    del TRICKS["an inherited field, renamed while a class is made"]

@@ -1,6 +1,7 @@
 """Each check refuses the generator it is for, in words that say what to do; what honest code does passes all."""
 
 import random
+import re
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ from rankings import tokenizer
 from synth.checks import Checked, check_generator, similarity
 from synth.codegen import write_source
 from synth.pattern import Pattern
-from synth.sandbox import Sandbox
+from synth.sandbox import Limits, Sandbox
 
 PATTERN = log_pattern()
 TARGET = 60
@@ -72,6 +73,45 @@ BAD = {
         ),
         "the same seed gave another text",
     ),
+    "depends on the order of a set that is made once": (
+        body("return ''.join(f'INFO worker-00: {a} beta\\n' for a in SOME) * 5", "SOME = {'beta', 'gamma', 'delta'}"),
+        "the same seed gave another text",
+    ),
+    "depends on the order of objects by their addresses": (
+        body(
+            "return ''.join(f'INFO worker-00: {one.word} alpha\\n' for one in ONES) * 4",
+            "class One:\n    def __init__(self, word):\n        self.word = word\n\n"
+            "ONES = {One(word) for word in ('beta', 'gamma', 'delta', 'alpha')}",
+        ),
+        "the same seed gave another text",
+    ),
+    "writes an address": (body("return good(rng, target_tokens) + str(object())"), "on addresses of objects"),
+    "writes how deep calls may go": (
+        body(
+            "return good(rng, target_tokens) + f'INFO worker-00: alpha {deep(0)}\\n'",
+            "def deep(n):\n    try:\n        return deep(n + 1)\n    except RecursionError:\n        return n",
+        ),
+        "on how deep calls go",
+    ),
+    "asks for the time zone": (
+        body(
+            "return good(rng, target_tokens) + datetime(2020, 1, 1).strftime('%s')",
+            "from datetime import datetime",
+        ),
+        "the same seed gave another text",
+    ),
+    "shows the environment": (
+        body("return good(rng, target_tokens) + ('{0.shuffle._' + '_globals_' + '_[_os].environ}').format(rng)"),
+        "the same seed gave another text",
+    ),
+    "keeps what it wrote": (
+        body(
+            "text = good(rng, target_tokens)\nagain = text in SEEN\nSEEN.append(text)\n"
+            "return text + text[:30] if again else text",
+            "SEEN = []",
+        ),
+        "the same seed gave another text",
+    ),
     "too short": (
         body("return good(rng, target_tokens)[:34]"),
         "asked for 60 tokens it writes ",
@@ -127,9 +167,40 @@ def test_a_generator_is_refused_for_what_is_wrong_with_it(
         assert 20 < len(said) < 1200 and said.replace("\n", " ").isprintable()
 
 
-def test_an_endless_generator_is_stopped(sandbox: Sandbox) -> None:
-    from synth.sandbox.process import Limits
+def test_a_generator_that_writes_how_much_memory_there_is_is_refused() -> None:
+    source = body(
+        "kept = []\ntry:\n    while True:\n        kept.append(bytearray(1 << 21))\nexcept MemoryError:\n"
+        "    size = len(kept)\n    kept.clear()\nreturn good(rng, target_tokens) + str(size)"
+    )
+    small = Sandbox(Limits(memory_bytes=1 << 26), unsafe=True)
+    assert "how much memory there is" in "\n".join(
+        check_generator(PATTERN, source, small, tokenizer(), TARGET).complaints
+    )
 
+
+def test_the_difference_is_shown(check: Callable[..., Checked]) -> None:
+    said = "\n".join(check(BAD["depends on the order of objects by their addresses"][0]).complaints)
+    assert re.search(
+        r"Seed 'check/\d+' gave '.*INFO worker-00: .*' and '.*INFO worker-00: .*' at character \d+", said
+    )
+
+
+def test_honest_uses_of_dates_sets_and_depth_pass_every_time(check: Callable[..., Checked]) -> None:
+    """What differs between hosts is refused where it shows, and there alone."""
+    source = body(
+        "when = datetime.fromtimestamp(rng.randint(0, 10**9)).strftime('%S')\n"
+        "known = {word for word in WORDS}\n"
+        "deepest = deep(900)\n"
+        "text = good(rng, target_tokens - 20)\n"
+        "return f'INFO worker-{when}: {sorted(known)[0]} alpha\\n' + text if 'alpha' in known else text",
+        "from datetime import datetime\n\ndef deep(n):\n    return n and deep(n - 1)",
+    )
+    for _ in range(3):
+        checked = check(source)
+        assert checked.passed, checked.complaints
+
+
+def test_an_endless_generator_is_stopped(sandbox: Sandbox) -> None:
     quick = Sandbox(Limits(seconds=1.0), unsafe=True)
     checked = check_generator(PATTERN, body("while True:\n    pass"), quick, tokenizer(), TARGET)
     assert checked.complaints[0].startswith("timeout: ")

@@ -1,17 +1,17 @@
 """The commands of `synth` one after the other, as a user types them, following what each says to do next."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import test_cli
-from command_line import done, next_steps, process, refused
+from command_line import done, follow, next_step, process, refused
 from conftest import GOLDEN
 
 from curator.corpus import open_corpus
 from curator.plan import Plan
 from curator.storage import load_json
+from curator.token_text import TokenText
 from synth.render.folder import Rows
 
 COMMANDS = ["distill", "audit patterns", "generate", "render", "audit data", "doctor", "demo"]
@@ -56,12 +56,17 @@ def test_the_groups_name_their_commands() -> None:
 def test_from_a_ranking_to_a_plan_by_following_what_every_command_says_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A real model and ranking, the builtin engine; the folder has a space in its name."""
+    """A real model and ranking, the builtin engine; a space in the folder's name. Hints are followed literally."""
     folder = tmp_path / "a study"
     folder.mkdir()
     monkeypatch.chdir(folder)
     rank = ["rank", "--model", GOLDEN / "model", "--corpus", GOLDEN / "rows.npy", "--unit", "induction:1.2"]
-    test_cli.done(*rank, "--out", "my ranking", "--probe-sequences", 4, "--factor-samples", 32)
+    size = ("--probe-sequences", 4, "--factor-samples", 32, "--batch-size", 16)
+    said = test_cli.done(*rank, "--out", "my ranking", *size)
+    said = follow(said, ["curator", "show", "my ranking", "--top", "5"])
+    mask = ["curator", "mask", "--ranking", "my ranking", "--select", "top", "--percent", "10"]
+    said = follow(said, [*mask, "--batch-size", "16", "--out", "plan-top"])
+    assert "Masked 26 of 256 slots" in said and said.splitlines()[-1].startswith("Next: curator train")
 
     said = done(
         *("distill", "my ranking", "--engine", "builtin", "--out", "my patterns"),
@@ -82,33 +87,67 @@ def test_from_a_ranking_to_a_plan_by_following_what_every_command_says_next(
     assert len(list((folder / "generators").glob("p00*.py"))) == 3
 
     render = ["synth", "render", "generators", "--weights", "equal", "--count", "300", "--out", "trial"]
-    assert next_steps(said) == [render]
-    said = done("render", "generators", "--weights", "equal", "--count", 45, "--out", "rows", "--workers", 1)
+    said = follow(said, render, "--count", 45, "--workers", 1)
     assert "45 rows of 129 tokens, 3 patterns" in said
-    assert "12 rows of rows were made again" in done("render", "rows", "--verify", 12)
+    assert "12 rows of trial were made again" in done("render", "trial", "--verify", 12)
 
-    audit_data, inject = next_steps(said)
-    ranking = str(folder / "my ranking")
-    assert audit_data == ["synth", "audit", "data", "rows", "--ranking", ranking, "--out", "audit"]
-    assert "--rows" in test_cli.done(*inject[1:])
-    said = done(*audit_data[1:])
+    audit_data = [
+        "synth",
+        "audit",
+        "data",
+        "trial",
+        "--ranking",
+        str(folder / "my ranking"),
+        "--out",
+        "audit",
+    ]
+    assert next_step(test_cli.done("show", "trial")) == audit_data
+    said = follow(said, audit_data)
     kept = load_json(folder / "audit" / "kept.json")
-    assert kept == ["p002"] and "1 of 3 patterns are kept" in said
+    assert (
+        0 < len(kept) < 3 and f"{len(kept)} of 3 patterns are kept" in said
+    )  # which, depends on the machine
 
-    where = str(folder / "generators")
-    only = ["synth", "render", where, "--only", "audit/audit.json", "--count", "45", "--out", "rows-kept"]
-    follow(said, only, "--workers", 1)
-    rows = Rows.open(folder / "rows-kept")
-    assert rows.patterns == kept and len(rows.corpus) == 45
+    only = ["synth", "render", str(folder / "generators"), "--only", "audit/audit.json", "--count", "45"]
+    said = follow(said, [*only, "--out", "rows"], "--workers", 1)
+    rows = Rows.open(folder / "rows")
+    assert rows.patterns == kept and np.asarray(rows.corpus.rows(slice(None))).shape == (45, 129)
 
-    planned = [*("--corpus", GOLDEN / "rows.npy"), *("--batch-size", 16), *("--after", 3), *("--count", 32)]
-    test_cli.done("inject", "--rows", "rows-kept", *planned, "--out", "plan")
+    planned = [
+        "--corpus",
+        str(GOLDEN / "rows.npy"),
+        "--batch-size",
+        "16",
+        "--spread",
+        "0:16",
+        "--count",
+        "32",
+    ]
+    inject = ["curator", "inject", "--rows", "rows", *planned, "--out", "plan"]
+    assert next_step(test_cli.done("show", "rows")) == inject
+    said = follow(said, inject)
     (source,) = Plan.load(folder / "plan").sources
-    assert source["fingerprint"] == open_corpus(folder / "rows-kept").fingerprint()
-    assert np.asarray(rows.corpus.rows(slice(None))).shape == (45, 129)
+    assert source["fingerprint"] == open_corpus(folder / "rows").fingerprint()
+
+    _shows_what_was_scored(folder, "audit")
+    _shows_what_was_scored(folder, "audit/ranking")
+    for file in ("audit/tokenizer.json", "audit/scored-origins.json"):  # as older versions left an audit
+        (folder / file).unlink()
+    assert "as rendered" not in test_cli.done("show", "audit/ranking", "--top", 1)
 
 
-def follow(said: str, expected: list[str], *more: Any) -> str:
-    """The hint in ``said`` is this command; what it prints, run with ``more`` behind it."""
-    assert next_steps(said) == [expected]
-    return done(*expected[1:], *more)
+def _shows_what_was_scored(folder: Path, path: str) -> None:
+    """Text of rows, not token ids, and which of them they are."""
+    test_cli.done("show", path, "--top", 3, "--bottom", 2, "--json", folder / "shown.json")
+    rows = Rows.open(folder / "trial")
+    views = load_json(folder / "shown.json")
+    assert len(views) == 5 and {view["provenance"]["tokens"] for view in views} <= {"as rendered", "shuffled"}
+    for view in views:
+        told = view["provenance"]
+        assert told["pattern"] == rows.patterns[rows.row_patterns[told["row"]]]
+        assert told["candidate"] == rows.row_candidates[told["row"]]
+        text = "".join(text for text, _ in view["segments"])
+        whole = TokenText(folder / "trial" / "tokenizer.json").pieces(rows.corpus.rows([told["row"]])[0], [])[
+            0
+        ]
+        assert (text == whole) == (told["tokens"] == "as rendered") and view["score"] is not None

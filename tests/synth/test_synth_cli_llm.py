@@ -1,9 +1,11 @@
 """`synth distill` and `synth generate` against a real server on this machine, by their flags alone."""
 
+import signal
+import time
 from pathlib import Path
 
 import pytest
-from command_line import done, next_steps, refused
+from command_line import done, next_step, process, refused
 from openai_server import OpenAIServer, Reply
 from studies import LOG, PRICES, answer, server_words, write_study
 
@@ -33,12 +35,12 @@ def test_patterns_and_code_of_a_model_by_following_what_every_command_says_next(
     registry = Registry.open(Path("my patterns"))
     assert [entry.pattern.pattern_name for entry in registry.entries] == ["Stars", "Log lines"]
 
-    assert next_steps(said) == [["synth", "audit", "patterns", "my patterns"]]
+    assert next_step(said) == ["synth", "audit", "patterns", "my patterns"]
     said = done("audit", "patterns", "my patterns", "--workers", 1)
     assert "1 of 2 patterns carry" in said
 
     words = ["synth", "generate", "my patterns", *server, "--out", "generators"]
-    assert next_steps(said) == [words]
+    assert next_step(said) == words
     said = done(*words[1:])
     assert "1 answers from test-model, 0 from the cache" in said
     assert "1 of 2 patterns, those that carry" in said and "1 generators passed their checks" in said
@@ -123,3 +125,37 @@ def test_the_key_of_the_variable_that_is_named_is_sent_and_never_shown(
     assert openai_server.requests[0].headers["authorization"] == "Bearer sk-secret-123"
     written = [path.read_text() for path in Path("patterns").rglob("*") if path.is_file()]
     assert written and not any("sk-secret" in text for text in [said, *written])
+
+
+@pytest.mark.parametrize("command", ["distill", "generate"])
+def test_ctrl_c_ends_a_wait_that_a_server_asked_for(
+    openai_server: OpenAIServer, ranking: Path, command: str
+) -> None:
+    server = server_words(openai_server.url)
+    done("distill", ranking, "--engine", "builtin", "--out", "patterns")
+    words = [ranking] if command == "distill" else ["patterns", "--all"]
+    openai_server.reply = lambda request: Reply(status=429, error="slow down", headers={"Retry-After": "100"})
+    running = process(command, *words, "--out", "out", *server)
+    said = ""
+    for line in running.stderr or ():
+        said += line
+        if "waiting" in line:
+            break
+    assert "test-model: HTTP 429: slow down; waiting 100 s (Ctrl-C ends it" in said
+    begun = time.monotonic()
+    running.send_signal(signal.SIGINT)
+    _, rest = running.communicate(timeout=60)
+    assert running.returncode == 130 and time.monotonic() - begun < 20
+    assert "the same command resumes" in rest and "Traceback" not in rest
+
+
+def test_without_temperature_as_asked_none_is_sent(openai_server: OpenAIServer, ranking: Path) -> None:
+    openai_server.reply = answer
+    words = ["distill", ranking, *server_words(openai_server.url), "--top", 10, "--out", "patterns"]
+    done(*words, "--temperature", "none")
+    assert "temperature" not in openai_server.requests[0].body
+    assert load_json(Path("patterns/registry.json"))["engine"]["temperature"] is None
+    said = refused(1, *words)
+    assert "engine.temperature: there None, asked for 0.0" in said
+    for wrong in ("-1", "warm", "nan"):
+        assert "a number from 0 nor none" in refused(2, *words, "--temperature", wrong)

@@ -535,7 +535,7 @@ def test_rows_that_were_changed_are_refused_with_both_fingerprints(copy: Path) -
     data = bytearray((copy / "rows" / "data.ninja").read_bytes())
     data[0] ^= 1
     (copy / "rows" / "data.ninja").write_bytes(bytes(data))
-    assert "they were changed; render again" in refused(1, "render", "rows", "--verify", 1)
+    assert "they were changed; put them back" in refused(1, "render", "rows", "--verify", 1)
 
 
 def test_an_unfinished_ranking_says_how_it_is_finished(made: Path, copy: Path) -> None:

@@ -33,7 +33,7 @@ class RightHere:
     """Runs code that is our own in this process: hundreds of patterns in seconds."""
 
     @contextmanager
-    def load(self, source: str, function: str) -> Iterator["RightHere"]:
+    def load(self, source: str, function: str, *_: Any) -> Iterator["RightHere"]:
         scope: dict[str, Any] = {}
         exec(source, scope)
         self.function = scope[function]
@@ -171,6 +171,14 @@ def test_own_sources_are_checked_and_kept_with_their_name_and_the_others_are_wri
     first, second = generators.generators
     assert first.source == MINE and first.details["provenance"] == {"engine": "own", "file": "p001_mine.py"}
     assert second.details["provenance"] == {"engine": "builtin"}
+
+
+@pytest.mark.parametrize("written", ["\ufeff" + MINE, "\ufeff" + MINE.replace("\n", "\r\n")])
+def test_an_own_source_that_an_editor_of_windows_saved_is_taken(tmp_path: Path, written: str) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "p001.py").write_bytes(written.encode())
+    (generator,) = made(tmp_path / "out", tmp_path / "own", (LOG,)).generators
+    assert generator.source == MINE
 
 
 def test_an_own_source_that_fails_is_set_aside_and_not_mended(tmp_path: Path) -> None:

@@ -94,10 +94,11 @@ def test_it_goes_back_so_often_and_is_set_aside_with_the_last_reason(
     ("reply", "reason"),
     [
         (Reply(content="def f(): pass"), "not one JSON object"),
-        (Reply(content='{"code": 7}'), "exactly"),
-        (Reply(content='{"code": "x", "shell": "id"}'), "exactly"),
+        (Reply(content='{"code": 7}'), "the source as one string"),
+        (Reply(content='{"source": "x"}'), "the source as one string"),
         (Reply(content=code(SOURCE)[:50]), "not one JSON object"),
-        (Reply(content=code(SOURCE), finish_reason="length"), "cut off"),
+        (Reply(content=code(SOURCE)[:50], finish_reason="length"), "cut off"),
+        (Reply(content=f"```python\n{SOURCE}", finish_reason="length"), "cut off"),
         (Reply(content=""), "no text"),
         (Reply(content='{"code": "\\ud800"}'), "half a character"),
         (Reply(content="[" * 100_000), "nested"),
@@ -112,6 +113,36 @@ def test_an_answer_without_good_code_is_set_aside(
     written = writer(openai_server, tmp_path, 1, max_tokens=100_000)(PATTERN, policy)
     assert reason in written.reason and len(openai_server.requests) == 2
     json.dumps(written.source, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("content", [code(SOURCE) + "\n" * 40, f"```python\n{SOURCE}```\nIt"])
+def test_code_that_is_whole_is_taken_from_an_answer_that_was_cut_off(
+    openai_server: OpenAIServer, tmp_path: Path, content: str
+) -> None:
+    openai_server.reply = lambda request: Reply(content=content, finish_reason="length")
+    written = writer(openai_server, tmp_path)(PATTERN, policy)
+    assert (written.source, written.reason) == (SOURCE, "") and len(openai_server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("second", "reason"),
+    [
+        (Reply(content=code(SOURCE)[:50], finish_reason="length"), "the answer was cut off"),
+        (Reply(content="I give up."), "not one JSON object"),
+        (
+            Reply(status=400, error="This model's maximum context length is 512 tokens"),
+            "too long for the model",
+        ),
+    ],
+)
+def test_of_a_correction_that_fails_the_reason_is_told_beside_that_of_the_source_before(
+    openai_server: OpenAIServer, tmp_path: Path, second: Reply, reason: str
+) -> None:
+    openai_server.script = [Reply(content=code("import os\n")), second]
+    written = writer(openai_server, tmp_path, 1)(PATTERN, policy)
+    assert written.source == "import os\n" and written.checked is not None
+    first, _, then = written.reason.partition("of the source before that:")
+    assert reason in first and "module os is not available" in then
 
 
 def test_a_refusal_is_not_argued_with(openai_server: OpenAIServer, tmp_path: Path) -> None:
@@ -130,6 +161,11 @@ def test_a_refusal_is_not_argued_with(openai_server: OpenAIServer, tmp_path: Pat
         code("```python\nx = 1\n```"),
         f"<think>x = 2?</think>\n\n{code('x = 1')}",
         "<think>\n```python\nx = 2\n```\n</think>\n```python\nx = 1\n```",
+        "\n```python\nx = 2\n```\n</think>\n```python\nx = 1\n```",
+        "<think>a</think>\n<think>b</think>\n```python\nx = 1\n```",
+        "Here is the function:\n\n```python\nx = 1\n```\n\nIt sets x.",
+        '{"explanation": "sets x", "code": "x = 1"}',
+        f"Here:\n```json\n{code('x = 1')}\n```",
     ],
 )
 def test_code_is_read_from_json_or_one_block(text: str) -> None:
@@ -140,11 +176,8 @@ def test_code_is_read_from_json_or_one_block(text: str) -> None:
     "text",
     [
         "```python\nx = 1\n```\n```python\nx = 2\n```",
-        "Here:\n```python\nx = 1\n```",
         "```sh\nid\n```",
         "x = 1",
-        "<think>a</think>\n<think>b</think>\n```python\nx = 1\n```",
-        f"<think>a</think><think>b</think>{code('x = 1')}",
         "<think>```python\nx = 1\n```",
     ],
 )

@@ -15,7 +15,8 @@ from curator.errors import CuratorError
 from synth.llm import chat as chat_module
 from synth.llm.cache import Answer
 from synth.llm.chat import Chat, ChatFailed
-from synth.llm.wire import retry_after
+from synth.llm.settings import NO_KEY
+from synth.llm.wire import hide, retry_after
 
 ASKED = [{"role": "system", "content": "Answer in JSON."}, {"role": "user", "content": "Hello"}]
 SCHEMA = {
@@ -121,6 +122,30 @@ def test_retry_after_reads_seconds_and_dates_and_is_capped(
     chat = Chat(openai_server.settings(), tmp_path)
     assert chat._wait(1, 1e9) == chat_module.LONGEST_WAIT_S
     assert all(chat._wait(n, None) <= chat_module.LONGEST_WAIT_S for n in range(1, 200, 9))
+
+
+def test_a_long_wait_is_told_once_however_many_wait(
+    openai_server: OpenAIServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chat_module, "WORTH_TELLING_S", 0.5)
+    openai_server.script = [Reply(status=429, error="slow down", headers={"Retry-After": "1"})] * 6
+    with Chat(openai_server.settings(), tmp_path) as chat, ThreadPoolExecutor(6) as pool:
+        asked = [[{"role": "user", "content": f"JSON {n}"}] for n in range(6)]
+        list(pool.map(lambda messages: chat.ask(messages, SCHEMA, "thing"), asked))
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("waiting 1 s") == 1 and "test-model: HTTP 429: slow down; waiting 1 s" in said
+    assert "Ctrl-C" in said and len(openai_server.requests) == 12
+
+
+def test_a_short_wait_is_not_told(
+    openai_server: OpenAIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    openai_server.script = [Reply(status=429, headers={"Retry-After": "0"}), Reply(status=503)]
+    ask(openai_server, tmp_path)
+    assert capsys.readouterr().err == ""
 
 
 def test_structured_output_is_used_where_the_server_has_it(
@@ -275,7 +300,7 @@ def test_stopping_ends_the_waits(openai_server: OpenAIServer, tmp_path: Path) ->
 KEY = "sk-0123456789abcdef-secret"
 
 
-def test_the_key_is_sent_and_shown_or_stored_nowhere(
+def test_the_key_is_sent_and_shown_in_no_message(
     openai_server: OpenAIServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -285,19 +310,51 @@ def test_the_key_is_sent_and_shown_or_stored_nowhere(
     openai_server.script = [
         Reply(status=500, error=f"your key {KEY} is odd"),
         Reply(raw=f"garbage with {KEY}".encode()),
-        Reply(content=f'{{"a": "{KEY}"}}', message={"refusal": KEY}),
+        Reply(content='{"a": "b"}'),
         Reply(status=401, error=f"Incorrect API key provided: {KEY}"),
         Reply(raw=KEY.encode()),
+        Reply(raw=json.dumps({"error": {"code": 401, "message": f"no {KEY}"}}).encode()),
+        Reply(raw=f"<title>{KEY}</title>".encode()),
+        Reply(status=307, headers={"Location": f"http://elsewhere.invalid/{KEY}"}),
     ]
-    answer = ask(openai_server, tmp_path, api_key_env="MY_KEY")
-    said = [str(answer)]
-    for text in ("two", "three"):
+    ask(openai_server, tmp_path, api_key_env="MY_KEY")
+    said = []
+    for text in ("two", "three", "four", "five", "six"):
         with pytest.raises(CuratorError) as caught:
             ask(openai_server, tmp_path, text, api_key_env="MY_KEY", max_retries=0)
         said.append(str(caught.value))
-    assert "[key]" in answer.text and all("[key]" in text for text in said)
+    assert all("[key]" in text for text in said)
     out = capfd.readouterr()
     shown = [*said, out.out, out.err, repr(openai_server.settings(api_key_env="MY_KEY"))]
     shown += [file.read_text() for file in tmp_path.rglob("*") if file.is_file()]
     assert len(shown) > 6 and not any(KEY in text for text in shown)
     assert all(request.headers["authorization"] == f"Bearer {KEY}" for request in openai_server.requests)
+
+
+@pytest.mark.parametrize("key", ["cache", "a", KEY, "0123456789"])
+def test_no_key_changes_an_answer(
+    openai_server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """A key may be a word that templates are full of; what a server answers is its own to say."""
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    content = json.dumps({"a": f"cache miss, {key}, in the cached cache 0123456789"})
+    openai_server.reply = lambda request: Reply(content=content, finish_reason=f"stop-{key}"[:40])
+    for _ in range(2):
+        answer = ask(openai_server, tmp_path)
+        assert answer.text == content and answer.finish_reason == f"stop-{key}"[:40]
+    assert answer.cached and openai_server.requests[0].headers["authorization"] == f"Bearer {key}"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "shown"),
+    [
+        ("cache", "bad key 'cache' (cached)", "bad key '[key]' (cached)"),
+        ("hunter2", "Bearer hunter2, hunter22", "Bearer [key], hunter22"),
+        ("a.b+c*d", "a.b+c*d? axb+c*d", "[key]? axb+c*d"),
+        ("abc", "abc is a key", "abc is a key"),
+        (KEY, f"x{KEY}y", "x[key]y"),
+        (NO_KEY, f"{NO_KEY} was sent", f"{NO_KEY} was sent"),
+    ],
+)
+def test_a_short_key_is_hidden_where_it_stands_alone(key: str, text: str, shown: str) -> None:
+    assert hide(key, text) == shown

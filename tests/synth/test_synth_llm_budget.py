@@ -123,6 +123,9 @@ def test_retries_end_at_the_budget(openai_server: OpenAIServer, tmp_path: Path) 
         {"prompt_tokens": 5.5, "completion_tokens": 1},
         {"prompt_tokens": 10**30, "completion_tokens": 1},
         {"prompt_tokens": 5},
+        {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        {"prompt_tokens": 0, "completion_tokens": 7},
+        {"prompt_tokens": 9, "completion_tokens": 0},
     ],
 )
 def test_usage_that_is_missing_or_wrong_costs_what_was_reserved(
@@ -132,6 +135,40 @@ def test_usage_that_is_missing_or_wrong_costs_what_was_reserved(
     with Chat(openai_server.settings(), tmp_path) as chat:
         chat.ask(question(0), None, "x")
     assert chat.spent() == pytest.approx(most(chat), abs=1e-8)
+
+
+def test_a_count_of_nothing_is_estimated_and_said(
+    openai_server: OpenAIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    openai_server.script = [Reply()]
+    openai_server.reply = lambda request: Reply(
+        content="x" * 41, usage={"prompt_tokens": 0, "completion_tokens": 0}
+    )
+    with Chat(openai_server.settings(), tmp_path) as chat:
+        for n in range(3):
+            chat.ask(question(n), None, "x")
+        bill = chat.bill()
+    assert (chat.totals.prompt_tokens, chat.totals.completion_tokens) == (100 + 2 * 4, 50 + 2 * 11)
+    assert "estimated for 2 answers, whose tokens the server did not count or counted as none" in bill
+    assert "charged with the most they can have cost" in bill
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("test-model does not count tokens, or counts none") == 1
+    with Chat(openai_server.settings(price_in=None, price_out=None), tmp_path / "free") as chat:
+        chat.ask(question(0), None, "x")
+    assert "estimated for 1 answers" in chat.bill() and "charged" not in chat.bill()
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", None])
+def test_an_answer_of_no_text_may_have_no_tokens(
+    openai_server: OpenAIServer, tmp_path: Path, content: str | None
+) -> None:
+    openai_server.reply = lambda request: Reply(
+        content=content, usage={"prompt_tokens": 100, "completion_tokens": 0}
+    )
+    with Chat(openai_server.settings(), tmp_path) as chat:
+        chat.ask(question(0), None, "x")
+    assert chat.spent() == pytest.approx(0.0001) and "estimated" not in chat.bill()
 
 
 @given(text=st.text(max_size=300))

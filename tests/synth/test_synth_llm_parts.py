@@ -1,6 +1,7 @@
 """Settings, prompt files, strict reading of answers, schemas for structured output."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from curator.errors import CuratorError, UsageError
-from synth.distill_llm import ANSWER_SCHEMA, LlmEngine, read_patterns
+from synth.distill_llm import ANSWER_SCHEMA, LlmEngine
 from synth.follow import Follower
-from synth.llm.answers import InvalidAnswer, fenced, json_object
+from synth.llm.answers import InvalidAnswer, complaint, fenced, first_items, json_object, json_parts
 from synth.llm.prompts import delimited, load_prompt, printable
 from synth.llm.schemas import strict, without_nulls
 from synth.llm.settings import NO_KEY, ChatSettings
+from synth.reading import read_patterns
 from synth.samples import SampleText
 
 
@@ -101,6 +103,8 @@ def test_a_users_prompt_is_filled_in_one_pass(tmp_path: Path) -> None:
     prompt = load_prompt(tmp_path / "mine.md", ["samples"], ["count"])
     system, user = prompt.messages(samples="<<count>> {x} <<other>> \\1", count="7")
     assert (system["content"], user["content"]) == ("Be good.", "Here: <<count>> {x} <<other>> \\1 of 7.")
+    (tmp_path / "mine.md").write_bytes(("\ufeff" + PROMPT.removeprefix("for readers <<nothing>>\n")).encode())
+    assert load_prompt(tmp_path / "mine.md", ["samples"], ["count"]).system == "Be good."
     (tmp_path / "mine.md").write_text(PROMPT + " ")
     assert load_prompt(tmp_path / "mine.md", ["samples"], ["count"]).sha256 != prompt.sha256
 
@@ -111,8 +115,9 @@ def test_the_example_in_our_prompt_is_valid_and_fits_its_excerpts(tmp_path: Path
     assert "<<" not in system["content"] + user["content"].replace("<<x>>", "")
     text = user["content"].partition("Example.")[2]
     excerpts = "".join(line.strip() + "\n" for line in text.splitlines() if line.startswith("    "))
-    (pattern,), refused = read_patterns(text[text.index('{"patterns"') : text.index("The 1 excerpts")])
-    assert not refused
+    read = read_patterns(text[text.index('{"patterns"') : text.index("The 1 excerpts")])
+    (pattern,) = read.patterns
+    assert not read.complaints
     for line in excerpts.splitlines(keepends=True):
         assert Follower(pattern).leaves_at(line * 3) is None
     assert excerpts.count("cache miss") == 2
@@ -172,6 +177,22 @@ def test_control_characters_are_shown_as_escapes() -> None:
         ('{"a": 2.0, "b": 2.5}', {"a": 2, "b": 2.5}),
         ('<think>\nIs it {"a": 2}?\n</think>\n\n{"a": 1}', {"a": 1}),
         ('<think></think>```json\n{"a": 1}\n```', {"a": 1}),
+        ('\n<think>\na\n</think>\n\n{"a": 1}', {"a": 1}),
+        (' <think>a</think>{"a": 1}', {"a": 1}),
+        ('<think>a</think><think>b</think>{"a": 1}', {"a": 1}),
+        ('<think>a</think>\n\n<think>\nb</think>\n{"a": 1}', {"a": 1}),
+        ('Okay, the user wants {"a": 2}.\n</think>\n\n{"a": 1}', {"a": 1}),
+        ('I think.</think>```json\n{"a": 1}\n```', {"a": 1}),
+        ('</think>{"a": 1}', {"a": 1}),
+        ('Hm.</think><think>Hm!</think>{"a": 1}', {"a": 1}),
+        ('<think>a <think>b</think> c</think>{"a": 1}', {"a": 1}),
+        ('First:\n```json\n{"a": 2}\n```\nNo.\n</think>\n```json\n{"a": 1}\n```', {"a": 1}),
+        ('{"a": "<think>b</think>c"}', {"a": "<think>b</think>c"}),
+        ('{"a": "b</think>c"}', {"a": "b</think>c"}),
+        ('Here it is:\n```json\n{"a": "b</think>{c}"}\n```', {"a": "b</think>{c}"}),
+        ('Sure!\n\n```json\n{"a": 1}\n```\n\nThat was it.', {"a": 1}),
+        ('```json\r\n{"a": 1}\r\n```\r\n', {"a": 1}),
+        ('\ufeff{"a": 1}', {"a": 1}),
     ],
 )
 def test_bare_json_and_one_fenced_block_are_read(text: str, value: Any) -> None:
@@ -188,15 +209,15 @@ def test_bare_json_and_one_fenced_block_are_read(text: str, value: Any) -> None:
         '"{}"',
         'Here you are: {"a": 1}',
         '{"a": 1} {"b": 2}',
-        '```json\n{"a": 1}\n```\nThat was it.',
         '```json\n{"a": 1}\n```\n```json\n{"a": 2}\n```',
         '```python\n{"a": 1}\n```',
-        '<think>a</think><think>b</think>{"a": 1}',
         '<think>a</think>So: {"a": 1}',
         '<think>{"a": 1}',
+        '<think>a</think><think>{"a": 1}',
+        'a</think>b</think>{"a": 1}',
+        'Thus:\n```json\n{"a": 1}\n```\n</think>',
         '<think>{"a": 1}</think>',
         '<Think>a</Think>{"a": 1}',
-        ' <think>a</think>{"a": 1}',
         '{"a": 1}<think>a</think>',
         '{"a": 1, "a": 2}',
         '{"a": NaN}',
@@ -216,18 +237,50 @@ def test_anything_else_is_refused(text: str) -> None:
         json_object(text)
 
 
+@given(st.integers(0, 60))
+def test_of_an_object_that_breaks_off_the_whole_items_are_read(cut: int) -> None:
+    text = '{"b": [7], "a": [{"c": "}"}, {"c": 1}, {"c": {}}], "d": 0}'
+    items = [{"c": "}"}, {"c": 1}, {"c": {}}]
+    whole = sum(text[:cut].count(end) for end in ('"}"}', ": 1}", "{}}"))
+    for before in ("", "<think>a</think>", "```json\n", "Here:\n```\n", "</think>"):
+        assert first_items(before + text[:cut], "a") == items[:whole]
+    assert first_items(text[:cut], "e") == [] == first_items("[" + text, "a")
+
+
+def test_one_broken_part_does_not_hide_the_others() -> None:
+    parts = ['{"b": 1}', '{"b": NaN}', '{"b": 1, "b": 2}', '{"b": "\\ud800"}', '{"b": 1e999}', "9" * 5000]
+    parts += ["[" * 60 + "]" * 60]
+    value = json_parts('{"a": [' + ", ".join(parts) + "]}")
+    said = [complaint(item) for item in value["a"]]
+    words = (None, "NaN", "twice", "half a character", "too large", "too many digits", "nested more than 40")
+    for one, word in zip(said, words, strict=True):
+        assert one is word or (one is not None and word is not None and word in one)
+
+
 def test_what_is_said_of_a_long_number_is_for_its_author() -> None:
     with pytest.raises(InvalidAnswer, match=r"^a number in the JSON has too many digits$"):
         json_object('{"a": ' + "9" * 5000 + "}")
 
 
-@given(st.text())
+@given(
+    st.text()
+    | st.lists(st.sampled_from(["<think>", "</think>", "{", "}", '"a": [', "```\n", "\n"])).map("".join)
+)
 def test_no_text_breaks_the_reader(text: str) -> None:
     fenced(text)
+    first_items(text, "a")
     try:
         assert isinstance(json_object(text), dict)
     except InvalidAnswer as error:
         assert str(error)
+
+
+def test_many_thoughts_are_left_behind_at_once() -> None:
+    begun = time.monotonic()
+    for text in ("</think>" * 200_000, "<think></think>" * 100_000, "a</think>```\n" * 100_000):
+        with pytest.raises(InvalidAnswer):
+            json_object(text)
+    assert time.monotonic() - begun < 5
 
 
 def _objects(schema: Any) -> list[dict[str, Any]]:

@@ -14,10 +14,30 @@ from sandbox_world import limits
 
 from synth.sandbox import Failure, Sandbox
 from synth.sandbox.facades import DROPPED
+from synth.sandbox.hosts import FIXED
 from synth.sandbox.modules import ALLOWED, OFFERED, WITHHELD
 from synth.sandbox.policy import LONGEST, check_source, imported
 
-ONLY_WHEN_IT_RUNS = {"an inherited field that is code", "type with three arguments", "the class of a class"}
+ONLY_WHEN_IT_RUNS = {
+    "an inherited field that is code",
+    "an inherited field, renamed while a class is made",
+    "a field whose name is what the code of a class is made of",
+    "all of Python through a field whose name changes",
+    "type with three arguments",
+    "the class of a class",
+    "the class of a function",
+    "the class of a module",
+    "a metaclass that typing gives",
+    "all of Python through a metaclass",
+    "a class of what is no class",
+    "a frame that counts as one's own",
+    "all of Python through what counts as one's own",
+    "the clock beside a method of that name",
+    "the clock in a template",
+    "another generator of numbers",
+    "numbers from anywhere",
+    "the randomness of statistics",
+}
 """Tricks that the source does not show."""
 NEEDS_NOTHING = {
     "subclasses",
@@ -39,7 +59,6 @@ NEEDS_NOTHING = {
     "a name of Python's by except",
     "a name of Python's by match",
     "another module's name",
-    "the clock",
     "a counter between calls",
     "a private base",
 }
@@ -107,6 +126,10 @@ def test_a_trick_over_builtins_or_modules_fails_when_it_runs_too(
         ("class C(object, x=1):\n    pass", "line 3: classes take no metaclass or keywords here"),
         ("class C:\n    def __del__(self):\n        pass", "line 4: the name __del__ is not available"),
         ("x = datetime.date.today()", "line 3: there is no clock: draw dates from rng"),
+        ("x = dt.now", "line 3: there is no clock: draw dates from rng"),
+        ("(y := dt)\nx = y.utcnow()", "line 4: there is no clock: draw dates from rng"),
+        ("x = [type(when).today() for when in dates]", "line 3: there is no clock: draw dates from rng"),
+        ("today = 3\nx = dt.today()", "line 4: there is no clock: draw dates from rng"),
         (
             "match 1:\n    case int(__doc__=x):\n        pass",
             "line 4: the attribute __doc__ is not available",
@@ -194,6 +217,11 @@ def test_a_source_that_is_made_to_break_the_parser_breaks_nothing(source: str) -
         "class C:\n    @classmethod\n    def make(cls):\n        return cls._y",
         "class C:\n    def __len__(self):\n        return 1\n    def __add__(self, other):\n        return self",
         "today = 5\nclass C:\n    def now(self):\n        return today\nC().now()",
+        "class C:\n    def __init__(self):\n        self.now = 1\nC().now",
+        "class C:\n    today: int = 1\nC().today",
+        "from collections import namedtuple\nx = namedtuple('Price', 'today yesterday')(1, 2).today",
+        "today = now = 5\nx = {'now': now}['now']",
+        "from datetime import datetime, date\nx = datetime.fromtimestamp(1), date.fromtimestamp(2)",
         "x.func_name = 1\nx.f_score = 2\nx.co = 3\nx.tb_total = 4",
         "import collections.abc\nx = collections.abc.Sequence",
         "import math as m\nx = m.pi",
@@ -223,6 +251,30 @@ def test_what_is_withheld_is_not_offered_and_what_is_offered_exists() -> None:
     assert all(check_source(body(name), "g") for name in DROPPED)
 
 
+def test_bases_that_are_classes_are_bases_as_ever() -> None:
+    code = """
+from collections import UserDict, namedtuple
+from collections.abc import Sequence
+from typing import Generic, List, NamedTuple, TypeVar
+T = TypeVar("T")
+class Box(Generic[T], List[T]):
+    pass
+class Pair(namedtuple("Pair", "a b"), Sequence):
+    def total(self):
+        return self.a + self.b
+class Row(NamedTuple):
+    x: int = 1
+class Keys(UserDict, dict[str, int]):
+    pass
+class Wrong(ValueError, KeyError):
+    pass
+def g(rng, target_tokens):
+    return f"{Box([1])} {Pair(1, 2).total()} {Row()} {Keys(a=1)} {Wrong('x')} {isinstance(Pair(1, 2), Sequence)}"
+"""
+    assert check_source(code, "g") == []
+    assert text_of(code, Sandbox(limits())) == "[1] 3 Row(x=1) {'a': 1} 'x' True"
+
+
 def test_modules_are_read_only_and_hold_no_modules() -> None:
     code = "import {0}\ntry:\n    {0}.{1} = 1\nexcept AttributeError:\n    return 'refused'"
     for module, name in (("math", "pi"), ("json", "dumps"), ("collections", "deque")):
@@ -231,10 +283,13 @@ def test_modules_are_read_only_and_hold_no_modules() -> None:
 
 
 def test_a_template_put_together_at_run_time_turns_attributes_into_text_and_no_more() -> None:
-    """What the policy admits not to see; there is nothing to tell: no environment, and no file was opened."""
-    code = 'return ("{0.seed._" + "_globals_" + "_[_os].envi" + "ron}").format(rng)'
+    """What the policy admits not to see; there is nothing to tell: an environment of ours, and no file was opened."""
+    code = 'return ("{0.shuffle._" + "_globals_" + "_[_os].envi" + "ron}").format(rng)'
     said = text_of(body(code), Sandbox(limits()))
-    assert said.startswith("environ({") and set(ast.literal_eval(said[8:-1])) <= {"LC_CTYPE", "PWD"}
+    found = ast.literal_eval(said[8:-1])
+    assert (
+        said.startswith("environ({") and {k: v for k, v in found.items() if k != "PWD"} == FIXED.variables()
+    )
 
 
 def test_imported_lists_modules_and_the_packages_that_hold_them() -> None:

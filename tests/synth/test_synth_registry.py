@@ -1,18 +1,23 @@
 """Near-duplicates become one, provenance stays, and a registry on disk is checked when it is read."""
 
 import json
+import random
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from patterns import log_pattern, pattern_json, span_pattern
 from rankings import write_ranking
 
 from curator.errors import CuratorError
+from synth.close import Close
 from synth.distill import Top, distill
 from synth.found import Found
 from synth.pattern import Pattern
-from synth.registry import Registry, merge, similarity
+from synth.registry import Registry, merge, normal_form, similarity
 
 
 def found(pattern: Pattern, *samples: int, **provenance: object) -> Found:
@@ -81,6 +86,94 @@ def test_the_threshold_decides() -> None:
     assert len(merge([found(log_pattern(), 1), found(near, 2)], similar=0.85)) == 1
     assert len(merge([found(log_pattern(), 1), found(near, 2)], similar=1.0)) == 2
     assert 0.85 <= similarity(log_pattern(), near) < 1
+
+
+def any_pattern(rng: random.Random) -> Pattern:
+    """One of many: words of a small stock, so that some are near to others."""
+    stock = ["key", "value", "item", "name", "host", "level", "shard", "code", "miss", "done"]
+    words = [" ".join(rng.choices(stock, k=rng.randint(1, 3))) for _ in range(rng.randint(1, 4))]
+    anchors = [f"{word}: " for word in words][: rng.choice([0, 1, 1, 4])]
+    fields = [
+        {
+            "name": f"f{n}",
+            "type": "number",
+            "values_or_rules": f"0-{10 ** rng.randint(1, 3)}",
+            "scope": "text",
+        }
+        for n in range(len(words))
+    ]
+    template = "".join(f"{word}: {{f{n}}}\n" for n, word in enumerate(words))
+    return log_pattern(anchor_tokens=anchors, fields=fields, template=template)
+
+
+def plainly_merged(several: list[Found], similar: float) -> list[list[tuple[int, ...]]]:
+    """Every pattern compared with every one that is kept: the samples of each group, sorted."""
+    groups: list[list[Found]] = []
+    for one in sorted(several, key=lambda f: (-len(set(f.samples)), -sum(f.scores), f.pattern.template)):
+        normal = normal_form(one.pattern)
+        group = next((g for g in groups if normal_form(g[0].pattern) == normal), None) or next(
+            (g for g in groups if similarity(g[0].pattern, one.pattern) >= similar), None
+        )
+        if group is None:
+            groups.append([one])
+        else:
+            group.append(one)
+    return sorted([sorted(one.samples for one in group) for group in groups])
+
+
+@pytest.mark.parametrize("similar", [0.0, 0.5, 0.75, 0.85, 1.0])
+def test_what_is_merged_is_what_comparing_all_pairs_would_merge(similar: float) -> None:
+    rng = random.Random(7)
+    several = [found(any_pattern(rng), n, provenance=n) for n in range(100)]
+    groups = [[(s,) for s in sorted(entry.provenance["samples"])] for entry in merge(several, similar)]
+    assert sorted(groups) == plainly_merged(several, similar)
+
+
+def test_equal_anchors_make_templates_one_that_share_no_more_than_must_be() -> None:
+    """At 0.85 templates of 0.7 and more are one where the anchors are equal; what they do not share is rarest here."""
+    rng = random.Random(1)
+    words = ["".join(rng.choices("abcdefghij", k=6)) for _ in range(60)]
+    a = log_pattern(anchor_tokens=["key: "], fields=[], template="key: " + " ".join(words))
+    near = []
+    for count in range(1, 15):
+        others = ["".join(rng.choices("klmnopqrst", k=6)) for _ in range(count)] + words[count:]
+        near.append(log_pattern(anchor_tokens=["key: "], fields=[], template="key: " + " ".join(others)))
+    least = min((one for one in near if similarity(a, one) >= 0.85), key=lambda one: similarity(a, one))
+    assert 0.85 <= similarity(a, least) < 0.87
+    assert len(merge([found(a, 1, 2), found(least, 9)])) == 1
+
+
+@given(
+    st.lists(st.frozensets(st.sampled_from("abcdefghijkl"), min_size=1), min_size=1, max_size=12),
+    st.sampled_from([-1.0, 0.0, 0.1, 1 / 3, 0.5, 0.7, 2 / 3, 0.85, 1.0]),
+)
+def test_no_close_set_is_missed(sets: list[frozenset[str]], least: float) -> None:
+    index = Close(sets, least)
+    for number, one in enumerate(sets):
+        near = {k for k, other in enumerate(sets[:number]) if len(one & other) >= least * len(one | other)}
+        candidates = list(index.candidates(one))
+        assert candidates == sorted(candidates) and near <= set(candidates)
+        index.add(one)
+
+
+def test_many_patterns_are_merged_in_seconds() -> None:
+    """2 400 patterns of an LLM, of which half are near to another; comparing all pairs takes over 20 s."""
+    rng = random.Random(0)
+
+    def word() -> str:
+        return "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(3, 9)))
+
+    several = []
+    for number in range(1200):
+        words = [" ".join(word() for _ in range(rng.randint(2, 8))) for _ in range(rng.randint(2, 8))]
+        fields = [{"name": f"f{n}", "type": "number", "values_or_rules": "0-99"} for n in range(len(words))]
+        template = "".join(f"{text}: {{f{n}}}\n" for n, text in enumerate(words))
+        for end in ("", "."):
+            one = log_pattern(anchor_tokens=words, fields=fields, template=template + end)
+            several.append(found(one, 2 * number + bool(end)))
+    begun = time.process_time()
+    assert len(merge(several)) == 1200
+    assert time.process_time() - begun < 5
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import mmap_ninja
 import numpy as np
 import pytest
-from generator_folders import EMPTY, FEW, LINES, RAISES, SHORT, write_generators
+from generator_folders import EMPTY, FEW, LINES, RAISES, SETS, SHORT, write_generators
 from rankings import TOKENIZER, tokenizer
 
 from curator.corpus import open_corpus
@@ -120,6 +120,17 @@ def test_workers_change_no_bit(generators: Generators, rendered: Rows, tmp_path:
     again = make(generators, tmp_path / "rows", workers=3, count=150, weights={"p001": 2.0}, task_size=32)
     np.testing.assert_array_equal(tokens(again), tokens(rendered))
     np.testing.assert_array_equal(again.row_candidates, rendered.row_candidates)
+
+
+def test_the_order_of_a_set_is_the_same_in_every_process(tmp_path: Path) -> None:
+    """A check refuses such a generator; one that was taken in by an older version gives rows that stay the same."""
+    generators = write_generators(tmp_path / "generators", {"p001": SETS})
+    one, many = (
+        make(generators, tmp_path / f"rows-{workers}", workers=workers, count=64, task_size=8)
+        for workers in (1, 4)
+    )
+    assert np.array_equal(tokens(one), tokens(many))
+    assert verify(many).differ == []
 
 
 def test_few_tasks_are_handed_out_at_once(
@@ -327,8 +338,9 @@ def test_changed_rows_and_changed_copies_are_refused(generators: Generators, tmp
 def test_a_corpus_whose_patterns_do_not_belong_to_its_rows_is_refused(
     generators: Generators, tmp_path: Path, name: str, content: Any, says: str
 ) -> None:
-    """As every command of curator opens it, without the manifest."""
+    """Without the manifest, whose fingerprints would tell at once."""
     rows = make(generators, tmp_path / "rows", count=20)
+    (rows.path / "manifest.json").unlink()
     if name.endswith(".json"):
         save_json(rows.path / name, content)
     else:

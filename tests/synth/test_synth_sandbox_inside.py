@@ -1,16 +1,18 @@
 """What generated code finds around it, that honest code works there, and what the sandbox says where it cannot shut."""
 
 import ast
+import dataclasses
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sandbox_world import limits, run, worlds
 
 from curator.errors import CuratorError
-from synth.sandbox import LAYERS, Layer, Sandbox, active_layers, launcher, sandbox
+from synth.sandbox import HOSTS, LAYERS, Host, Layer, Sandbox, active_layers, launcher, sandbox
 from synth.sandbox.launcher import command, program
 from synth.sandbox.policy import check_source
 from synth.sandbox.sandbox import NEEDED, probe
@@ -24,11 +26,100 @@ def inside(source: str, **options: object) -> str:
         return run(world, source, Sandbox(limits(), policy=False, **options))  # type: ignore[arg-type]
 
 
-def test_the_environment_is_empty_but_for_what_python_sets_itself() -> None:
+def test_the_environment_is_what_is_set_for_every_process_and_nothing_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("TZ", "LC_ALL", "PYTHONHASHSEED", "PYTHONPATH", "LANG"):
+        monkeypatch.setenv(name, "/of/this/user")
     said = inside("import os\ndef g(rng, target_tokens):\n    return repr(dict(os.environ))")
     found = ast.literal_eval(said)
-    found.pop("LC_CTYPE", None)  # Python's locale coercion, PEP 538
-    assert found in ({}, {"PWD": "/"})  # bubblewrap's
+    found.pop("PWD", None)  # bubblewrap's
+    assert found == {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TZ": "UTC0"}
+
+
+def test_no_folder_is_on_the_path_but_pythons_own() -> None:
+    places = ast.literal_eval(inside("import sys\ndef g(rng, target_tokens):\n    return repr(sys.path)"))
+    assert places and all(
+        place.startswith(sys.base_prefix) and "site-packages" not in place for place in places
+    )
+
+
+HASHES = "NAMES = repr({f'name {n}' for n in range(20)})\ndef g(rng, target_tokens):\n    return NAMES"
+OBJECTS = """
+class One:
+    def __init__(self, name):
+        self.name = name
+ONES = {One(name) for name in "abcdefgh"}
+def g(rng, target_tokens):
+    return "".join(one.name for one in ONES)
+"""
+
+
+def order(source: str, host: Host = HOSTS[0]) -> str:
+    with Sandbox(limits()).load(source, "g", host) as generator:
+        return next(generator.texts([("seed", 10)]))
+
+
+def test_every_process_hashes_by_one_seed_and_a_check_by_others() -> None:
+    """The order of a set of texts shows the seed."""
+    assert order(HASHES) == order(HASHES)
+    assert len({order(HASHES, host) for host in HOSTS}) == len(HOSTS) >= 5
+
+
+def test_a_check_varies_where_objects_lie_and_so_the_order_of_sets_of_them() -> None:
+    """Address randomisation moves whole pages: without litter there are hardly two orders."""
+    hosts = [dataclasses.replace(HOSTS[0], litter=host.litter) for host in HOSTS]
+    assert len({order(OBJECTS, host) for host in hosts}) >= 5
+
+
+def test_a_python_that_ignores_its_hash_seed_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    door, plain = Sandbox(limits()), launcher.command
+    monkeypatch.setattr(
+        "synth.sandbox.process.command", lambda *given: [w if w != "-s" else "-I" for w in plain(*given)]
+    )
+    with pytest.raises(CuratorError, match="this Python ignores its hash seed"), door.load(HASHES, "g"):
+        pass
+
+
+TIMES = """
+from datetime import date, datetime, timezone
+def g(rng, target_tokens):
+    found = [datetime.fromtimestamp(1e9), date.fromtimestamp(1e9 + 80000), datetime(2001, 9, 9, 1, 46, 40).timestamp()]
+    found += [datetime(2020, 7, 1).astimezone(), datetime.fromtimestamp(-1.5), datetime.min]
+    found += [datetime(2020, 7, 1, tzinfo=timezone.utc).astimezone().tzname()]
+    return "; ".join(map(str, found))
+"""
+
+
+def test_local_time_is_utc_whatever_the_machine_and_the_process_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    for host in HOSTS:
+        with Sandbox(limits()).load(TIMES, "g", host) as generator:
+            assert next(generator.texts([("seed", 10)])) == (
+                "2001-09-09 01:46:40; 2001-09-10; 1000000000.0; 2020-07-01 00:00:00+00:00; "
+                "1969-12-31 23:59:58.500000; 0001-01-01 00:00:00; UTC"
+            )
+
+
+def test_dates_without_a_clock_are_those_of_the_standard_library() -> None:
+    """They run in the Python form of datetime, whose oracle is the C form here."""
+    code = """
+import datetime as dt
+D, N = dt.date(2024, 2, 29), dt.datetime(1999, 12, 31, 23, 59, 58, 123456)
+Z = dt.datetime(2000, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=5, minutes=30), "IST"))
+FORMATS = "%a %A %b %B %c %d %f %H %I %j %m %M %p %S %U %w %W %x %X %y %Y %z %Z %% é年"
+def g(rng, target_tokens):
+    found = [repr(D), repr(N), repr(Z), str(N - dt.timedelta(days=1.5)), N.isoformat(" ", "minutes"), D.ctime()]
+    found += [N.strftime(FORMATS), Z.strftime(FORMATS), D.strftime(FORMATS), f"{N:%d.%m.%y}"]
+    found += [str(dt.datetime.strptime("03 Feb 2021 04:05", "%d %b %Y %H:%M")), str(D.replace(year=2020) < D)]
+    found += [str(dt.datetime.fromisoformat("2020-01-02T03:04:05+02:00")), str(N.timetuple())]
+    found += [str(tuple(N.isocalendar())), str(dt.datetime.combine(D, dt.time(1, 2))), str(dt.timedelta(1) * 1.5)]
+    return " | ".join(found)
+"""
+    space: dict[str, Any] = {}
+    exec(code, space)
+    with Sandbox(limits()).load(code, "g") as generator:
+        assert next(generator.texts([("seed", 10)])) == space["g"](None, 10)
 
 
 def test_only_three_descriptors_are_open_and_none_leads_to_a_file() -> None:

@@ -126,9 +126,14 @@ def _flash_attention() -> None:
     stub("megatron.model.flash_attention", flash_attn_unpadded_qkvpacked_func=attend_packed)  # v1.0, v2.0
 
 
-def no_shared_memory_op() -> None:
-    """DeepSpeed would compile an operator for gloo's sake (50 s)."""
+def deepspeed_on_any_cpu() -> None:
+    """DeepSpeed would compile an operator for gloo's sake (50 s), and train fp16 on the newest CPUs alone.
+
+    PyTorch multiplies half-precision numbers on every CPU; what DeepSpeed asks for is hardware that is fast at it.
+    """
     import deepspeed.comm  # noqa: F401
+    from deepspeed.accelerator import get_accelerator
 
     # not `import deepspeed.comm.torch`: the attribute `torch` of deepspeed.comm is torch itself
     sys.modules["deepspeed.comm.torch"].build_shm_op = lambda: None  # type: ignore[attr-defined]
+    type(get_accelerator()).is_fp16_supported = lambda self: True

@@ -18,7 +18,7 @@ class _BeforeNeoX(importlib.abc.MetaPathFinder):
             cpu_shim.install()
             if name == "megatron":
                 sys.meta_path.remove(self)
-                cpu_shim.no_shared_memory_op()
+                cpu_shim.deepspeed_on_any_cpu()
         return None
 
 

@@ -1,0 +1,51 @@
+"""Ranks that stop together: where one is refused, none is left waiting for it in the next collective call."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from curator.errors import CuratorError
+
+T = TypeVar("T")
+
+
+class PeerRefused(CuratorError):
+    """Another rank was refused, whose own message says why."""
+
+
+def rank() -> int:
+    """This process's rank; 0 where there is one process alone."""
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many ranks there are."""
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def together(action: Callable[[], T], device: torch.device) -> T:
+    """Do ``action``, which every rank does at this point, and raise on every rank where it was refused on one.
+
+    Args:
+        device: where the backend's tensors live.
+
+    Raises:
+        CuratorError: the rank's own refusal; PeerRefused: another rank's.
+    """
+    refusal: CuratorError | None = None
+    result = None
+    try:
+        result = action()
+    except CuratorError as error:
+        refusal = error
+    except OSError as error:  # no permission, or no space
+        refusal = CuratorError(f"{error.filename or 'a file'}: {error.strerror or error}")
+    if world_size() > 1:
+        first = torch.tensor([world_size() if refusal is None else rank()], device=device)
+        torch.distributed.all_reduce(first, op=torch.distributed.ReduceOp.MIN)
+        if refusal is None and int(first) < world_size():
+            raise PeerRefused(f"rank {int(first)} was refused; its own message says why")
+    if refusal is not None:
+        raise refusal
+    return result  # type: ignore[return-value]

@@ -1,0 +1,105 @@
+"""The folder that `curator arm` writes: trained as it is, requeued after a SIGKILL, by the real trainer."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from neox_runs import (
+    HERE,
+    MICRO,
+    PP1_ZERO1,
+    SEQ,
+    Trainer,
+    assert_same_checkpoint,
+    cpu_environment,
+    free_port,
+)
+from test_cli import done
+from test_neox_obey import write_rows
+
+from curator.corpus import open_corpus
+from curator.neox_records import checkpoint_folder, read_record, read_run
+from curator.plan import Plan
+
+
+def start_arm(trainer: Trainer, arm: Path, folder: Path, patched: bool = True) -> subprocess.Popen:
+    """The arm's own files, given to the trainer; the witness' records and log.txt go to ``folder``."""
+    folder.mkdir()
+    rank = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+    variables = cpu_environment(trainer.home) | rank
+    variables |= {"MASTER_PORT": str(free_port()), "NEOX_WITNESS": str(folder)}
+    words = ["--patch", str(arm / "patch.yml")] if patched else []
+    command = [sys.executable, "-m", "neox_patches", *words, str(HERE / "train_direct.py")]
+    with open(folder / "log.txt", "w") as log:
+        return subprocess.Popen(
+            [*command, str(arm / "train.yml")], cwd=trainer.home, env=variables, stdout=log, stderr=log
+        )
+
+
+def ended(process: subprocess.Popen, folder: Path) -> str:
+    """What was logged, when the process has ended well."""
+    code, log = process.wait(240), (folder / "log.txt").read_text(errors="replace")
+    assert code == 0, log[-4000:]
+    return log
+
+
+@pytest.mark.parametrize(("generation", "layout"), [("HEAD", PP1_ZERO1), ("v1.0", {})])
+def test_a_killed_arm_goes_on_with_the_same_command(
+    trainer_for: object, tmp_path: Path, generation: str, layout: dict[str, object]
+) -> None:
+    """A mask and two extra steps behind step 4 of a baseline of six; the killed arm ends as one that was not."""
+    trainer: Trainer = trainer_for(generation)  # type: ignore[operator]
+    corpus = write_rows(tmp_path / "rows.npy", 6 * MICRO)
+    injected = write_rows(tmp_path / "injected.npy", 2 * MICRO, 1)
+    save = tmp_path / "baseline"
+    config = trainer.config(**layout, train_iters=6, lr_decay_iters=None, checkpoint_factor=2, save=str(save))
+    config["keep_last_n_checkpoints"] = 2
+    trainer.run(tmp_path / "run", config, {"corpus": str(corpus)})
+
+    plan = Plan.identity(6 * MICRO, MICRO, open_corpus(corpus).fingerprint()).mask(np.array([4 * MICRO + 1]))
+    plan, source = plan.with_source("injected", str(injected), open_corpus(injected).fingerprint())
+    plan.insert(np.array([4, 5]), np.arange(2 * MICRO), source).save(tmp_path / "plan")
+    for name in ("whole", "killed"):
+        words = ("--plan", tmp_path / "plan", "--from", save / "global_step4", "--out", tmp_path / name)
+        said = done("arm", *words, "--set", "checkpoint_factor=1")
+        assert f"cd {trainer.home}" in said, "where the baseline was started"
+    arm = tmp_path / "killed"
+
+    forgotten = start_arm(trainer, arm, tmp_path / "forgotten", patched=False)
+    assert forgotten.wait(240) == 1
+    assert f"is trained with the plan {Plan.load(tmp_path / 'plan').fingerprint()}" in (
+        tmp_path / "forgotten" / "log.txt"
+    ).read_text(errors="replace")
+
+    process, log = start_arm(trainer, arm, tmp_path / "1"), tmp_path / "1" / "log.txt"
+    deadline = time.monotonic() + 240
+    while not re.search(r"iteration +6/ +8 ", log.read_text(errors="replace")):
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text(errors="replace")[-3000:]
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL and "from step 4, plan" in log.read_text(errors="replace")
+    rest = ended(start_arm(trainer, arm, tmp_path / "2"), tmp_path / "2")
+    assert re.search("from step [56], plan", rest)
+
+    ended(start_arm(trainer, tmp_path / "whole", tmp_path / "3"), tmp_path / "3")
+    base, extra = np.load(corpus).reshape(6, MICRO, SEQ + 1), np.load(injected).reshape(2, MICRO, SEQ + 1)
+    seen = np.load(tmp_path / "3" / "rows-0.npy").reshape(4, MICRO, SEQ + 1)
+    assert np.array_equal(seen, np.stack([extra[0], base[4], extra[1], base[5]]))
+    assert_same_checkpoint(arm, tmp_path / "whole", 8)
+    record, run = read_record(checkpoint_folder(arm, 8)), read_run(arm)
+    assert record is not None and run is not None
+    assert [(there.from_, bool(there.plan_fingerprint)) for there in record.stretches] == [
+        (0, False),
+        (4, True),
+    ]
+    assert not checkpoint_folder(arm, 4).exists(), "keep_last_n_checkpoints removed the copy"
+    assert (
+        checkpoint_folder(save, 4).is_dir()
+        and yaml.safe_load((arm / "train.yml").read_text())["train_iters"] == 8
+    )
