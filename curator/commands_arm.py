@@ -20,6 +20,7 @@ from curator.neox_arm_settings import changes_of, missing_data, read_baseline
 from curator.neox_records import Start, Stretch, read_run, step_of
 from curator.neox_resume import INSIST, UNRECORDED, Standing, check_goes_on, standing_of
 from curator.plan import Plan
+from curator.printing import say
 from curator.storage import load_json
 
 
