@@ -25,6 +25,7 @@ def info(
     from curator.tables import print_fields
 
     corpus = open_corpus(path)
+    corpus.check_index()
     if seq_length is not None:
         check_row_width(corpus, seq_length)
     if vocab_size is not None:

@@ -1,16 +1,10 @@
 """Does a corpus fit a model? Its row width and its token ids, checked before any work begins."""
 
-import importlib.util
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from curator.corpus.base import Corpus
+from curator.corpus.whole import shown
 from curator.errors import CuratorError
-
-if TYPE_CHECKING:
-    from curator.progress import Advance
 
 CHUNK_TOKENS = 1 << 22
 PROGRESS_TOKENS = 1 << 28
@@ -40,7 +34,8 @@ def check_tokens(corpus: Corpus, vocab_size: int, first: int = 0, last: int | No
     last = len(corpus) if last is None else last
     corpus.rows(slice(first, last))  # the range itself; a view where the rows lie in one file
     chunk = max(1, CHUNK_TOKENS // corpus.row_width)
-    with _shown(last - first, corpus.row_width) as advance:
+    long = (last - first) * corpus.row_width > PROGRESS_TOKENS
+    with shown("checking token ids", last - first, "samples", long) as advance:
         for start in range(first, last, chunk):
             rows = corpus.rows(slice(start, min(start + chunk, last)))
             if rows.min() < 0 or rows.max() >= vocab_size:
@@ -52,16 +47,3 @@ def check_tokens(corpus: Corpus, vocab_size: int, first: int = 0, last: int | No
                     "tokenizer which wrote this corpus?"
                 )
             advance(len(rows))
-
-
-def _shown(n_rows: int, row_width: int) -> "AbstractContextManager[Advance]":
-    """Progress of a long scan; a trainer's environment, which need not have rich, shows none."""
-    if n_rows * row_width <= PROGRESS_TOKENS or importlib.util.find_spec("rich") is None:
-        return nullcontext(_silent)
-    from curator.progress import progress
-
-    return progress("checking token ids", n_rows)
-
-
-def _silent(count: int = 1, note: str = "") -> None:
-    """An ``Advance`` that shows nothing."""

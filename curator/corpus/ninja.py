@@ -123,6 +123,10 @@ class NinjaCorpus(Corpus):
             return self._rows.read_samples(samples)
         return self._rows[samples]
 
+    def check_index(self) -> None:
+        if isinstance(self._rows, PointedRows):
+            self._rows.check_index()
+
     def file_of(self, sample: int) -> Path:
         return self.path / "data.ninja"
 

@@ -225,6 +225,7 @@ class RankRun:
                 raise CuratorError(
                     f"{self.out}: the folder is not empty and is no ranking; choose another --out"
                 )
+            self.corpus.check_index()
             check_tokens(self.corpus, self.model.config.vocab_size, self.first, self.last)
             save_json(path, self.manifest)
             return "running"

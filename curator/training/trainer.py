@@ -146,6 +146,7 @@ def _check_inputs(config: TrainingConfig, corpus: "Corpus", plan: Plan, stop: in
             f"({plan.n_slots // plan.batch_size} steps of {plan.batch_size}), but the corpus "
             f"ends with sample {len(corpus) - 1}; at most {len(corpus) // plan.batch_size} steps fit"
         )
+    corpus.check_index()
 
 
 def _open_rows(config: TrainingConfig, corpus: "Corpus", plan: Plan) -> PlannedRows:
