@@ -24,7 +24,7 @@ from curator.head_metrics import (
     head_kinds,
     head_metrics,
 )
-from curator.models import load_config, load_model, tokenizer_file
+from curator.models import load_config, load_model
 from curator.models.equal import equal_groups, points_of
 from curator.models.hub import list_places, local
 from curator.plots import plot_scan
@@ -187,8 +187,10 @@ def scan_checkpoints(
             "weights, or a hub model's revisions as owner/name@step0..step1000"
         )
     architecture = _same_architecture([local(place, weights=False) for _, place in checkpoints])
-    tokenizer = tokenizer or tokenizer_file(checkpoints[0][1], fetch=True)
-    ids = find_probe_ids(probe_ids, architecture["vocab_size"], tokenizer=tokenizer, corpus=corpus)
+    first = checkpoints[0][1]
+    ids = find_probe_ids(
+        probe_ids, architecture["vocab_size"], tokenizer=tokenizer, model=first, corpus=corpus
+    )
     if ids.unusual:
         console.print(f"probe ids: {ids}", markup=False, soft_wrap=True)
     sequences = draw_repeated(

@@ -127,6 +127,14 @@ def test_gpt_neox_checkpoints_are_compared_by_their_weights(tmp_path: Path, layo
     assert groups(tmp_path) == [[5, 8]]
 
 
+def test_numbers_are_compared_and_not_how_they_are_stored(tmp_path: Path) -> None:
+    half = random_model(seed=7).half()
+    half.save_pretrained(tmp_path / "step10")
+    half.float().save_pretrained(tmp_path / "step20")
+    random_model(seed=7).float().save_pretrained(tmp_path / "step30")
+    assert groups(tmp_path) == [[10, 20]]
+
+
 def test_doctor_looks_at_a_folder_of_checkpoints(tmp_path: Path) -> None:
     run = tmp_path / "run"
     for step, seed in ((0, 7), (1, 7), (50, 1), (100, 2), (200, 2)):

@@ -7,7 +7,6 @@ from transformers import PreTrainedModel
 
 from curator.corpus import Corpus
 from curator.influence.request import RankRequest
-from curator.models import tokenizer_file
 from curator.progress import console
 from curator.storage import load_json
 from curator.units import Sequences, Unit, load_sequences
@@ -30,9 +29,12 @@ class Probes:
         self._noted: set[str] = set()
         self.ids: ProbeIds | None = None
         if request.probe_tokens is None:
-            tokenizer = request.tokenizer or tokenizer_file(request.model, fetch=True)
             self.ids = find_probe_ids(
-                request.probe_ids, self.config.vocab_size, tokenizer=tokenizer, corpus=corpus
+                request.probe_ids,
+                self.config.vocab_size,
+                tokenizer=request.tokenizer,
+                model=request.model,
+                corpus=corpus,
             )
             if say and self.ids.unusual:
                 console.print(f"probe ids: {self.ids}", markup=False, soft_wrap=True)

@@ -3,7 +3,8 @@
 It happens to published ones: of the 154 revisions of pythia-2.8b, 76 hold the last weights, ``step0`` among them
 (EleutherAI/pythia#205). Some rows of every tensor tell most checkpoints apart; those that agree in them are compared
 whole. Equal are numbers, not files: the same weights saved twice, with another step beside them, are one checkpoint.
-Tensors are compared under the names that they have on disk, so one model in two layouts is not recognised.
+Tensors are compared under the names and the sharding that they have on disk: a checkpoint and its export, or the same
+one trained on other numbers of GPUs, are not recognised.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -101,10 +102,15 @@ def same_weights(one: Path, other: Path) -> bool:
 
     theirs = {tensor.name: tensor for tensor in stored_tensors(other)}
     ours = {tensor.name: tensor for tensor in stored_tensors(one)}
-    return ours.keys() == theirs.keys() and all(
-        tensor.shape == theirs[name].shape and torch.equal(tensor.rows(0, None), theirs[name].rows(0, None))
-        for name, tensor in ours.items()
-    )
+    if ours.keys() != theirs.keys():
+        return False
+    for name, tensor in ours.items():
+        a, b = tensor.rows(0, None), theirs[name].rows(0, None)
+        if a.dtype != b.dtype:  # numbers, not how they are stored
+            a, b = a.double(), b.double()
+        if not torch.equal(a, b):
+            return False
+    return True
 
 
 def stored_tensors(folder: Path) -> Iterator[Stored]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from curator.corpus import Corpus, open_corpus
 from curator.errors import CuratorError, UsageError
+from curator.models import tokenizer_file
 from curator.storage import fingerprint
 from curator.units.sequences import IdsFrom, ProbeSettings, Sequences
 
@@ -67,19 +68,27 @@ def describe(record: dict[str, Any]) -> str:
 
 
 def find_probe_ids(
-    asked: IdsFrom, vocab_size: int, *, tokenizer: Path | None = None, corpus: Corpus | Path | None = None
+    asked: IdsFrom,
+    vocab_size: int,
+    *,
+    tokenizer: Path | None = None,
+    model: str | Path | None = None,
+    corpus: Corpus | Path | None = None,
 ) -> ProbeIds:
     """The ids of a model with ``vocab_size`` rows of the embedding.
 
     Args:
         asked: where from.
-        tokenizer: the model's ``tokenizer.json`` or its folder, where it is known; else the one beside the corpus.
+        tokenizer: the model's ``tokenizer.json`` or its folder; else the one beside ``model``, else beside the corpus.
+        model: its folder or hub id.
         corpus: what the model was trained on, where it is known; opened if it is needed.
 
     Raises:
         UsageError: what was asked for is not known.
         CuratorError: the tokenizer cannot be read or is another model's, or the corpus holds no id of the vocabulary.
     """
+    if tokenizer is None and model is not None and asked in ("auto", "tokenizer"):
+        tokenizer = tokenizer_file(model, fetch=True)
     if isinstance(corpus, Path) and (asked == "corpus" or (asked != "all" and tokenizer is None)):
         corpus = open_corpus(corpus)
     if tokenizer is None and isinstance(corpus, Corpus):
