@@ -172,7 +172,7 @@ def test_what_cannot_be_drawn_from_is_refused_with_the_way_on(padded: Path) -> N
             "token ids up to 64, but the model knows 0 to 63: .* or give --probe-ids corpus",
         ),
         ({"tokenizer": broken}, "broken.json: not a tokenizer.json .*; or give --probe-ids corpus"),
-        ({"corpus": padded / "high.npy"}, "holds no token id below 64"),
+        ({"corpus": padded / "high.npy"}, "sample 0, column 0: token id 70 is outside the vocabulary of 64"),
     ):
         with pytest.raises(CuratorError, match=says):
             find_probe_ids("auto", PADDED, **arguments)

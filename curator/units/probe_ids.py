@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from curator.corpus import Corpus, open_corpus
+from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.models import tokenizer_file
 from curator.storage import fingerprint
@@ -85,7 +85,7 @@ def find_probe_ids(
 
     Raises:
         UsageError: what was asked for is not known.
-        CuratorError: the tokenizer cannot be read or is another model's, or the corpus holds no id of the vocabulary.
+        CuratorError: the tokenizer cannot be read or is another model's, or no id of the corpus is of the vocabulary.
     """
     if tokenizer is None and model is not None and asked in ("auto", "tokenizer"):
         tokenizer = tokenizer_file(model, fetch=True)
@@ -103,7 +103,7 @@ def find_probe_ids(
     if asked in ("auto", "corpus") and isinstance(corpus, Corpus):
         found, rows = occurring_ids(corpus, vocab_size)
         if not found.size:
-            raise CuratorError(f"{corpus.path}: holds no token id below {vocab_size}, the model's vocabulary")
+            check_tokens(corpus, vocab_size)  # says which id
         read = {
             "file": str(corpus.path),
             "corpus": corpus.fingerprint(),
