@@ -55,7 +55,12 @@ def _root(
 def scan(
     experiment: options.Experiment = None,
     checkpoints: Annotated[
-        Path | None, typer.Option(help="Folder of step{N} or global_step{N} checkpoints.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Folder of step{N}, checkpoint-{N} or global_step{N}; or a hub model's revisions, such as "
+            "EleutherAI/pythia-14m@step1000..step2000 (both included; ..step2000:100 for every hundredth).",
+            show_default=False,
+        ),
     ] = None,
     out: options.Out = None,
     kind: Annotated[
@@ -70,6 +75,15 @@ def scan(
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Of the drawn sequences. \\[default: 0]", show_default=False)
+    ] = None,
+    probe_ids: options.ProbeIds = None,
+    tokenizer: options.Tokenizer = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(
+            help="The training tokens: where no tokenizer is found, sequences are drawn from the ids that occur there.",
+            show_default=False,
+        ),
     ] = None,
     noise_floor: Annotated[
         float | None,
@@ -94,7 +108,9 @@ def scan(
     """Measure every head at every checkpoint; find the best units and when they form."""
     from curator.commands import run_scan
 
-    settings = options.merged(experiment, checkpoints=checkpoints, device=device)
+    settings = options.merged(
+        experiment, checkpoints=checkpoints, device=device, tokenizer=tokenizer, corpus=corpus
+    )
     flags = {
         "out": out,
         "kinds": kind,
@@ -104,7 +120,7 @@ def scan(
         "attribution": attribution,
         "sufficiency": sufficiency,
     }
-    run_scan(settings, flags, seed)
+    run_scan(settings, flags, {"seed": seed, "ids": probe_ids})
 
 
 @app.command(
@@ -179,6 +195,8 @@ def rank(
     probe_seed: Annotated[
         int | None, typer.Option(help="Of that draw. \\[default: 0]", show_default=False)
     ] = None,
+    probe_ids: options.ProbeIds = None,
+    tokenizer: options.Tokenizer = None,
     dtype: Annotated[
         str | None,
         typer.Option(
@@ -232,6 +250,7 @@ def rank(
         corpus=corpus,
         units=unit,
         unit_modules=unit_module,
+        tokenizer=tokenizer,
         window=options.span(window, "--window"),
         batch_size=batch_size,
         epochs=epochs,
@@ -245,6 +264,7 @@ def rank(
         "max_length": lengths[1],
         "seed": probe_seed,
         "tokens": probe_tokens,
+        "ids": probe_ids,
     }
     flags = {
         "out": out,
@@ -260,7 +280,8 @@ def rank(
         "emitted": emitted,
         "queries_of": queries_of,
     }
-    also = {"window": window, "dtype": dtype}  # not of the section, but decided by given queries
+    # not of the section, but decided by given queries
+    also = {"window": window, "dtype": dtype, "tokenizer": tokenizer}
     run_rank(settings, probe, flags, options.worker(worker), queries_only, also)
 
 
@@ -431,12 +452,24 @@ def demo(
 
 
 @app.command(epilog="Example: curator doctor")
-def doctor() -> None:
+def doctor(
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also look at this folder of checkpoints: which have equal weights.", show_default=False
+        ),
+    ] = None,
+) -> None:
     """Say what this machine has, what is missing for what, and how to get it."""
     from curator.doctor import report
     from curator.tables import print_checks
 
-    print_checks(report())
+    checks = report()
+    if checkpoints is not None:
+        from curator.doctor_checkpoints import checkpoint_checks
+
+        checks += checkpoint_checks(checkpoints)
+    print_checks(checks)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ def info(
     from curator.tables import print_fields
 
     corpus = open_corpus(path)
+    corpus.check_index()
     if seq_length is not None:
         check_row_width(corpus, seq_length)
     fields = corpus.describe()

@@ -113,6 +113,14 @@ Tokenizer = Annotated[
     Path | None,
     typer.Option(help="tokenizer.json; found beside the corpus or the model by default.", show_default=False),
 ]
+ProbeIds = Annotated[
+    str | None,
+    typer.Option(
+        help="Ids that sequences are drawn from: tokenizer (its entries), corpus (ids that occur there), all (each row "
+        "of the embedding, padding too), auto (the first that is known). \\[default: auto]",
+        show_default=False,
+    ),
+]
 BatchSize = Annotated[
     int | None,
     typer.Option(

@@ -17,7 +17,7 @@ from curator.storage import is_temporary
 from curator.tables import print_rows
 
 
-def run_scan(experiment: Experiment, flags: dict[str, Any], seed: int | None) -> None:
+def run_scan(experiment: Experiment, flags: dict[str, Any], probe_flags: dict[str, Any]) -> None:
     """`curator scan`."""
     from curator.formation import Thresholds
     from curator.scan import scan_checkpoints
@@ -25,7 +25,8 @@ def run_scan(experiment: Experiment, flags: dict[str, Any], seed: int | None) ->
     settings = merge(experiment.scan, **flags)
     out = require(settings, "out")
     check_device(experiment.device)
-    probe = merge(experiment.probe, sequences=settings.sequences, seed=seed)
+    named = {"--ids": "--probe-ids"}
+    probe = _merge_probe(experiment.probe, {"sequences": settings.sequences, **probe_flags}, named)
     steps = settings.steps and (settings.steps[0], settings.steps[1] - 1)
     scan = scan_checkpoints(
         settings.checkpoints or require(experiment, "checkpoints"),
@@ -33,6 +34,9 @@ def run_scan(experiment: Experiment, flags: dict[str, Any], seed: int | None) ->
         kinds=settings.kinds,
         steps=steps,
         settings=probe.settings(),
+        probe_ids=probe.ids,
+        tokenizer=experiment.tokenizer,
+        corpus=experiment.corpus,
         thresholds=Thresholds(
             noise_floor=settings.noise_floor,
             attribution=settings.attribution,
@@ -72,7 +76,8 @@ def run_rank(
     from curator.influence.request import RankRequest
     from curator.influence.run import prepare_queries, rank
 
-    probe = _merge_probe(experiment.probe, probe_flags)
+    named = {f"--{name}": f"--probe-{name}" for name in ("sequences", "seed", "ids")}
+    probe = _merge_probe(experiment.probe, probe_flags, named, "--probe-lengths")
     settings = merge(experiment.rank, **flags)
     out = require(settings, "out")
     check_device(experiment.device)
@@ -110,6 +115,8 @@ def run_rank(
         samples=samples,
         probe=probe.settings(),
         probe_tokens=probe.tokens,
+        probe_ids=probe.ids,
+        tokenizer=experiment.tokenizer,
         fisher=settings.fisher,
         factor_samples=settings.factor_samples,
         factor_seed=settings.factor_seed,
@@ -334,14 +341,13 @@ def how_to_follow(plan: Path) -> str:
     )
 
 
-def _merge_probe(probe: Probe, flags: dict[str, Any]) -> Probe:
-    """The probe under the flags of `curator rank`, which are not called as its fields are."""
+def _merge_probe(probe: Probe, flags: dict[str, Any], named: dict[str, str], other: str = "") -> Probe:
+    """The probe under a command's flags; ``named``: what its fields are called there, and ``other`` those left."""
     try:
         return merge(probe, **flags)
     except UsageError as error:
         name, _, says = str(error).partition(": ")
-        flag = name.replace("--", "--probe-") if name in ("--sequences", "--seed") else "--probe-lengths"
-        raise UsageError(f"{flag}: {says}") from error
+        raise UsageError(f"{named.get(name, other or name)}: {says}") from error
 
 
 def check_device(device: str) -> None:

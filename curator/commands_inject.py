@@ -201,6 +201,7 @@ def _first_rows(path: Path, count: int | None, corpus: Corpus) -> tuple[Corpus, 
     """The rows to inject, and which of them: the first ``count``, or all."""
     rows = open_corpus(path)
     check_widths(corpus, rows)
+    rows.check_index()
     n = len(rows) if count is None else count
     if n > len(rows):
         raise UsageError(f"--count is {n}, but {rows.path} has {len(rows)} rows")

@@ -4,7 +4,7 @@ Sections carry the names of the commands that read them. Every key is optional u
 (`require`). Relative paths are relative to the YAML file, not to the working directory.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -34,6 +34,7 @@ Device = Annotated[
         lambda v: v in ("cpu", "cuda") or (v.startswith("cuda:") and v[5:].isdigit()),
     ),
 ]
+Checkpoints = Annotated[str, Rule("a folder, or revisions of a hub model", bool)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,9 @@ class Probe:
     """Of the draw; other seeds give other rankings, so report the variation."""
     tokens: Path | None = None
     """A [sequences, length] integer ``.npy`` to use instead of drawing."""
+    ids: Literal["auto", "tokenizer", "corpus", "all"] = "auto"
+    """Drawn are the entries of the tokenizer, the ids that occur in the corpus, or all rows of the embedding; ``auto``
+    takes the first that is known. A padded vocabulary has rows that no entry stands behind."""
 
     def __post_init__(self) -> None:
         if not 2 <= self.min_length <= self.max_length:
@@ -223,8 +227,8 @@ class Scan:
 
     out: Path | None = None
     """Folder of the metrics."""
-    checkpoints: Path | None = None
-    """Folder of ``step{N}`` checkpoints; null means the experiment's."""
+    checkpoints: Checkpoints | None = None
+    """Folder of checkpoints, or revisions of a hub model; null means the experiment's."""
     kinds: tuple[str, ...] = ("induction", "previous-token")
     """Kinds of unit, every unit of each."""
     steps: Span | None = None
@@ -247,11 +251,12 @@ class Experiment:
     """Checkpoint folder, or Hugging Face id with an optional ``@revision``. A value that starts with ``.``,
     ``/`` or ``~``, or names a folder beside the YAML file, is a folder; anything else is an id."""
     tokenizer: Path | None = None
-    """``tokenizer.json`` or its folder, to show samples as text."""
+    """``tokenizer.json`` or its folder, for the ids of probes; null looks beside the model, then beside the corpus."""
     corpus: Path | None = None
     """The training tokens in training order."""
-    checkpoints: Path | None = None
-    """Folder of ``step{N}`` checkpoints."""
+    checkpoints: Checkpoints | None = None
+    """Folder of ``step{N}``, ``checkpoint-{N}`` or ``global_step{N}`` checkpoints, or revisions of a hub model such as
+    ``EleutherAI/pythia-14m@step1000..step2000``."""
     batch_size: Count | None = None
     """Samples per training step (global batch): converts steps to samples."""
     epochs: Count = 1
@@ -295,8 +300,18 @@ def load_experiment(path: str | Path) -> Experiment:
     experiment = load_strict(path, Experiment)
     model = experiment.model
     if model is not None and (model[:1] in (".", "/", "~") or Source(path).path(model).is_dir()):
-        return merge(experiment, model=str(Source(path).path(model)))
-    return experiment
+        model = str(Source(path).path(model))
+    scan = replace(experiment.scan, checkpoints=_checkpoints(experiment.scan.checkpoints, path))
+    return replace(experiment, model=model, checkpoints=_checkpoints(experiment.checkpoints, path), scan=scan)
+
+
+def _checkpoints(value: str | None, file: Path) -> str | None:
+    """A folder relative to ``file`` as a whole path; revisions of a hub model as they are."""
+    from curator.models.hub import names_revisions
+
+    if value is None or (names_revisions(value) and not Source(file).path(value).is_dir()):
+        return value
+    return str(Source(file).path(value))
 
 
 def merge(section: T, **flags: Any) -> T:

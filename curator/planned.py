@@ -54,6 +54,7 @@ def _open_source(plan: Plan, number: int, corpus: Corpus) -> Corpus:
             f"{opened.path}: the plan reads sample {plan.highest_sample(number)} of {named}, which ends with "
             f"sample {len(opened) - 1}; make the plan again"
         )
+    opened.check_index()
     return opened
 
 

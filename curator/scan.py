@@ -24,11 +24,15 @@ from curator.head_metrics import (
     head_kinds,
     head_metrics,
 )
-from curator.models import list_checkpoints, load_config, load_model
+from curator.models import load_config, load_model
+from curator.models.equal import equal_groups, points_of
+from curator.models.hub import list_places, local
 from curator.plots import plot_scan
-from curator.progress import progress
+from curator.progress import console, progress
 from curator.storage import differences, fingerprint, load_checked, load_json, save_array, save_json
 from curator.units import ProbeSettings, draw_repeated
+from curator.units.probe_ids import find_probe_ids
+from curator.units.sequences import IdsFrom
 
 __all__ = ["Scan", "Thresholds", "Window", "crossing", "scan_checkpoints"]
 
@@ -148,22 +152,30 @@ class Scan:
 
 
 def scan_checkpoints(
-    folder: Path,
+    folder: str | Path,
     out: Path,
     *,
     kinds: Sequence[str] | None = None,
     steps: tuple[int, int] | None = None,
     settings: ProbeSettings | None = None,
+    probe_ids: IdsFrom = "auto",
+    tokenizer: Path | None = None,
+    corpus: Path | None = None,
     thresholds: Thresholds | None = None,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
 ) -> Scan:
     """Measure every head at every checkpoint in ``folder`` and save the scan, with a plot, to ``out``.
 
+    Checkpoints with equal weights under different names are measured, and are no points of the scan.
+
     Args:
+        folder: of checkpoints, or revisions of a hub model (`curator.models.hub`).
         kinds: kinds of head; all known ones by default.
         steps: only checkpoints of steps first to last, both included.
         settings: how the repeated sequences are drawn; the paper's by default.
+        probe_ids: what ids they are drawn from, see `IdsFrom`; tokenizer: ``tokenizer.json``, by default the one beside
+            the first checkpoint or the corpus; corpus: what was trained on, where it is known.
 
     Raises:
         UsageError: a kind that does not exist or is not one of attention heads.
@@ -171,16 +183,25 @@ def scan_checkpoints(
     """
     settings = settings or ProbeSettings()
     units = head_kinds(kinds)
-    checkpoints = list_checkpoints(folder)
+    checkpoints = list_places(folder)
     if steps is not None:
         checkpoints = [(step, path) for step, path in checkpoints if steps[0] <= step <= steps[1]]
     if not checkpoints:
         within = f" of steps {steps[0]} to {steps[1]}" if steps else ""
         raise CuratorError(
-            f"{folder}: no checkpoints{within}; expected folders step0, step100 ... or global_step0 ... with weights"
+            f"{folder}: no checkpoints{within}; expected folders step0, checkpoint-100 ... or global_step0 ... with "
+            "weights, or a hub model's revisions as owner/name@step0..step1000"
         )
-    architecture = _same_architecture([path for _, path in checkpoints])
-    sequences = draw_repeated(settings, architecture["vocab_size"], architecture["max_position_embeddings"])
+    architecture = _same_architecture([local(place, weights=False) for _, place in checkpoints])
+    first = checkpoints[0][1]
+    ids = find_probe_ids(
+        probe_ids, architecture["vocab_size"], tokenizer=tokenizer, model=first, corpus=corpus
+    )
+    if ids.unusual:
+        console.print(f"probe ids: {ids}", markup=False, soft_wrap=True)
+    sequences = draw_repeated(
+        ids.of(settings), architecture["vocab_size"], architecture["max_position_embeddings"]
+    )
     measured = {
         "sequences": fingerprint([sequences.tokens.numpy(), sequences.lengths.numpy()]),
         "dtype": str(dtype).removeprefix("torch."),
@@ -190,9 +211,10 @@ def scan_checkpoints(
     for value in even.values():
         (thresholds or Thresholds()).resolved(value)  # contradictory ones are refused before the long work
 
-    records = []
+    records, folders = {}, {}
     with progress("scan", len(checkpoints), "checkpoints") as advance:
-        for step, path in checkpoints:
+        for step, place in checkpoints:
+            folders[step] = path = local(place)
             wanted = {"checkpoint": checkpoint_fingerprint(path), **measured}
             file = out / "checkpoints" / f"step{step}.json"
             record = _earlier_record(file, wanted, definitions)
@@ -202,21 +224,30 @@ def scan_checkpoints(
                 lists = {kind: values.tolist() for kind, values in metrics.items()}
                 record = {**wanted, "definitions": definitions, "metrics": lists}
                 save_json(file, record)
-            records.append(record)
-            advance(note=path.name)
+            records[step] = record
+            advance(note=str(place).rpartition("/")[2])
 
+    groups = equal_groups(list(folders.items()))
+    points, said = points_of(list(folders), groups)
+    for line in said:
+        console.print(f"{folder}: {line}", markup=False, soft_wrap=True)
+    if not points:
+        raise CuratorError(f"{folder}: no checkpoint is left; give those of one training run, each once")
     scan = Scan(
-        steps=np.array([step for step, _ in checkpoints], np.int64),
+        steps=np.array(points, np.int64),
         values={
-            kind: np.array([record["metrics"][kind] for record in records], np.float64) for kind in units
+            kind: np.array([records[step]["metrics"][kind] for step in points], np.float64) for kind in units
         },
         even_attention=even,
         thresholds=thresholds or Thresholds(),
         manifest={
             "checkpoints": str(folder),
-            "fingerprints": [record["checkpoint"] for record in records],
+            "fingerprints": [records[step]["checkpoint"] for step in points],
+            "equal_weights": groups,
+            "left_out": [step for step in folders if step not in points],
             "architecture": architecture,
-            "settings": asdict(settings),
+            "settings": settings.recorded(),
+            "probe_ids": ids.record,
             **measured,
             "definitions": definitions,
             "version": __version__,

@@ -126,6 +126,8 @@ class Patches:
                 f"{neox_args.seq_length} needs {neox_args.seq_length + 1}; set seq-length to "
                 f"{self.corpus.row_width - 1}, or give the corpus of this run"
             )
+        if self.corpus is not None:
+            self.corpus.check_index()
         n_slots = self._n_slots(neox_args)
         if self.plan is not None:
             assert self.corpus is not None

@@ -1,5 +1,6 @@
 """What holds for every corpus, and the ``.npy`` and mmap-ninja readers."""
 
+import json
 import os
 from pathlib import Path
 
@@ -210,6 +211,62 @@ def test_a_damaged_ninja_folder_names_the_part(tmp_path):
     (fixed / "type.ninja").write_text("string")
     with pytest.raises(CuratorError, match="an array of kind 'string'"):
         open_corpus(fixed)
+
+
+OLD_FOLDERS = json.loads((Path(__file__).parent / "old_mmap_ninja.json").read_text())
+OLD_VERSIONS = [version for version in OLD_FOLDERS if version != "how"]
+
+
+def old_folder(folder: Path, version: str, kind: str) -> Path:
+    """A folder that mmap-ninja of this version wrote."""
+    for name, content in OLD_FOLDERS[version].items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(bytes.fromhex(content))
+    return folder / kind
+
+
+@pytest.mark.parametrize("kind", ["fixed", "ragged"])
+@pytest.mark.parametrize("version", OLD_VERSIONS)
+def test_folders_of_old_mmap_ninja_are_read(tmp_path, version, kind):
+    folder = old_folder(tmp_path, version, kind)
+    assert not (folder / "type.ninja").exists()
+    rows = np.arange(60, dtype=np.uint16).reshape(6, 10)
+    corpus = open_corpus(folder)
+    np.testing.assert_array_equal(corpus.rows(slice(None)), rows)
+    np.testing.assert_array_equal(corpus.rows(np.array([5, 0])), rows[[5, 0]])
+    os.truncate(folder / "data.ninja", 99)
+    with pytest.raises(CuratorError, match=r"data\.ninja: cut short: .*120 bytes.* 99"):
+        open_corpus(folder)
+
+
+def shorten(folder: Path) -> Path:
+    """Shapes of 4 bytes each, as versions up to 0.2.2 wrote them."""
+    for file in folder.rglob("shape.ninja"):
+        file.write_bytes(np.frombuffer(file.read_bytes(), "<u8").astype("<u4").tobytes())
+    return folder
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int64"])
+@pytest.mark.parametrize("write", [save_fixed, save_ragged])
+def test_lengths_of_four_bytes_are_told_from_eight(tmp_path, write, dtype):
+    rows = tokens(dtype=dtype)
+    np.testing.assert_array_equal(open_corpus(shorten(write(tmp_path, rows))).rows(slice(None)), rows)
+
+
+def test_what_four_byte_lengths_cannot_be_is_refused(tmp_path):
+    flat = mmap_ninja.np_from_ndarray(
+        tmp_path / "flat", np.arange(7, dtype=np.uint16)
+    )  # one length of 8 bytes
+    assert len(flat) == 7
+    with pytest.raises(CuratorError, match=r"has shape \(7,\), a corpus has two dimensions"):
+        open_corpus(tmp_path / "flat")
+    (tmp_path / "flat" / "shape.ninja").write_bytes(bytes(6))
+    with pytest.raises(CuratorError, match=r"shape\.ninja: 6 bytes, expected 8 per dimension"):
+        open_corpus(tmp_path / "flat")
+    folder = old_folder(tmp_path, "0.2.0", "fixed")
+    (folder / "manifest.json").write_text("{}")  # a folder of something else, half written
+    with pytest.raises(CuratorError, match="no corpus found"):
+        open_corpus(folder)
 
 
 def test_a_missing_path_lists_what_was_looked_for_and_near_names(tmp_path):

@@ -141,6 +141,21 @@ def test_pointers_are_followed_where_rows_are_not_in_order(tmp_path):
     np.testing.assert_array_equal(open_corpus(prefix).rows(np.array([2])), rows[[6]])
 
 
+def test_rows_that_lie_over_each_other_are_refused_before_long_work(tmp_path):
+    """A pointer that is possible and wrong is read as it stands; the whole index is asked first."""
+    prefix = write(tmp_path, tokens())
+    for pointers, expected in (
+        ([0, 10, 20, 0, 40, 50, 60], "row 0 begins at 0 and row 3 at 0, so that they lie over each other"),
+        ([60, 50, 42, 30, 20, 10, 0], "row 1 begins at 50 and row 2 at 42"),
+    ):
+        (tmp_path / "document.idx").write_bytes(index_bytes([5] * 7, pointers, 8))
+        corpus = open_corpus(prefix)
+        with pytest.raises(CuratorError, match=rf"document\.idx: {expected}"):
+            corpus.check_index()
+    (tmp_path / "document.idx").write_bytes(index_bytes([5] * 7, [30, 0, 60, 10, 50, 20, 40], 8))
+    open_corpus(prefix).check_index()
+
+
 def test_the_same_rows_have_one_fingerprint_in_every_format(tmp_path):
     rows = tokens()
     np.save(tmp_path / "rows.npy", rows.astype(np.int32))

@@ -6,8 +6,6 @@ cuts rows out of the stream. ``tests/neox/test_neox_order.py`` compares with GPT
 
 import json
 import os
-import struct
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,75 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laid import SEQ, lay, write_data
 
-from curator.corpus import blend_choices, check_row_width, neox_order, open_corpus
+from curator.corpus import blend_choices, check_row_width, neox_order, open_corpus, whole
 from curator.corpus.blend_choices import choose, effective_weights
 from curator.corpus.neox_blend import Part, write_blend
 from curator.errors import CuratorError, UsageError
-
-CODES = {"uint16": 8, "int32": 4}
-SEQ = 8
-
-
-@dataclass
-class Laid:
-    """A data set with its maps: ``rows`` is the oracle, all S of them in training order."""
-
-    folder: Path
-    prefix: Path
-    stem: str
-    rows: np.ndarray
-
-    def map(self, kind: str = "shuffle_idx") -> Path:
-        return self.folder / f"{self.stem}_{kind}.npy"
-
-
-def write_data(prefix: Path, documents: list[np.ndarray], dtype: str = "uint16") -> None:
-    sizes = [len(document) for document in documents]
-    pointers = np.concatenate([[0], np.cumsum(sizes)[:-1]]) * np.dtype(dtype).itemsize
-    index = b"MMIDIDX\x00\x00" + struct.pack("<QBQQ", 1, CODES[dtype], len(sizes), len(sizes) + 1)
-    index += np.array(sizes, "<i4").tobytes() + pointers.astype("<i8").tobytes()
-    prefix.with_name(prefix.name + ".idx").write_bytes(
-        index + np.arange(len(sizes) + 1, dtype="<i8").tobytes()
-    )
-    prefix.with_name(prefix.name + ".bin").write_bytes(np.concatenate(documents).astype(dtype).tobytes())
-
-
-def lay(
-    folder: Path,
-    sizes: list[int],
-    *,
-    name: str = "pile_0.87",
-    seq: int = SEQ,
-    epochs: int = 2,
-    seed: int = 0,
-    split: str = "train_0",
-    packing: str = "_packedpi_ac",
-    asked: int | str | None = None,
-    types: tuple[str, str] = ("int32", "uint32"),
-    dtype: str = "uint16",
-) -> Laid:
-    """A data set of documents of these sizes, ``epochs`` times over; types of sample_idx and shuffle_idx."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
-    documents = [rng.integers(0, 60000, size) for size in sizes]
-    write_data(folder / name, documents, dtype)
-    order = rng.permutation(np.tile(np.arange(len(sizes)), epochs)).astype(np.int32)
-    stream = [(entry, token) for entry, number in enumerate(order) for token in range(sizes[number])]
-    count = (len(stream) - 1) // seq
-    begins = np.array([stream[row * seq] for row in range(count + 1)])
-    shuffled = rng.permutation(count)
-    asked = count if asked is None else asked
-    laid = Laid(
-        folder, folder / name, f"{name}_{split}_indexmap_{asked}ns_{seq}sl_{seed}s{packing}", np.empty(0)
-    )
-    np.save(laid.map("doc_idx"), order)
-    np.save(laid.map("sample_idx"), begins.astype(types[0]))
-    np.save(laid.map("shuffle_idx"), shuffled.astype(types[1]))
-    tokens = np.array([documents[order[entry]][token] for entry, token in stream])
-    laid.rows = np.array([tokens[row * seq : row * seq + seq + 1] for row in shuffled])
-    return laid
-
 
 SIZES = [3, 20, 1, 8, 9, 1, 1, 40, 7, 2]
 
@@ -256,6 +191,142 @@ def test_large_maps_are_looked_at_in_places_and_every_row_as_it_is_read(tmp_path
         corpus.rows(np.array([sample]))
     change(laid.map("sample_idx"), put((22, 1), 1000))  # within the last
     assert "row 21 ends at token 1000" in refusal(laid.map())
+
+
+TOY = [30] * 33  # 990 tokens, 123 rows
+STEPS = 32  # rows or entries at a time, so that what is wrong lies in the last of several chunks and windows
+
+
+@pytest.fixture
+def many_chunks(monkeypatch) -> None:
+    """Small chunks and windows, and maps that opening looks at in places alone: the ends, here."""
+    monkeypatch.setattr(whole, "CHUNK", STEPS)
+    monkeypatch.setattr(whole, "WINDOW", 50)
+    monkeypatch.setattr(neox_order, "CHECKED_ROWS", STEPS)
+    monkeypatch.setattr(neox_order, "PROBED_ROWS", 8)
+    monkeypatch.setattr(neox_order, "PROBED_BLOCKS", 2)
+
+
+def zeroed(array):
+    array[21:] = 0
+    return array
+
+
+def test_a_shuffle_that_is_mostly_zeros_is_refused_at_opening(tmp_path):
+    laid = lay(tmp_path, TOY, epochs=1)
+    assert len(laid.rows) == 123
+    row = int(np.flatnonzero(np.load(laid.map()) == 0)[0])
+    change(laid.map(), zeroed)
+    second, first = (22, 21) if row > 21 else (21, row)
+    expected = (
+        f"no permutation: entry {second} is row 0, and so is entry {first}; 101 of 123 rows are missing"
+    )
+    message = refusal(laid.map())
+    assert expected in message or expected.replace("101", "102") in message, message
+    assert "shuffle_idx.npy" in message and "fetch the maps again" in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "edit", "expected"),
+    [
+        (
+            "shuffle_idx",
+            lambda a: put(100, a[7])(a),
+            "entry 100 is row {value}, and so is entry 7; 1 of 123 rows",
+        ),
+        (
+            "shuffle_idx",
+            lambda a: put(41, a[40])(a),
+            "entry 41 is row {value}, and so is entry 40; 1 of 123 rows",
+        ),
+        (
+            "shuffle_idx",
+            lambda a: put(99, -9)(a.astype("int64")),
+            "entry 99 is row -9, but .*has rows 0 to 122",
+        ),
+        ("shuffle_idx", put(99, 4294967295), "entry 99 is row 4294967295, but .*has rows 0 to 122"),
+        ("doc_idx", put(20, -1), "entry 20 is document -1, but pile_0.87.idx has documents 0 to 32"),
+        (
+            "doc_idx",
+            lambda a: put(20, a[25])(a),
+            "document .* is there 0 times, document .* 2 times; all documents",
+        ),
+        ("sample_idx", put((90, 0), -2), "row 89 runs from .* to .-2, "),
+        ("sample_idx", put((90, 1), -4), "row 89 runs from .* to .[0-9]*, -4"),
+        ("sample_idx", lambda a: a + (np.arange(124) == 90)[:, None] * [0, 1], "row 89 takes 10 tokens"),
+        ("sample_idx", put((90, 1), 30), "row 90 begins at token 30 of document"),
+    ],
+)
+def test_one_wrong_entry_late_in_a_long_map_is_found_before_long_work(
+    tmp_path, many_chunks, kind, edit, expected
+):
+    laid = lay(tmp_path, TOY, epochs=1)
+    open_corpus(laid.map()).check_index()
+    change(laid.map(kind), edit)
+    value = np.load(laid.map())[100 if "entry 100" in expected else 41]
+    corpus = open_corpus(laid.map())  # the ends of the maps are sound
+    with pytest.raises(CuratorError, match=rf"{kind}\.npy: .*{expected.format(value=value)}"):
+        corpus.check_index()
+
+
+def test_a_repeat_among_the_rows_that_opening_looks_at_is_found_at_opening(tmp_path, many_chunks):
+    laid = lay(tmp_path, TOY, epochs=1)
+    value = np.load(laid.map())[1]
+    change(laid.map(), put(121, value))
+    assert f"no permutation: entry 121 is row {value}, and so is entry 1; fetch" in refusal(laid.map())
+
+
+def test_documents_of_several_epochs_are_there_equally_often(tmp_path, many_chunks):
+    laid = lay(tmp_path, [30] * 7, epochs=300)  # counts beyond a byte
+    open_corpus(laid.map()).check_index()
+    order = np.load(laid.map("doc_idx"))
+    other = int(np.flatnonzero(order != order[1000])[500])
+    change(laid.map("doc_idx"), put(1000, order[other]))
+    with pytest.raises(
+        CuratorError, match=rf"document {order[1000]} is there 299 times, document {order[other]} 301"
+    ):
+        open_corpus(laid.map()).check_index()
+
+
+def test_documents_that_lie_over_each_other_are_refused(tmp_path, many_chunks):
+    laid = lay(tmp_path, TOY, epochs=1)
+    file = tmp_path / "pile_0.87.idx"
+    index = np.frombuffer(file.read_bytes(), np.uint8).copy()
+    pointers = index[34 + 4 * 33 : 34 + 12 * 33].view("<i8")
+    for value, expected in (
+        (0, "document 0 begins at 0 and document 29 at 0, so that they lie over each other"),
+        (28 * 60 + 2, "document 28 begins at 1,680 and document 29 at 1,682"),  # in order, and too early
+    ):
+        pointers[29] = value
+        file.write_bytes(index.tobytes())
+        with pytest.raises(CuratorError, match=rf"\.idx: {expected}"):
+            open_corpus(laid.map()).check_index()
+
+
+def test_kept_choices_that_are_not_those_of_the_weights_are_refused(tmp_path):
+    write_blend(tmp_path / "blend.json", two_parts(tmp_path), 48).check_index()
+    [choices] = tmp_path.glob("blend-choices-*.npy")
+    [counts] = tmp_path.glob("blend-counts-*.npy")
+    right = np.load(choices)
+    for file, edit, expected in (
+        (
+            choices,
+            put(40, 1 - right[40]),
+            f"entry 40 is {1 - right[40]}, but the weights of blend.json make it",
+        ),
+        (counts, put((0, 1), 5), "entry 0, 1 is 5, but the weights of blend.json make it 0"),
+    ):
+        before = file.read_bytes()
+        change(file, edit)
+        with pytest.raises(CuratorError, match=rf"{file.name}: {expected}"):
+            open_corpus(tmp_path / "blend.json").check_index()
+        file.write_bytes(before)
+    rows = open_corpus(tmp_path / "blend.json").rows(slice(None))
+    change(choices, put(40, 200))  # of no part: made again, as after a copy that was cut short
+    np.testing.assert_array_equal(open_corpus(tmp_path / "blend.json").rows(slice(None)), rows)
+    change(two_parts(tmp_path)[1].maps, put(slice(3, 5), 0))
+    with pytest.raises(CuratorError, match=r"wiki_train_1.*no permutation: entry 4 is row 0"):
+        open_corpus(tmp_path / "blend.json")
 
 
 def test_names_that_say_something_else_are_refused(tmp_path):

@@ -148,6 +148,23 @@ def test_changed_rows_are_refused(tmp_path, tiny_library):
         open_corpus(tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("file_ids", -1, r"entry 7 is place -1, but files\.json has places 0 to \d"),
+        ("file_ids", 99, r"entry 7 is place 99, but files\.json has"),
+        ("category_ids", 2, r"entry 7 is place 2, but \('natural', 'drill'\) has places 0 to 1"),
+    ],
+)
+def test_provenance_that_points_nowhere_is_refused(tmp_path, tiny_library, name, value, expected):
+    build_embedded(tmp_path / "out", EmbeddedSettings(n_samples=9, vocab_size=260))
+    numbers = np.load(tmp_path / "out" / f"{name}.npy")
+    numbers[7] = value
+    np.save(tmp_path / "out" / f"{name}.npy", numbers)
+    with pytest.raises(CuratorError, match=rf"{name}\.npy: {expected}"):
+        open_corpus(tmp_path / "out")
+
+
 @pytest.fixture
 def tiny_library(tmp_path, monkeypatch) -> Path:
     """A library of two texts; everything else in it must be left out."""

@@ -20,7 +20,7 @@ from curator.cli import app
 from curator.errors import CuratorError
 from curator.head_metrics import WHOLE_FILE_BYTES, checkpoint_fingerprint
 from curator.influence.request import RankRequest
-from curator.influence.run import rank
+from curator.influence.run import prepare_queries, rank
 from curator.models import (
     checkpoint_files,
     hf,
@@ -725,12 +725,46 @@ def test_ranking_with_a_checkpoint_is_ranking_with_its_export(single: Path, tmp_
     assert np.array_equal(*scores) and np.abs(scores[0]).max() > 0
 
 
-def test_scan_of_a_save_folder(single: Path, tmp_path: Path) -> None:
-    write(single.parent / "global_step8", original(), settings=SETTINGS, pipeline=True)
-    words = ["scan", "--checkpoints", str(single.parent), "--out", str(tmp_path / "scan"), "--sequences", "4"]
+def test_probes_of_a_padded_checkpoint_are_drawn_from_the_tokenizer_it_was_trained_with(
+    tmp_path: Path,
+) -> None:
+    """``make-vocab-size-divisible-by`` gave the embedding four rows more than the ``vocab-file`` has entries."""
+    vocab_file = save_tokenizer(tmp_path / "vocab.json", VOCAB - 4)
+    settings = {**SETTINGS, "vocab-file": str(vocab_file), "make-vocab-size-divisible-by": 8}
+    checkpoint = write(tmp_path / "save" / "global_step5", original(), settings=settings)
+    np.save(tmp_path / "rows.npy", np.random.default_rng(0).integers(0, VOCAB, (6, POSITIONS + 1)))
+    asked = RankRequest(
+        model=str(checkpoint),
+        corpus=tmp_path / "rows.npy",
+        units=("induction:2.1",),
+        probe=ProbeSettings(sequences=40, min_length=3, max_length=4),
+        micro_batch=3,
+    )
+    prepare_queries(asked, tmp_path / "queries")  # what emit.scores of the trainer takes
+    record = json.loads((tmp_path / "queries" / "manifest.json").read_text())["probe_ids"]
+    assert (record["source"], record["file"]) == ("tokenizer", str(vocab_file))
+    assert (record["count"], record["vocabulary"]) == (VOCAB - 4, VOCAB)
+    vocab_file.unlink()  # trained elsewhere
+    prepare_queries(asked, tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "manifest.json").read_text())["probe_ids"]["source"] == "corpus"
+
+
+def test_scan_of_a_save_folder(tmp_path: Path) -> None:
+    """One model in both layouts, at steps that may have equal weights."""
+    write(tmp_path / "save" / "global_step0", original(), settings=SETTINGS)
+    write(tmp_path / "save" / "global_step1", original(), settings=SETTINGS, pipeline=True)
+    words = [
+        "scan",
+        "--checkpoints",
+        str(tmp_path / "save"),
+        "--out",
+        str(tmp_path / "scan"),
+        "--sequences",
+        "4",
+    ]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, (result.output, result.exception)
     scan = json.loads((tmp_path / "scan" / "scan.json").read_text())
-    assert scan["steps"] == [5, 8]
+    assert scan["steps"] == [0, 1] and scan["equal_weights"] == [[0, 1]]
     values = np.load(tmp_path / "scan" / "metrics-induction.npy")
     assert np.array_equal(values[0], values[1])

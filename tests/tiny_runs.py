@@ -42,6 +42,9 @@ class RowsInMemory:
     def rows(self, index: slice | np.ndarray) -> np.ndarray:
         return self.array[index]
 
+    def check_index(self) -> None:
+        """An array has none."""
+
     def fingerprint(self) -> str:
         return f"rows-{int(self.array.astype(np.int64).dot(np.arange(1, self.row_width + 1)).sum())}"
 

@@ -17,7 +17,7 @@ from curator.corpus.megatron import SHARD_NAME, MegatronCorpus
 from curator.corpus.neox_blend import NeoxBlendCorpus
 from curator.corpus.neox_maps import names_maps
 from curator.corpus.neox_order import NeoxOrderCorpus
-from curator.corpus.ninja import NinjaCorpus
+from curator.corpus.ninja import NinjaCorpus, is_ninja
 from curator.corpus.npy import NpyCorpus
 from curator.corpus.rendered import RenderedCorpus, is_rendered
 from curator.errors import CuratorError
@@ -75,7 +75,7 @@ def _open_folder(folder: Path) -> Corpus:
         return EmbeddedCorpus(folder)
     if is_rendered(folder):
         return RenderedCorpus(folder)
-    if (folder / "type.ninja").is_file():
+    if is_ninja(folder):
         return NinjaCorpus(folder)
     if any(folder.glob("*.idx")) or any(folder.glob("*.bin")):
         return MegatronCorpus(folder)  # .npy beside them are NeoX's own maps
@@ -83,7 +83,7 @@ def _open_folder(folder: Path) -> Corpus:
     if len(arrays) == 1:
         return NpyCorpus(arrays[0])
     raise CuratorError(
-        f"{folder}: no corpus found; looked for manifest.json of an embedded corpus, type.ninja "
+        f"{folder}: no corpus found; looked for manifest.json of an embedded corpus, dtype.ninja "
         f"(mmap-ninja), one .bin/.idx data set, exactly one .npy (found {len(arrays)}); {contents(folder)}"
     )
 

@@ -97,15 +97,22 @@ def choose(weights: np.ndarray, samples: int) -> Choices:
 
 
 def load_or_choose(beside: Path, weights: np.ndarray, samples: int) -> Choices:
-    """`choose`, kept beside the file ``beside`` under a name that is the fingerprint of what made it."""
-    mark = fingerprint({"rule": RULE, "weights": weights, "samples": samples, "block": BLOCK})
-    files = [beside.with_name(f"{beside.stem}-{kind}-{mark}.npy") for kind in ("choices", "counts")]
+    """`choose`, kept beside the file ``beside`` under a name that is the fingerprint of what made it.
+
+    What is there is taken as it is, if it can be of these weights; `check_kept` makes sure.
+    """
+    files = _files(beside, weights, samples)
     blocks = -(-samples // BLOCK)
     try:
         kept = Choices(*(np.asarray(load_array(file)) for file in files))
     except CuratorError:  # not there yet, or cut short by a copy
         kept = None
-    if kept and kept.choices.shape == (samples,) and kept.counts.shape == (blocks, len(weights)):
+    if (
+        kept
+        and (kept.choices.shape, kept.counts.shape) == ((samples,), (blocks, len(weights)))
+        and (kept.choices.dtype.name, kept.counts.dtype.name) == ("uint8", "int64")
+        and kept.choices.max() < len(weights)
+    ):
         return kept
     made = choose(weights, samples)
     try:
@@ -114,6 +121,30 @@ def load_or_choose(beside: Path, weights: np.ndarray, samples: int) -> Choices:
     except OSError:  # a folder that cannot be written to costs the time again, and nothing else
         pass
     return made
+
+
+def check_kept(beside: Path, weights: np.ndarray, kept: Choices) -> None:
+    """Make the choices again and compare; about as long as `choose` takes.
+
+    Raises:
+        CuratorError: a choice, or a count before a block, is another; names the first.
+    """
+    samples = len(kept.choices)
+    made = choose(weights, samples)
+    choices, counts = _files(beside, weights, samples)
+    for file, there, ours in ((choices, kept.choices, made.choices), (counts, kept.counts, made.counts)):
+        if np.array_equal(there, ours):
+            continue
+        at = tuple(np.argwhere(there != ours)[0].tolist())
+        raise CuratorError(
+            f"{file}: entry {', '.join(map(str, at))} is {there[at]}, but the weights of {beside.name} make it "
+            f"{ours[at]}; delete the file, and it is made again"
+        )
+
+
+def _files(beside: Path, weights: np.ndarray, samples: int) -> list[Path]:
+    mark = fingerprint({"rule": RULE, "weights": weights, "samples": samples, "block": BLOCK})
+    return [beside.with_name(f"{beside.stem}-{kind}-{mark}.npy") for kind in ("choices", "counts")]
 
 
 def _side_by_side(weights: np.ndarray, first: int, counts: np.ndarray, lanes: int, steps: int) -> np.ndarray:

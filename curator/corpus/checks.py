@@ -1,16 +1,10 @@
 """Does a corpus fit a model? Its row width and its token ids, checked before any work begins."""
 
-import importlib.util
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from curator.corpus.base import Corpus
+from curator.corpus.whole import shown
 from curator.errors import CuratorError
-
-if TYPE_CHECKING:
-    from curator.progress import Advance
 
 CHUNK_TOKENS = 1 << 22
 PROGRESS_TOKENS = 1 << 28
@@ -44,7 +38,8 @@ def check_tokens(corpus: Corpus, vocab_size: int, first: int = 0, last: int | No
     corpus.rows(slice(first, last))  # the range itself; a view where the rows lie in one file
     highest = -1
     chunk = max(1, CHUNK_TOKENS // corpus.row_width)
-    with _shown(last - first, corpus.row_width) as advance:
+    long = (last - first) * corpus.row_width > PROGRESS_TOKENS
+    with shown("checking token ids", last - first, "samples", long) as advance:
         for start in range(first, last, chunk):
             rows = corpus.rows(slice(start, min(start + chunk, last)))
             highest = max(highest, check_ids(corpus, start, rows, vocab_size))
@@ -68,16 +63,3 @@ def check_ids(corpus: Corpus, first: int, rows: np.ndarray, vocab_size: int) -> 
             "tokenizer which wrote this corpus?"
         )
     return highest
-
-
-def _shown(n_rows: int, row_width: int) -> "AbstractContextManager[Advance]":
-    """Progress of a long scan; a trainer's environment, which need not have rich, shows none."""
-    if n_rows * row_width <= PROGRESS_TOKENS or importlib.util.find_spec("rich") is None:
-        return nullcontext(_silent)
-    from curator.progress import progress
-
-    return progress("checking token ids", n_rows)
-
-
-def _silent(count: int = 1, note: str = "") -> None:
-    """An ``Advance`` that shows nothing."""

@@ -19,6 +19,7 @@ from curator.corpus import library
 from curator.corpus.embedded_rows import EmbeddedSettings, make_drills, natural_rows
 from curator.corpus.files import contents, missing
 from curator.corpus.npy import NpyCorpus
+from curator.corpus.whole import Numbers
 from curator.errors import CuratorError
 from curator.storage import differences, load_array, load_json, save_array, save_json, save_text
 
@@ -26,6 +27,7 @@ KIND = "embedded corpus"
 LAYOUT = 1
 """Raised when the same settings would give other rows or files."""
 CATEGORIES = ("natural", "drill")
+REBUILD = "delete the folder and build it again"
 PROVENANCE = ("file_ids", "offsets", "category_ids", "drill_lengths")
 
 
@@ -52,9 +54,12 @@ class EmbeddedCorpus(NpyCorpus):
         for name, values in self._provenance.items():
             if values.shape != (len(self),):
                 raise CuratorError(
-                    f"{path / name}.npy: has shape {values.shape}, but rows.npy has {len(self)} rows; "
-                    "delete the folder and build it again"
+                    f"{path / name}.npy: has shape {values.shape}, but rows.npy has {len(self)} rows; {REBUILD}"
                 )
+        lists = {"file_ids": ("files.json", self._files), "category_ids": (str(CATEGORIES), CATEGORIES)}
+        for name, (place, listed) in lists.items():
+            numbers = Numbers(path / f"{name}.npy", "place", place, REBUILD)
+            numbers.check_range(self._provenance[name], len(listed))
         self.written_fingerprint = str(self.manifest["fingerprint"])
         self.fingerprint()
 

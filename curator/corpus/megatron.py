@@ -91,6 +91,9 @@ class MegatronCorpus(Corpus):
     def read_samples(self, samples: np.ndarray) -> np.ndarray:
         return self._rows.read_samples(samples)
 
+    def check_index(self) -> None:
+        self._rows.check_index()
+
     def file_of(self, sample: int) -> Path:
         return self._rows.file_of(sample)
 

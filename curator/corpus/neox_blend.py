@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from curator.corpus.base import Corpus
-from curator.corpus.blend_choices import Choices, effective_weights, load_or_choose
+from curator.corpus.blend_choices import Choices, check_kept, effective_weights, load_or_choose
 from curator.corpus.files import missing, sidecar_tokenizer
 from curator.corpus.neox_order import NeoxOrderCorpus
 from curator.errors import CuratorError
@@ -126,6 +126,13 @@ class NeoxBlendCorpus(Corpus):
             self._choices = load_or_choose(self.path, self.weights, len(self))
         return self._choices
 
+    def check_index(self) -> None:
+        """Of every part, and whether the choices that are kept beside the file are those of its weights."""
+        for part in self.parts:
+            part.check_index()
+        if len(self.parts) > 1:
+            check_kept(self.path, self.weights, self.choices())
+
     def file_of(self, sample: int) -> Path:
         part, own = self._one(sample)
         return part.file_of(own)
@@ -174,6 +181,8 @@ def write_blend(out: Path, parts: Sequence[Part], samples: int) -> NeoxBlendCorp
     if out.exists() and load_json(out) != blend:
         raise CuratorError(f"{out}: holds something else already; delete it or choose another name")
     corpus = NeoxBlendCorpus(out, convert(blend, Blend, "", Source(out)))
+    for part in corpus.parts:
+        part.check_index()
     save_json(out, blend)
     if len(corpus.parts) > 1:
         corpus.choices()

@@ -9,8 +9,8 @@ The length is GPT-NeoX's own: S rows are listed, and its ``__len__`` is ``S - 1`
 micro-batches of these alone; a run that needs more starts again at sample 0 (HEAD) or stops (v1.0, 2.x). A blend
 (``neox_blend.py``) asks a data set directly, and gets its row S - 1 too, then the others modulo ``S - 1``.
 
-At Pythia's size the maps take gigabytes, so opening looks at some rows spread over them, and every row that is read is
-checked as it is read.
+At Pythia's size the maps take gigabytes, so opening looks at some rows spread over them, every row that is read is
+checked as it is read, and `check_index` reads all of the maps before long work.
 """
 
 from dataclasses import dataclass
@@ -24,12 +24,16 @@ from curator.corpus.files import check_not_empty, check_token_dtype, sidecar_tok
 from curator.corpus.megatron import locate, read_index
 from curator.corpus.neox_maps import open_maps, read_names
 from curator.corpus.stream import ByteStream
+from curator.corpus.whole import Numbers, check_apart, check_equally_often, check_permutation, shown
 from curator.errors import CuratorError
 
 PROBED_ROWS = 1 << 16
 """Maps of up to this many rows are checked whole at opening; of larger ones, this many rows."""
 PROBED_BLOCKS = 256
+CHECKED_ROWS = 1 << 18
+"""Rows taken apart at a time when all are checked."""
 REBUILD = "delete the three maps, and GPT-NeoX builds them again"
+REFETCH = f"fetch the maps again, or {REBUILD}"
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,30 @@ class NeoxOrderCorpus(Corpus):
         data = self._stream.gather(starts, stretches.lengths * unit)
         return data.view(self.dtype).reshape(len(samples), self.row_width)
 
+    def check_index(self) -> None:
+        """Refuse maps by which one row or document is trained on more often than another, or that are of other data."""
+        documents = Numbers(self.index_file, "document", self.files[0].name, "fetch or write the pair again")
+        check_apart(documents, self._pointers, self._sizes, self.dtype.itemsize)
+        check_permutation(self._row_entries, self._maps.shuffle_idx)
+        check_equally_often(self._document_entries, self._maps.doc_idx, len(self._sizes))
+        with shown(f"checking {self.names.file('sample_idx').name}", self.listed) as advance:
+            for start in range(0, self.listed, CHECKED_ROWS):
+                stop = min(start + CHECKED_ROWS, self.listed)
+                if not self._in_line(start, stop):
+                    self._stretches(np.arange(start, stop))  # says which row, and why
+                advance(stop - start)
+
+    def _in_line(self, start: int, stop: int) -> bool:
+        """Whether rows ``start`` to ``stop - 1`` follow each other as they must, told from sums of document lengths."""
+        begins = self._maps.sample_idx[start : stop + 1].astype(np.int64)
+        entry, offset = begins[:, 0] - begins[0, 0], begins[:, 1]
+        if begins[0, 0] < 0 or (entry[1:] < entry[:-1]).any() or begins[-1, 0] >= len(self._maps.doc_idx):
+            return False
+        lengths = self._sizes[self._maps.doc_idx[begins[0, 0] : begins[-1, 0] + 1]].astype(np.int64)
+        place = (np.cumsum(lengths) - lengths)[entry] + offset
+        inside = (offset >= 0) & (offset < lengths[entry])
+        return bool(inside.all() and (np.diff(place) == self.row_width - 1).all())
+
     def file_of(self, sample: int) -> Path:
         first = self._stretches(self._row_numbers(np.array([sample])))
         return self._stream.file_of(
@@ -134,14 +162,18 @@ class NeoxOrderCorpus(Corpus):
             "files": [file.name for file in self.files],
         }
 
+    @property
+    def _row_entries(self) -> Numbers:
+        return Numbers(self.names.file("shuffle_idx"), "row", self.names.file("sample_idx").name, REFETCH)
+
+    @property
+    def _document_entries(self) -> Numbers:
+        mend = f"the maps were made for other data, or cut up: {REFETCH}"
+        return Numbers(self.names.file("doc_idx"), "document", self.index_file.name, mend)
+
     def _row_numbers(self, samples: np.ndarray) -> np.ndarray:
         rows: np.ndarray = self._maps.shuffle_idx[samples].astype(np.int64)
-        wrong = np.flatnonzero((rows < 0) | (rows >= self.listed))
-        if wrong.size:
-            raise CuratorError(
-                f"{self.names.file('shuffle_idx')}: entry {samples[wrong[0]]} is row {rows[wrong[0]]}, but "
-                f"{self.names.file('sample_idx').name} has rows 0 to {self.listed - 1:,}; {REBUILD}"
-            )
+        self._row_entries.check_range(rows, self.listed, samples)
         return rows
 
     def _stretches(self, rows: np.ndarray) -> Stretches:
@@ -174,13 +206,7 @@ class NeoxOrderCorpus(Corpus):
 
     def _documents(self, entry: np.ndarray) -> np.ndarray:
         documents: np.ndarray = self._maps.doc_idx[entry].astype(np.int64)
-        wrong = np.flatnonzero((documents < 0) | (documents >= len(self._sizes)))
-        if wrong.size:
-            raise CuratorError(
-                f"{self.names.file('doc_idx')}: entry {entry[wrong[0]]} is document {documents[wrong[0]]}, but "
-                f"{self.index_file.name} has documents 0 to {len(self._sizes) - 1:,}; the maps were made for other "
-                f"data: {REBUILD}"
-            )
+        self._document_entries.check_range(documents, len(self._sizes), entry)
         return documents
 
     def _check_offsets(
@@ -240,10 +266,18 @@ class NeoxOrderCorpus(Corpus):
             )
 
     def _check_rows(self) -> None:
-        """Look at all rows of small maps, and at evenly spaced blocks of large ones, without their tokens."""
+        """Check small maps whole, and look at evenly spaced blocks of large ones, without their tokens."""
         size = self.listed if self.listed <= PROBED_ROWS else PROBED_ROWS // PROBED_BLOCKS
         starts = np.linspace(0, self.listed - size, 1 if size == self.listed else PROBED_BLOCKS).astype(int)
         for start in starts.tolist():
-            rows = np.arange(start, start + size)
-            self._stretches(rows)
-            self._row_numbers(rows)
+            self._stretches(np.arange(start, start + size))
+        places = (starts[:, None] + np.arange(size)).reshape(-1)
+        rows = self._row_numbers(places)
+        if size == self.listed:
+            self.check_index()
+            return
+        order = np.argsort(rows, kind="stable")
+        again = np.flatnonzero(rows[order[1:]] == rows[order[:-1]])
+        if again.size:
+            first, second = order[again[0] : again[0] + 2]
+            raise self._row_entries.repeated(int(places[second]), int(places[first]), int(rows[first]))

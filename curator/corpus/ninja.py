@@ -1,9 +1,9 @@
 """Folders written by the package mmap-ninja: one fixed-width array, or a ragged one of equally wide rows.
 
-An array is a folder of ``type.ninja`` ("numpy" or "ragged"), ``dtype.ninja`` (a numpy name), ``shape.ninja``
-(uint64 each), ``order.ninja`` ("C" or "F") and ``data.ninja`` (the values). A ragged one is the flat values
-with two such arrays beside them, ``starts`` and ``ends``, in values. Read here rather than through the
-package, which creates folders that it is asked to open.
+An array is a folder of ``type.ninja`` ("numpy" or "ragged"; none before version 0.4), ``dtype.ninja`` (a numpy name),
+``shape.ninja`` (uint64 each; 4 bytes each up to 0.2.2), ``order.ninja`` ("C" or "F") and ``data.ninja`` (the values).
+A ragged one is the flat values with two such arrays beside them, ``starts`` and ``ends``, in values. Read here rather
+than through the package, which creates folders that it is asked to open and takes old lengths for others.
 
 Rows that `synth render` wrote have beside them ``patterns.json`` (names) and per row ``row_patterns.npy`` (which of
 them) and ``row_candidates.npy`` (its number among those that were tried); a pattern is then the row's category.
@@ -47,7 +47,7 @@ class NinjaCorpus(Corpus):
 
     def __init__(self, path: Path, written: Mapping[str, str] | None = None):
         self.path = path
-        kind = _text(path / "type.ninja")
+        kind = _kind(path)
         if kind not in ("numpy", "ragged"):
             raise CuratorError(
                 f"{path / 'type.ninja'}: an array of kind {kind!r}; tokens are 'numpy' or 'ragged'"
@@ -79,10 +79,10 @@ class NinjaCorpus(Corpus):
 
     def _open_ragged(self) -> PointedRows:
         starts, ends = _open_array(self.path / "starts"), _open_array(self.path / "ends")
-        if starts.shape != ends.shape or starts.ndim != 1:
+        if starts.shape != ends.shape or starts.ndim != 1 or {starts.dtype.kind, ends.dtype.kind} - {*"iu"}:
             raise CuratorError(
-                f"{self.path}: {starts.shape} starts and {ends.shape} ends do not belong together; "
-                "write it again"
+                f"{self.path}: {starts.dtype} {starts.shape} starts and {ends.dtype} {ends.shape} ends do not belong "
+                "together; write it again"
             )
         widths = ends - starts
         check_not_empty(self.path, len(widths), int(widths[0]) if len(widths) else 0)
@@ -137,6 +137,10 @@ class NinjaCorpus(Corpus):
             return self._rows.read_samples(samples)
         return self._rows[samples]
 
+    def check_index(self) -> None:
+        if isinstance(self._rows, PointedRows):
+            self._rows.check_index()
+
     def file_of(self, sample: int) -> Path:
         return self.path / "data.ninja"
 
@@ -153,6 +157,24 @@ class NinjaCorpus(Corpus):
         if self.patterns is None or self.row_patterns is None:
             return None
         return self.patterns[self.row_patterns]
+
+
+def is_ninja(folder: Path) -> bool:
+    """Whether ``folder`` is an mmap-ninja array; it may be incomplete.
+
+    Without ``type.ninja`` it is an old one, unless something else is being written there (`synth render` puts
+    ``type.ninja`` in place last).
+    """
+    if (folder / "type.ninja").is_file():
+        return True
+    return (folder / "dtype.ninja").is_file() and not (folder / "manifest.json").exists()
+
+
+def _kind(folder: Path) -> str:
+    """What ``type.ninja`` says; without it, as before version 0.4, what there is."""
+    if (folder / "type.ninja").is_file():
+        return _text(folder / "type.ninja")
+    return "ragged" if (folder / "starts").is_dir() else "numpy"
 
 
 def _text(file: Path) -> str:
@@ -174,20 +196,39 @@ def _open_array(folder: Path) -> np.ndarray:
     for file in (shape_file, data_file):
         if not file.is_file():
             raise missing(file, "a part of an mmap-ninja array")
-    shape_bytes = shape_file.read_bytes()
-    if not shape_bytes or len(shape_bytes) % 8:
-        raise CuratorError(f"{shape_file}: {len(shape_bytes)} bytes, expected 8 per dimension; copy it again")
-    shape = tuple(int(length) for length in np.frombuffer(shape_bytes, "<u8"))
-    values = int(np.prod(shape, dtype=object))
-    needed, size = values * dtype.itemsize, data_file.stat().st_size
+    size = data_file.stat().st_size
+    shape = _shape(shape_file, dtype, size)
+    needed = _bytes(shape, dtype)
     if needed > size:
         raise CuratorError(
             f"{data_file}: cut short: shape {shape} of {dtype} takes {needed:,} bytes, the file has "
             f"{size:,}; {_first_cut(shape, order, dtype, size)}Copy the folder again"
         )
-    if values == 0:
+    if needed == 0:
         return np.empty(shape, dtype)
     return np.asarray(np.memmap(data_file, dtype, mode="r", shape=shape, order="F" if order == "F" else "C"))
+
+
+def _shape(file: Path, dtype: np.dtype, size: int) -> tuple[int, ...]:
+    """The lengths in ``shape.ninja``, of an array whose data file has ``size`` bytes.
+
+    A length has 8 bytes, or 4 in old folders. The data decide which: two lengths of 4 bytes, read as one of 8, ask for
+    2^32 values and more, and one of 8 bytes, read as two of 4, has none where it is below 2^32.
+    """
+    content = file.read_bytes()
+    if not content or len(content) % 4:
+        raise CuratorError(f"{file}: {len(content)} bytes, expected 8 per dimension; copy it again")
+    short = tuple(np.frombuffer(content, "<u4").tolist())
+    if len(content) % 8:
+        return short
+    long = tuple(np.frombuffer(content, "<u8").tolist())
+    if _bytes(long, dtype) <= size:
+        return long
+    return short if _bytes(short, dtype) == size or max(long) >= 1 << 32 else long
+
+
+def _bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    return int(np.prod(shape, dtype=object)) * dtype.itemsize
 
 
 def _first_cut(shape: tuple[int, ...], order: str, dtype: np.dtype, size: int) -> str:

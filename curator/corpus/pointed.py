@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from curator.corpus.files import first_difference
+from curator.corpus.whole import Numbers, check_apart
 from curator.errors import CuratorError
 
 
@@ -38,6 +39,7 @@ class PointedRows:
     ):
         self.files, self.width, self.dtype = list(files), width, dtype
         self._offsets, self._unit = offsets, unit
+        self._index_file, self._mend = index_file, mend
         self._row_bytes = width * dtype.itemsize
         self._bounds = np.cumsum([0, *(file.stat().st_size for file in files)])  # of the files, in the stream
         step = self._row_bytes // unit
@@ -54,6 +56,12 @@ class PointedRows:
     def total_bytes(self) -> int:
         """Bytes in all files together."""
         return int(self._bounds[-1])
+
+    def check_index(self) -> None:
+        """Refuse rows that lie over each other; those that follow each other were seen not to at opening."""
+        if not self.contiguous:
+            rows = Numbers(self._index_file, "row", self.files[0].name, self._mend)
+            check_apart(rows, self._offsets, self._row_bytes // self._unit)
 
     def read_range(self, start: int, stop: int) -> np.ndarray:
         """Rows ``start`` to ``stop - 1``: a view where they lie whole in one file, else a copy."""

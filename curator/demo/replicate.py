@@ -84,7 +84,11 @@ class Replicate:
         baseline = self._train(corpus, "baseline", None)
         self.say("baseline")
         scan = scan_checkpoints(
-            self.folder / "baseline", self.folder / "scan", kinds=["induction"], settings=PROBE
+            self.folder / "baseline",
+            self.folder / "scan",
+            kinds=["induction"],
+            settings=PROBE,
+            corpus=self.folder / "corpus",
         )
         unit = scan.best("induction")[0]
         layer, head = map(int, unit.partition(":")[2].split("."))

@@ -20,19 +20,21 @@ import torch
 from torch import Tensor
 
 import curator
+from curator.corpus import Corpus, open_corpus
 from curator.emission import RECORD, Emission, RankPart, load_sum
 from curator.errors import CuratorError, UsageError
 from curator.influence.bases import Bases
 from curator.influence.curvature import Curvature, Damping
 from curator.influence.factors import Covariances, Side
 from curator.influence.probe_gradient import probe_gradient
+from curator.influence.probes import Probes
 from curator.influence.projection import projections
 from curator.influence.request import DTYPES, RankRequest
 from curator.models import load_model, model_fingerprint
 from curator.progress import console, progress
 from curator.ranking import FORMAT, SIGN, Ranking, sealed
 from curator.storage import differences, fingerprint, load_json, new_folder, save_array, save_json
-from curator.units import load_sequences, load_unit_module, parse_units
+from curator.units import load_unit_module, parse_units
 from curator.units.base import Block
 from curator.units.block_json import block_of
 
@@ -76,15 +78,9 @@ def rank_emission(request: RankRequest, emission: Emission, out: Path, device: s
     units = parse_units(request.units, model)
     first, last = emission.contiguous(request.samples)
     names, columns = [], []
-    config = model.config
+    probes = Probes(request, model, _emitted_corpus(emission))
     for unit in units:
-        if request.probe_tokens is not None:
-            sequences = load_sequences(
-                request.probe_tokens, config.vocab_size, config.max_position_embeddings
-            )
-        else:
-            sequences = unit.sequences(request.probe, config.vocab_size, config.max_position_embeddings)
-        _, gradients = probe_gradient(model, unit, sequences)
+        _, gradients = probe_gradient(model, unit, probes.sequences(unit))
         for block in unit.subspace(model):
             gradient = EmittedGradient.find(emission, block)
             query = gradient.query(gradients[block.name], request.damping, first, last)
@@ -96,8 +92,19 @@ def rank_emission(request: RankRequest, emission: Emission, out: Path, device: s
         "corpus": emission.manifest["paths"]["corpus"],
         "emission": str(emission.path),
     }
+    if probes.ids is not None:
+        settings["probe_ids"] = probes.ids.record
     fingerprints = {"model": model_fingerprint(model), "emission": emission.identity}
     return _write(emission, out, names, np.stack(columns), first, last, settings, there, fingerprints)
+
+
+def _emitted_corpus(emission: Emission) -> Corpus | None:
+    """The corpus that was emitted from, if it lies where it did."""
+    try:
+        corpus = open_corpus(emission.manifest["paths"]["corpus"])
+    except CuratorError:
+        return None
+    return corpus if corpus.fingerprint() == emission.corpus_fingerprint else None
 
 
 def _check_architecture(emission: Emission, model: Any, spec: str) -> None:

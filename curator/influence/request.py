@@ -3,14 +3,14 @@
 import shlex
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from curator.errors import UsageError
 from curator.influence.curvature import Damping
 from curator.influence.labels import FISHER_LABELS
-from curator.units.sequences import ProbeSettings
+from curator.units.sequences import IdsFrom, ProbeSettings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -26,6 +26,8 @@ class RankRequest:
         samples: [first, last) sample indices to score; None means the whole corpus.
         probe: how probe sequences are drawn.
         probe_tokens: a [n, length] ``.npy`` of token ids used instead of drawn ones.
+        probe_ids: what ids they are drawn from, see `IdsFrom`.
+        tokenizer: ``tokenizer.json`` of the model, or its folder; None looks beside the model, then beside the corpus.
         fisher: ``sampled`` (labels from the model's predictions) or ``empirical`` (the data's).
         factor_samples: curvature is fitted on at most this many samples, drawn without repetition.
         factor_seed: of that draw and of the sampled labels.
@@ -47,6 +49,8 @@ class RankRequest:
     samples: tuple[int, int] | None = None
     probe: ProbeSettings = field(default_factory=ProbeSettings)
     probe_tokens: Path | None = None
+    probe_ids: IdsFrom = "auto"
+    tokenizer: Path | None = None
     fisher: str = "sampled"
     factor_samples: int = 100_000
     factor_seed: int = 0
@@ -62,6 +66,10 @@ class RankRequest:
     def __post_init__(self) -> None:
         if self.fisher not in FISHER_LABELS:
             raise UsageError(f"unknown fisher labels '{self.fisher}'; they are: {', '.join(FISHER_LABELS)}")
+        if self.probe_ids not in get_args(IdsFrom):
+            raise UsageError(
+                f"unknown probe ids '{self.probe_ids}'; they are: {', '.join(get_args(IdsFrom))}"
+            )
         if self.dtype not in DTYPES:
             raise UsageError(f"unknown dtype '{self.dtype}'; dtypes are: {', '.join(DTYPES)}")
         for name in ("factor_samples", "micro_batch", "shard_size"):
@@ -104,6 +112,8 @@ class RankRequest:
         else:
             words = ["--probe-sequences", str(self.probe.sequences), "--probe-seed", str(self.probe.seed)]
             words += ["--probe-lengths", f"{self.probe.min_length}:{self.probe.max_length}"]
+            words += ["--probe-ids", self.probe_ids] if self.probe_ids != "auto" else []
+            words += ["--tokenizer", str(self.tokenizer)] if self.tokenizer is not None else []
         words += ["--fisher", self.fisher, "--factor-samples", str(self.factor_samples)]
         words += ["--factor-seed", str(self.factor_seed), "--damping", self.damping.mode]
         words += ["--alpha", repr(self.damping.alpha), "--floor", repr(self.damping.floor)]

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from curator.influence.fit import (
 from curator.influence.given_queries import GivenQueries
 from curator.influence.labels import fisher_labels
 from curator.influence.probe_gradient import probe_gradient, probe_model
+from curator.influence.probes import Probes, as_before
 from curator.influence.queries import Queries
 from curator.influence.request import DTYPES, RankRequest
 from curator.influence.scorer import Scorer
@@ -53,8 +54,9 @@ from curator.storage import (
     save_array,
     save_json,
 )
-from curator.units import Sequences, Unit, load_sequences, load_unit_module, parse_units
+from curator.units import Sequences, load_unit_module, parse_units
 from curator.units.block_json import describe_block
+from curator.units.probe_ids import describe
 
 
 def rank(request: RankRequest, out: Path, device: str = "cpu", worker: tuple[int, int] = (0, 1)) -> Ranking:
@@ -86,7 +88,7 @@ class RankRun:
     """A ranking under way; see `rank`."""
 
     def __init__(self, request: RankRequest, out: Path, device: str, worker: tuple[int, int]):
-        self.request = request
+        self.request = request = as_before(request, out)
         self.out = out
         self.number, self.workers = worker
         if not 0 <= self.number < self.workers:
@@ -106,8 +108,11 @@ class RankRun:
         self.units = parse_units(request.units, self.model)
         self.blocks = [(unit, block) for unit in self.units for block in unit.subspace(self.model)]
         self.sequences: dict[str, Sequences] = {}
+        self.probe_ids = None if self.given is None else self.given.manifest.get("probe_ids")
         if self.given is None:
-            self.sequences = {unit.name: self._sequences(unit) for unit in self.units}
+            probes = Probes(request, self.model, self.corpus, say=self.number == 0)
+            self.sequences = {unit.name: probes.sequences(unit) for unit in self.units}
+            self.probe_ids = None if probes.ids is None else probes.ids.record
         self.manifest = self._manifest()
 
     @contextmanager
@@ -158,21 +163,6 @@ class RankRun:
 
     # -- what was asked for -------------------------------------------------------------------------------
 
-    def _sequences(self, unit: Unit) -> Sequences:
-        config = self.model.config
-        if self.request.probe_tokens is not None:
-            return load_sequences(
-                self.request.probe_tokens, config.vocab_size, config.max_position_embeddings
-            )
-        sequences = unit.sequences(self.request.probe, config.vocab_size, config.max_position_embeddings)
-        positions, asked = config.max_position_embeddings, 2 * self.request.probe.max_length
-        if asked > positions and self.number == 0:
-            console.print(
-                f"{unit.name}: probe sequences are at most {int(sequences.lengths.max())} tokens, not {asked}, "
-                f"since the model has {positions} positions"
-            )
-        return sequences
-
     def _manifest(self) -> dict[str, Any]:
         request = self.request
         seq = self.corpus.row_width - 1
@@ -180,7 +170,7 @@ class RankRun:
         shard = request.shard_size or batch * -(-512 // batch)
         probes = {name: [s.tokens.numpy(), s.lengths.numpy()] for name, s in self.sequences.items()}
         sequences = {name: fingerprint(value) for name, value in probes.items()}
-        settings = {**request.settings(), "probe": None if request.probe_tokens else asdict(request.probe)}
+        settings = {**request.settings(), "probe": None if request.probe_tokens else request.probe.recorded()}
         if self.given is not None:
             sequences = self.given.probes([unit.name for unit in self.units])
             settings = self.given.settings(request, self.blocks)
@@ -199,6 +189,7 @@ class RankRun:
                 "unit_modules": [fingerprint(path.read_bytes()) for path in request.unit_modules],
             },
             "layout": {"micro_batch": batch, "shard_size": shard, "seq_length": seq},
+            "probe_ids": self.probe_ids,
             "request": {
                 "model": _absolute(request.model),
                 "corpus": str(Path(request.corpus).absolute()),
@@ -206,7 +197,7 @@ class RankRun:
                 "unit_modules": [str(path) for path in request.unit_modules],
                 "queries_of": str(request.queries_of.absolute()) if request.queries_of else None,
                 "batch_size": request.batch_size,
-                "command": request.command(),
+                "command": self._explicit.command(),
                 **({"window": request.window} if request.window is not None else {}),
             },
             "versions": {
@@ -218,6 +209,13 @@ class RankRun:
             },
         }
 
+    @property
+    def _explicit(self) -> RankRequest:
+        """The request, with where its probe ids come from written out: what lies beside a model may change."""
+        if self.probe_ids is None or self.given is not None:
+            return self.request
+        return replace(self.request, probe_ids=self.probe_ids["source"])
+
     def _claim(self) -> str:
         """Write the manifest, or check the one that is there against ours; its status."""
         path = self.out / "manifest.json"
@@ -228,6 +226,7 @@ class RankRun:
                 raise CuratorError(
                     f"{self.out}: the folder is not empty and is no ranking; choose another --out"
                 )
+            self.corpus.check_index()
             check_tokens(self.corpus, self.model.config.vocab_size, self.first, self.last)
             save_json(path, self.manifest)
             return "running"
@@ -239,6 +238,9 @@ class RankRun:
             if given is None and key in there.get("layout", {}):
                 self.manifest["layout"][key] = there["layout"][key]  # chosen by the first start
         lines = differences({k: self.manifest[k] for k in IDENTITY}, {k: there.get(k) for k in IDENTITY})
+        ids = there.get("probe_ids")
+        if lines and ids and self.probe_ids and ids != self.probe_ids:  # why the sequences are others
+            lines.insert(0, f"probe ids: there {describe(ids)}, asked for {describe(self.probe_ids)}")
         if lines:
             raise CuratorError(
                 f"{self.out} holds a ranking of something else; choose another --out, or remove it:\n  "

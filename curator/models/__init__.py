@@ -67,11 +67,11 @@ def checkpoint_files(folder: str | Path) -> list[Path]:
     return neox.checkpoint_files(folder) if neox.is_neox(folder) else hf.checkpoint_files(folder)
 
 
-def tokenizer_file(spec: str | Path) -> Path | None:
+def tokenizer_file(spec: str | Path, fetch: bool = False) -> Path | None:
     """``tokenizer.json`` in a model's folder or the one above it, or what a GPT-NeoX model was trained with.
 
-    None where there is none, and for hub ids.
+    None where there is none, and for hub ids unless ``fetch``.
     """
-    found = hf.tokenizer_file(spec)
+    found = hf.tokenizer_file(spec, fetch)
     folder = Path(spec).expanduser()
     return neox.tokenizer_file(folder) if found is None and neox.is_neox(folder) else found

@@ -22,17 +22,22 @@ if TYPE_CHECKING:
 _HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 LOADING = {"attn_implementation": "sdpa", "ignore_mismatched_sizes": True, "output_loading_info": True}
 """How weights are put into a model: what does not fit is reported, and `checked` raises."""
-# Buffers that older transformers stored beside the weights; they are computed from the config.
 _STORED_BUFFERS = re.compile(r"attention\.(bias|masked_bias|rotary_emb\.inv_freq)$")
 
 
-def tokenizer_file(spec: str | Path) -> Path | None:
-    """``tokenizer.json`` in a model's folder or the one above it; None elsewhere, and for hub ids."""
+def tokenizer_file(spec: str | Path, fetch: bool = False) -> Path | None:
+    """``tokenizer.json`` in a model's folder or the one above it, or of a hub id where it shall be fetched."""
     folder = Path(spec).expanduser()
     if not folder.is_dir():
-        return None
+        hub = _HUB_ID.fullmatch(str(spec)) if fetch else None
+        return None if hub is None else _hub_file(hub["name"], "tokenizer.json", hub["revision"] or "main")
     candidates = [place / "tokenizer.json" for place in (folder, folder.resolve().parent)]
     return next((path for path in candidates if path.is_file()), None)
+
+
+def is_stored_buffer(name: str) -> bool:
+    """Whether this is no weight, but what older transformers computed from the config and stored beside them."""
+    return _STORED_BUFFERS.search(name) is not None
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
@@ -77,7 +82,7 @@ def checked(spec: str | Path, model: Any, report: dict[str, Any], device: str) -
     """
     problems = {
         "missing": sorted(report["missing_keys"]),
-        "unexpected": sorted(key for key in report["unexpected_keys"] if not _STORED_BUFFERS.search(key)),
+        "unexpected": sorted(key for key in report["unexpected_keys"] if not is_stored_buffer(key)),
         "misshapen": [
             f"{key} {list(stored)} instead of {list(expected)}"
             for key, stored, expected in sorted(report["mismatched_keys"])
@@ -123,6 +128,18 @@ def _check_folder(folder: Path) -> None:
             else "copy the weights there"
         )
         raise CuratorError(f"{folder}: no {WEIGHTS[0]}; {mend}")
+
+
+def _hub_file(name: str, file: str, revision: str) -> Path | None:
+    """A file of a hub model, from the cache or the hub; None where there is none."""
+    from transformers.utils import cached_file
+
+    try:
+        with quiet_transformers():
+            found = cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
+    except OSError:
+        return None
+    return None if found is None else Path(found)
 
 
 def _check_hub_type(spec: str, name: str, revision: str) -> None:

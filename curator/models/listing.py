@@ -7,15 +7,16 @@ from curator.errors import CuratorError
 from curator.models.neox_files import find_files
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-_HF_STEP = re.compile(r"step[-_]?(\d+)")
+_HF_STEP = re.compile(r"(?:step[-_]?|checkpoint-)(\d+)")
 _NEOX_STEP = re.compile(r"global_step(\d+)")
 
 
 def list_checkpoints(folder: str | Path) -> list[tuple[int, Path]]:
     """(step, path) of every complete checkpoint in ``folder``, by step.
 
-    Hugging Face folders are named ``step{N}``, ``step-{N}`` or ``step_{N}`` and complete with config and weights;
-    GPT-NeoX checkpoints are named ``global_step{N}`` and complete when no file of their layout is missing.
+    Hugging Face folders are named ``step{N}``, ``step-{N}``, ``step_{N}`` or, by their Trainer, ``checkpoint-{N}``, and
+    are complete with config and weights; GPT-NeoX checkpoints are named ``global_step{N}`` and complete when no file of
+    their layout is missing.
 
     Raises:
         CuratorError: the folder does not exist, or two folders are the same step.

@@ -156,6 +156,7 @@ def _check_inputs(config: TrainingConfig, corpus: "Corpus", plan: Plan, stop: in
             f"ends with sample {len(corpus) - 1}; at most {len(corpus) // plan.batch_size} steps fit "
             f"(--epochs {-(-plan.n_slots // len(corpus))} passes over it again)"
         )
+    corpus.check_index()
 
 
 def _open_rows(config: TrainingConfig, corpus: "Corpus", plan: Plan) -> PlannedRows:

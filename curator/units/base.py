@@ -89,5 +89,9 @@ class Unit(ABC):
         """f: a differentiable scalar; its sum over a sequence's scored positions, averaged over sequences."""
 
     def sequences(self, settings: ProbeSettings, vocab_size: int, max_length: int) -> Sequences:
-        """The probe sequences drawn for this unit: seeded, the same for every unit of a kind."""
+        """The probe sequences drawn for this unit: seeded, the same for every unit of a kind.
+
+        ``settings.ids``, where it is not None, are the ids of the vocabulary that stand for something; `draw_repeated`
+        and `draw_random` heed it.
+        """
         return draw_repeated(settings, vocab_size, max_length)

@@ -1,7 +1,8 @@
 """Synthetic token sequences for metrics and probes, drawn from an explicit seed (paper, appendix C)."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -9,6 +10,10 @@ from torch import Tensor
 
 from curator.errors import CuratorError, UsageError
 from curator.storage import load_array
+
+IdsFrom = Literal["auto", "tokenizer", "corpus", "all"]
+"""Where the ids of probe sequences come from: the tokenizer's entries, the corpus, or all rows of the embedding.
+``auto`` is the tokenizer where one is known, else the corpus, else all (`curator.units.probe_ids`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +25,15 @@ class ProbeSettings:
         min_length, max_length: the length L is uniform in [min_length, max_length] tokens; a repeated
             sequence has 2 L.
         seed: of the draw. Probes of other seeds give other rankings: report the variation.
+        ids: [n] token ids to draw from; None draws from all of the vocabulary. Not a setting, and in no manifest: what
+            `curator.units.probe_ids` found for one model.
     """
 
     sequences: int = 100
     min_length: int = 8
     max_length: int = 20
     seed: int = 0
+    ids: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.sequences < 1:
@@ -36,6 +44,10 @@ class ProbeSettings:
             raise UsageError(
                 f"probe lengths must satisfy 2 <= min_length <= max_length, not {self.min_length}, {self.max_length}"
             )
+
+    def recorded(self) -> dict[str, Any]:
+        """The settings as JSON."""
+        return {name: value for name, value in asdict(replace(self, ids=None)).items() if name != "ids"}
 
 
 @dataclass(frozen=True)
@@ -64,34 +76,35 @@ class Sequences:
 def draw_repeated(settings: ProbeSettings, vocab_size: int, max_length: int) -> Sequences:
     """L distinct random tokens followed by the same L tokens (paper, appendix C, R = 2).
 
-    L is uniform in [min_length, max_length], cut so that 2 L fits the model's ``max_length`` positions.
+    They are drawn from ``settings.ids``, or from all ``vocab_size`` ids. L is uniform in [min_length, max_length], cut
+    so that 2 L fits the model's ``max_length`` positions.
     """
     return _draw(settings, vocab_size, min(settings.max_length, max_length // 2), copies=2)
 
 
 def draw_random(settings: ProbeSettings, vocab_size: int, max_length: int) -> Sequences:
     """Distinct random tokens, nothing repeated; as long as a repeated sequence would be: 2 L."""
-    doubled = ProbeSettings(
-        sequences=settings.sequences,
-        min_length=2 * settings.min_length,
-        max_length=2 * settings.max_length,
-        seed=settings.seed,
-    )
-    return _draw(doubled, vocab_size, min(2 * settings.max_length, max_length), copies=1)
+    doubled = replace(settings, min_length=2 * settings.min_length, max_length=2 * settings.max_length)
+    return _draw(doubled, vocab_size, min(doubled.max_length, max_length), copies=1)
 
 
 def _draw(settings: ProbeSettings, vocab_size: int, longest: int, copies: int) -> Sequences:
     shortest = min(settings.min_length, longest)
-    if longest < 2 or longest > vocab_size:
+    ids = (
+        vocab_size if settings.ids is None else settings.ids
+    )  # equal draws where ids are all of the vocabulary
+    count = vocab_size if settings.ids is None else len(settings.ids)
+    if longest < 2 or longest > count:
+        among = "" if settings.ids is None else f"{count} known ids of "
         raise UsageError(
-            f"cannot draw sequences of up to {longest} distinct tokens for a vocabulary of {vocab_size} "
-            "and this model's positions"
+            f"cannot draw sequences of up to {longest} distinct tokens for {among}a vocabulary of {vocab_size} "
+            f"and this model's positions{among and '; lower --probe-lengths, or give --probe-ids all'}"
         )
     random = np.random.default_rng([settings.seed, copies])
     lengths = random.integers(shortest, longest + 1, size=settings.sequences)
     tokens = np.zeros((settings.sequences, copies * longest), np.int64)
     for row, length in zip(tokens, lengths, strict=True):
-        row[: copies * length] = np.tile(random.choice(vocab_size, size=length, replace=False), copies)
+        row[: copies * length] = np.tile(random.choice(ids, size=length, replace=False), copies)
     period = torch.from_numpy(lengths.astype(np.int64)) if copies == 2 else None
     return Sequences(torch.from_numpy(tokens), torch.from_numpy(copies * lengths.astype(np.int64)), period)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from neox_runs import MICRO, SEQ, Trainer
+from test_index_checks import data_set
 from test_neox_obey import write_rows
 
 from curator.corpus import open_corpus
@@ -82,6 +83,13 @@ def test_tokens_of_the_corpus_beyond_the_vocabulary(head: Trainer, tmp_path: Pat
     array[0, 3] = 513
     np.save(tmp_path / "rows.npy", array)
     refused(head, tmp_path / "a", {"corpus": str(tmp_path / "rows.npy")}, "sample 0, column 3", "513", "512")
+
+
+def test_an_index_that_is_possible_and_wrong(head: Trainer, tmp_path: Path) -> None:
+    """Every row of it can be read; two are at one place."""
+    prefix = data_set(tmp_path, np.random.default_rng(0).integers(0, 500, (40, SEQ + 1)))
+    says = "row 0 begins at 0 and row 30 at 0, so that they lie over each other"
+    refused(head, tmp_path / "a", {"corpus": str(prefix)}, "data.idx", says)
 
 
 def test_an_error_in_a_loaders_worker_is_one_sentence(head: Trainer, tmp_path: Path) -> None:

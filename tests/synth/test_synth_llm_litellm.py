@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from command_line import done, next_steps
+from command_line import done, next_step
 from openai_server import OpenAIServer, Reply, Request
 from patterns import pattern_json
 from studies import answer, write_study
@@ -117,7 +117,7 @@ def test_patterns_are_distilled_and_the_bill_is_what_the_proxy_counts(
     )
     assert "80 received; $0.0002" in said  # the mock counts 10 and 20 tokens
     proxy.behind.reply = answer
-    words = next_steps(said)[0]
+    words = next_step(said)
     assert words[:3] == ["synth", "audit", "patterns"]
     said = done("generate", "patterns", "--all", "--out", "generators", *server[:2], "--model", "ours")
     assert "1 generators passed their checks" in said and len(proxy.behind.requests) == 1
