@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from synth.field import CLASSES, Field, Scope
-from synth.miner.mined import in_proportion
+from synth.miner.mined import REPLACEMENT, in_proportion
 
 MOST_VALUES = 1000
 """Listed entries of a field."""
@@ -37,7 +37,6 @@ ALIKE = 0.2
 stand in another slot too."""
 OUTLIERS = 0.05
 """Share of the values that may be of another type than the field, and are left out."""
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _WORD = re.compile(r"\s?[^\W_]+|\W")
 Pieces = Callable[[str], list[str]]
 Value = Sequence[str]

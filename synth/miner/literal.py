@@ -10,11 +10,12 @@ counts where it occurs, not where its anchor does.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from curator.visible import visible
 from synth.found import Found
 from synth.matcher import Matcher
 from synth.miner.align import DEEPEST, align
-from synth.miner.infer import REPLACEMENT, Inferred, Pieces, coming_back, infer
-from synth.miner.mined import Mined
+from synth.miner.infer import Inferred, Pieces, coming_back, infer
+from synth.miner.mined import REPLACEMENT, Mined
 from synth.miner.recurrence import recurrence
 from synth.miner.relate import relate
 from synth.pattern import LONGEST_TEMPLATE, MOST_FIELDS, Field, Pattern
@@ -143,7 +144,7 @@ def _pattern(anchor: str, texts: dict[int, str], pieces: Pieces, depth: int) -> 
     own = {piece for string in (anchor, *aligned.literals) if string for piece in pieces(string)}
     return Pattern(
         pattern_id="p",
-        pattern_name="repeats " + " ".join(anchor.split())[:60],
+        pattern_name="repeats " + " ".join(visible(anchor).split())[:60],
         anchor_tokens=tuple(dict.fromkeys(anchors)),
         fields=(*(one.field for one in made.values()), *copies.values()),
         template=template,

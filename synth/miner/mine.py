@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from curator.progress import progress
 from synth.found import Found
 from synth.miner.literal import CANDIDATES, literal_patterns
-from synth.miner.mined import prepare
+from synth.miner.mined import prepare, token_texts
 from synth.miner.structural import structural_patterns
 from synth.pattern import Pattern
 from synth.samples import SampleText
@@ -27,8 +27,11 @@ def mine(
     """
 
     def pieces(text: str) -> list[str]:
-        ids = tokenizer.encode(text, add_special_tokens=False).ids
-        return tokenizer.decode_batch([[token] for token in ids], skip_special_tokens=False)
+        return [
+            piece
+            for piece in token_texts(tokenizer.encode(text, add_special_tokens=False).ids, tokenizer)
+            if piece
+        ]
 
     mined = []
     with progress("repeats of the samples", len(samples)) as advance:

@@ -11,9 +11,9 @@ from typing import Any
 
 from synth.found import Found
 from synth.matcher import Matcher
-from synth.miner.infer import LONGEST_VALUE, REPLACEMENT, Inferred, listed, of_items
+from synth.miner.infer import LONGEST_VALUE, Inferred, listed, of_items
 from synth.miner.literal import missing
-from synth.miner.mined import Mined
+from synth.miner.mined import REPLACEMENT, Mined
 from synth.miner.recurrence import recurrence
 from synth.miner.repeats import Repeat
 from synth.pattern import Pattern, Scope
@@ -52,21 +52,19 @@ def structural_patterns(samples: Sequence[Mined], least: int) -> tuple[list[Foun
         if pattern is None:
             continue
         matcher = Matcher(pattern)
-        own = [
-            sample.sample for sample, _ in members
-        ]  # by their tokens; the text of broken characters may hide it
-        occurs = sum(matcher.occurs(sample.text) is True for sample in own)
-        if occurs < least:
-            set_aside.append(missing(pattern, own, occurs, least))
+        own = [sample.sample for sample, _ in members]
+        holding = [sample for sample in own if matcher.occurs(sample.text)]
+        if len(holding) < least:
+            set_aside.append(missing(pattern, own, len(holding), least))
         else:
-            found.append(Found.of(pattern, own))
+            found.append(Found.of(pattern, holding))
     return found, set_aside
 
 
 def _pattern(members: Sequence[tuple[Mined, Repeat]]) -> Pattern | None:
     texts = [number for number, (_, repeat) in enumerate(members) for _ in repeat.gaps()]
-    gaps = [m.pieces[start:stop] for m, repeat in members for start, stop in repeat.gaps()]
-    span = _field("span", "text", [m.pieces[r.start : r.start + r.length] for m, r in members])
+    gaps = [m.items(start, stop) for m, repeat in members for start, stop in repeat.gaps()]
+    span = _field("span", "text", [m.items(r.start, r.start + r.length) for m, r in members])
     inferred = [None if span is None else Inferred(span.field, tuple(span.items[text] for text in texts))]
     if any(gaps):
         inferred.append(_field("gap", "repetition", gaps))

@@ -306,7 +306,9 @@ def test_an_answer_to_the_strict_schema_is_one_to_ours() -> None:
         "values_or_rules": "0-9",
         "scope": None,
         "count": None,
+        "counts": None,
         "separator": None,
+        "case": None,
     }
     pattern = {
         "pattern_id": "p1",

@@ -14,7 +14,7 @@ from synth.matcher import Matcher
 from synth.miner import mine
 from synth.miner.align import align
 from synth.miner.infer import infer_field
-from synth.miner.mined import in_proportion
+from synth.miner.mined import in_proportion, token_texts
 from synth.miner.repeats import repeats
 from synth.registry import merge
 from synth.samples import SampleText
@@ -25,6 +25,11 @@ TOKENIZER = Path(__file__).parent.parent / "golden" / "model" / "tokenizer.json"
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
     return Tokenizer.from_file(str(TOKENIZER))
+
+
+def whole(tokenizer: Tokenizer) -> list[int]:
+    """Ids whose text is no part of a character: such parts would make one by chance."""
+    return [token for token in range(30, 400) if "\N{REPLACEMENT CHARACTER}" not in tokenizer.decode([token])]
 
 
 # -- repeats ----------------------------------------------------------------------------------------------------
@@ -225,12 +230,39 @@ def test_a_pattern_is_credited_to_the_samples_in_which_it_occurs(tokenizer: Toke
 
 def test_samples_that_differ_in_size_alone_give_one_shape(tokenizer: Tokenizer) -> None:
     rng = np.random.default_rng(0)
-    rows = [np.tile(rng.integers(30, 400, n), 20)[:65] for n in (4, 9, 17, 30) for _ in range(10)]
+    rows = [np.tile(rng.choice(whole(tokenizer), n), 20)[:65] for n in (4, 9, 17, 30) for _ in range(10)]
     samples = [SampleText(n, 1.0, tokenizer.decode(row.tolist()), row) for n, row in enumerate(rows)]
     (one,) = [one for one in mine(samples, tokenizer)[0] if not one.pattern.anchor_tokens]
     (field,) = one.pattern.fields
     assert len(one.samples) == 40
     assert sorted(set(field.counts or ())) == [4, 9, 17, 30] and (field.counts or ()).count(9) == 10
+
+
+def test_characters_that_are_made_of_several_tokens_are_mined_as_characters(tokenizer: Tokenizer) -> None:
+    """The golden tokenizer has a token for each byte of them, none of which says anything alone."""
+    rng = random.Random(0)
+    names = ["Київ", "Львів", "Одеса", "Харків", "Дніпро", "Полтава"]
+    texts = [
+        "".join(f"Місто {rng.choice(names)}; {rng.randrange(99)}\n" for _ in range(8)) for _ in range(12)
+    ]
+    samples = samples_of(texts, tokenizer, 200)
+    texts_of = token_texts(samples[0].tokens.tolist(), tokenizer)
+    assert "".join(texts_of[:30]) in texts[0] and "" in texts_of and "М" in texts_of
+    found, set_aside = mine(samples, tokenizer)
+    assert not set_aside
+    best = max(found, key=lambda one: len(one.pattern.template)).pattern
+    assert "Місто" in best.template and Matcher(best).occurs(texts[0])
+    assert any("ї" in value for field in best.fields for value in field.values)
+    assert "\N{REPLACEMENT CHARACTER}" not in str([one.pattern.to_json() for one in found])
+
+
+@pytest.mark.parametrize("mark", ["\x1b[2J", "\u202e\u2028", "\x07\x00"])
+def test_strings_of_control_characters_are_anchors_like_others(tokenizer: Tokenizer, mark: str) -> None:
+    rng = random.Random(0)
+    texts = ["".join(f"{mark}{rng.choice(WORDS)} {rng.randrange(999)}" for _ in range(8)) for _ in range(12)]
+    found, _ = mine(samples_of(texts, tokenizer, 100), tokenizer)
+    named = [one.pattern for one in found if mark in one.pattern.template]
+    assert named and all(pattern.pattern_name.isprintable() for pattern in named)
 
 
 def test_the_same_samples_give_the_same_patterns(tokenizer: Tokenizer) -> None:
@@ -240,7 +272,7 @@ def test_the_same_samples_give_the_same_patterns(tokenizer: Tokenizer) -> None:
 
 def test_samples_that_repeat_each_their_own_span_give_a_shape(tokenizer: Tokenizer) -> None:
     rng = np.random.default_rng(0)
-    rows = [np.tile(rng.integers(30, 400, 10), 4)[:33] for _ in range(40)]
+    rows = [np.tile(rng.choice(whole(tokenizer), 10), 4)[:33] for _ in range(40)]
     samples = [SampleText(n, 1.0, tokenizer.decode(row.tolist()), row) for n, row in enumerate(rows)]
     found = [one for one in mine(samples, tokenizer)[0] if one.pattern.template == "{span}"]
     assert found
