@@ -76,7 +76,7 @@ def print_audit(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> 
         table,
     )
     if "fidelity" in result:  # not in those of earlier versions
-        print_fidelity(result["fidelity"])
+        print_fidelity(result["fidelity"], [one["pattern_id"] for one in result["patterns"]])
     _print_diversity(result["diversity"])
     kept, patterns = len(result["kept"]), len(result["patterns"])
     few = [one["pattern_id"] for one in result["patterns"] if one["scored"] < LEAST]
@@ -132,10 +132,10 @@ def _say_more_rows(result: dict[str, Any], out: Path, manifest: dict[str, Any]) 
         next_step("curator", "show", out, "--top", 5)
 
 
-def print_fidelity(found: dict[str, Any], names: Sequence[str] | None = None) -> None:
-    """What rows keep of their pattern's natural samples, of the patterns ``names`` or of all that are known."""
+def print_fidelity(found: dict[str, Any], names: Sequence[str]) -> None:
+    """What rows keep of their pattern's natural samples, of the patterns ``names`` whose samples are known."""
     rows = []
-    for name in list(found["patterns"] if names is None else names)[:30]:
+    for name in [name for name in names if name in found["patterns"]][:30]:
         one = found["patterns"][name]
         made, own = one["rendered"], one["natural"]
         cells = [f"{_share(made[key])} / {_share(own[key])}" for key in ("repeated", "copyable")]

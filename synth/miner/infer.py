@@ -50,22 +50,13 @@ class Inferred:
     field: Field
     items: tuple[Value | None, ...]
 
-
-def infer_field(
-    name: str, values: Sequence[str], pieces: Pieces, scope: Scope = "repetition"
-) -> Field | None:
-    """The field of these values; see `infer`."""
-    inferred = infer(name, values, pieces, scope)
-    return None if inferred is None else inferred.field
+    @property
+    def outliers(self) -> int:
+        """How many values were left out."""
+        return sum(value is None for value in self.items)
 
 
-def infer(
-    name: str,
-    values: Sequence[str],
-    pieces: Pieces,
-    scope: Scope = "repetition",
-    again: bool = False,
-) -> Inferred | None:
+def infer(name: str, values: Sequence[str], pieces: Pieces, again: bool = False) -> Inferred | None:
     """The field of these values, where empty ones say that nothing stood there; None where there is nothing to list.
 
     Args:
@@ -75,7 +66,7 @@ def infer(
     full = _known(values)
     if not full:
         return None
-    maker = _Maker(name, scope, values)
+    maker = _Maker(name, values)
     distinct = Counter(full)
     few = len(distinct) <= FEW and len(full) >= SEEN_AGAIN * len(distinct)
     if few and _nearly_all(full, _is_word):
@@ -137,12 +128,11 @@ class _Maker:
     """Makes a field of values once its type is known."""
 
     name: str
-    scope: Scope
     values: Sequence[str]
 
     def whole(self, kind: str, rules: str | tuple[str, ...], good: Good) -> Inferred:
         """Values are drawn as they are."""
-        return of_items(self.name, kind, rules, self._cut(lambda value: [value], good), scope=self.scope)
+        return of_items(self.name, kind, rules, self._cut(lambda value: [value], good))
 
     def split(
         self, kind: str, rule: str | None, items: Callable[[str], list[str]], separator: str, good: Good
@@ -151,7 +141,7 @@ class _Maker:
         cut = self._cut(items, good)
         there = (item for value in cut for item in value or () if REPLACEMENT not in item)
         rules = rule or listed(there, 100)
-        return of_items(self.name, kind, rules, cut, separator, self.scope) if rules else None
+        return of_items(self.name, kind, rules, cut, separator) if rules else None
 
     def _cut(self, items: Callable[[str], list[str]], good: Good) -> list[Value | None]:
         cut: list[Value | None] = []

@@ -61,17 +61,20 @@ def literal_patterns(
         if gains[best] < NEW * sum(inside.values()):
             continue  # what it repeats, others repeat already
         own_texts = {number: texts[number] for number in inside}
-        patterns = (_pattern(best, own_texts, pieces, depth) for depth in (DEEPEST, SHALLOW))
-        pattern = next((one for one in patterns if one is not None), None)
-        if pattern is None:
+        tried = (_pattern(best, own_texts, pieces, depth) for depth in (DEEPEST, SHALLOW))
+        made = next((one for one in tried if one is not None), None)
+        if made is None:
             continue
-        holding = [number for number in inside if Matcher(pattern).occurs(texts[number])]
+        pattern, outliers = made
+        matcher = Matcher(pattern)
+        holding = [number for number in inside if matcher.occurs(texts[number])]
         if len(holding) < least:
             set_aside.append(
                 missing(pattern, [samples[number].sample for number in inside], len(holding), least)
             )
             continue
-        found.append(Found.of(pattern, [samples[number].sample for number in holding]))
+        known = {"outliers": outliers} if outliers else {}
+        found.append(Found.of(pattern, [samples[number].sample for number in holding], **known))
         for number in holding:
             explained[number] = max(explained[number], inside[number])
     return found, set_aside
@@ -109,8 +112,13 @@ def _gaps(anchor: str, texts: dict[int, str]) -> list[tuple[int, str]]:
     return [gap for good in of_samples[::every] for gap in good][:GAPS]
 
 
-def _pattern(anchor: str, texts: dict[int, str], pieces: Pieces, depth: int) -> Pattern | None:
-    """The pattern of an anchor; None where nothing varies behind it, or too much for one template."""
+def _pattern(
+    anchor: str, texts: dict[int, str], pieces: Pieces, depth: int
+) -> tuple[Pattern, dict[str, list[int]]] | None:
+    """The pattern of an anchor; None where nothing varies behind it, or too much for one template.
+
+    With it, by field, how many values of another type were left out, of how many.
+    """
     gaps = _gaps(anchor, texts)
     if len(gaps) < 2:
         return None
@@ -142,15 +150,17 @@ def _pattern(anchor: str, texts: dict[int, str], pieces: Pieces, depth: int) -> 
     if not made or len(made) + len(copies) > MOST_FIELDS or len(template) > LONGEST_TEMPLATE:
         return None
     own = {piece for string in (anchor, *aligned.literals) if string for piece in pieces(string)}
-    return Pattern(
+    varying = list(made.values())
+    pattern = Pattern(
         pattern_id="p",
         pattern_name="repeats " + " ".join(visible(anchor).split())[:60],
         anchor_tokens=tuple(dict.fromkeys(anchors)),
-        fields=(*(one.field for one in made.values()), *copies.values()),
+        fields=(*(one.field for one in varying), *copies.values()),
         template=template,
         length_control="repeat the template until the text has target_tokens tokens",
-        recurrence=recurrence(list(made.values()), of, own),
+        recurrence=recurrence(varying, of, own),
     )
+    return pattern, {one.field.name: [one.outliers, len(one.items)] for one in varying if one.outliers}
 
 
 def _escaped(text: str) -> str:

@@ -125,7 +125,7 @@ def test_the_audit_compares_rows_with_the_samples_they_were_distilled_from(
     assert one["natural"]["repeated"] == pytest.approx(repeated_share(own).mean())
     assert one["rendered"]["copyable"] == pytest.approx(copyable_share(made).mean())
     assert one["samples"] == 10 and one["rows"] == len(made)
-    print_fidelity(found)
+    print_fidelity(found, ["p002", "p001"])
     said = capsys.readouterr().out
     ratio = one["rendered"]["repeated"] / one["natural"]["repeated"]
     assert "p001" in said and f"{ratio:.2f}" in said and "random natural" in said and "p002" not in said
@@ -144,7 +144,7 @@ def test_rows_of_an_earlier_version_or_of_another_corpus_say_why_they_are_not_co
     save_json(file, whole)
     found = audit_fidelity(rows, top.ranking, open_corpus(tmp_path / "rows.npy"), np.arange(40))
     assert found["patterns"] == {} and "generate and render again" in found["note"]
-    print_fidelity(found)
+    print_fidelity(found, ["p001"])
     assert "No samples to compare with: the rows do not say" in capsys.readouterr().out
 
 

@@ -1,6 +1,7 @@
 """The builtin engine finds what was planted, invents nothing, and says the same twice."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ from hypothesis import strategies as st
 from patterns import WORDS, log_text, prose_text, samples_of, xml_text
 from tokenizers import Tokenizer
 
+from synth.field import Field
 from synth.matcher import Matcher
 from synth.miner import mine
 from synth.miner.align import align
-from synth.miner.infer import infer_field
+from synth.miner.infer import Pieces, infer
 from synth.miner.mined import in_proportion, token_texts
 from synth.miner.repeats import repeats
 from synth.registry import merge
@@ -25,6 +27,11 @@ TOKENIZER = Path(__file__).parent.parent / "golden" / "model" / "tokenizer.json"
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
     return Tokenizer.from_file(str(TOKENIZER))
+
+
+def infer_field(name: str, values: Sequence[str], pieces: Pieces) -> Field | None:
+    inferred = infer(name, values, pieces)
+    return None if inferred is None else inferred.field
 
 
 def whole(tokenizer: Tokenizer) -> list[int]:
@@ -161,6 +168,8 @@ def test_a_few_outliers_do_not_widen_a_type_and_many_do(values: list[str], odd: 
     assert clean is not None and clean.type == kind
     assert few is not None and (few.type, few.separator) == (clean.type, clean.separator)
     assert set(few.values) == set(clean.values)
+    inferred = infer("f", values + odd, list)
+    assert inferred is not None and inferred.outliers == len(odd)
     many = infer_field("f", values + odd * 20, list)
     assert many is not None and (many.type, set(many.values)) != (clean.type, set(clean.values))
 
