@@ -43,6 +43,7 @@ DRAWS = 10_000
 KEYS = ("repeated", "copyable", "compression", "found")
 NAMES = ("tokens in repeated 4-grams", "copyable tokens", "lzma ratio", "13-grams found in the samples")
 MEMORY = """
+import resource
 from synth.matcher import Matcher
 from synth.pattern import Pattern
 words = {"type": "random_text", "values_or_rules": "words", "count": [1, 160]}
@@ -171,7 +172,9 @@ def main() -> None:
         "--out", type=Path, required=True, help="folder for corpora (kept) and results (made anew)"
     )
     parser.add_argument("--checkout", type=Path, default=HERE, help="the version to measure")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the corpora")
+    parser.add_argument(
+        "--seeds", type=int, nargs="*", default=[0, 1, 2], help="of the corpora; none: measure memory alone"
+    )
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--width", type=int, default=WIDTH, help="tokens of a row")
     parser.add_argument("--tokenizer", type=Path, help="tokenizer.json; else one is trained on the corpus")
@@ -202,7 +205,8 @@ def main() -> None:
             f"texts, {given_up} searches given up; seconds: {took}",
             flush=True,
         )
-    table(kept, random)
+    if kept:
+        table(kept, random)
     print(f"\nTemplate {{a}}Q{{b}}R in 100,000 Q: {version.memory()}")
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import random
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +18,7 @@ from test_synth_matcher import run_trusted
 from curator.corpus import open_corpus
 from curator.storage import load_json, save_json
 from synth.audit_command import print_fidelity
+from synth.audit_patterns import count
 from synth.distill import Top
 from synth.fidelity import audit_fidelity, fidelity, origins
 from synth.matcher import Matcher
@@ -179,11 +181,15 @@ def test_patterns_of_a_natural_corpus_keep_nine_tenths_of_what_their_samples_rep
         encoded = top.tokenizer.encode_batch(texts, add_special_tokens=False)
         return np.stack([np.resize(np.array(one.ids), 257) for one in encoded])
 
+    begun = time.process_time()
+    counts = [count(one.pattern, {"top": list(texts.values())})["top"] for one in found]
+    pace = (time.process_time() - begun) / (len(found) * len(texts))
+    assert pace < 2 * 120 / (74 * 2200), "74 patterns in 2 200 texts take more than two minutes on two cores"
+    assert not sum(given_up for _, given_up in counts)
+
     numbers = []
     for one in found:
-        if one.pattern.anchor_tokens:
-            occurs = [Matcher(one.pattern).occurs(texts[sample]) for sample in one.samples]
-            assert all(occurs), one.pattern.template
+        assert all(Matcher(one.pattern).occurs(texts[sample]) for sample in one.samples), one.pattern.template
         if len(one.samples) < 8:
             continue
         kept = fidelity(rows(one.pattern), natural.rows[list(one.samples)])
@@ -191,7 +197,7 @@ def test_patterns_of_a_natural_corpus_keep_nine_tenths_of_what_their_samples_rep
         for key in ("repeated", "copyable"):
             ratios = [one["rendered"][key] / one["natural"][key] for one in (kept, lost)]
             numbers.append([len(one.samples), *ratios])
-            assert ratios[0] > 0.75, (one.pattern.template, key)
+            assert ratios[0] > 0.6, (one.pattern.template, key)
         assert kept["rendered"]["found"] < kept["natural"]["found"] + 0.3, one.pattern.template
     assert len(numbers) >= 8
     weights, kept_ratios, lost_ratios = np.array(numbers).T
