@@ -43,15 +43,19 @@ DRAWS = 10_000
 KEYS = ("repeated", "copyable", "compression", "found")
 NAMES = ("tokens in repeated 4-grams", "copyable tokens", "lzma ratio", "13-grams found in the samples")
 MEMORY = """
-import resource
+from pathlib import Path
 from synth.matcher import Matcher
 from synth.pattern import Pattern
 words = {"type": "random_text", "values_or_rules": "words", "count": [1, 160]}
 pattern = Pattern.from_json({"pattern_id": "p", "pattern_name": "x", "anchor_tokens": ["Q"], "template": "{a}Q{b}R",
     "length_control": "", "fields": [{"name": name, **words} for name in "ab"]})
-used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-found = Matcher(pattern).occurs("Q" * 100_000)
-print(f"{(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used) / 1024:.0f} MiB, answer {found}")
+def peak():
+    status = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in status if line.startswith("VmHWM:")).split()[1]) / 1024
+used = peak()
+for name, text in (("100,000 Q", "Q" * 100_000), ("1,000 times 99 Q and R", ("Q" * 99 + "R") * 1000)):
+    found = Matcher(pattern).occurs(text)
+    print(f"Template {{a}}Q{{b}}R in {name}: {found}, {peak() - used:.0f} MiB more than before at the highest point")
 """
 
 
@@ -69,22 +73,22 @@ class Version:
     """The commands of a checkout."""
 
     def __init__(self, checkout: Path):
-        self.environment = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
+        self.checkout = checkout.resolve()  # started there, so that its own modules are found first
 
     def synth(self, *words: object) -> float:
         """Run one; seconds it took, all its processes at once."""
         program = "import sys; from synth.cli import main; sys.argv[0] = 'synth'; main()"
         begun = time.monotonic()
         command = [sys.executable, "-c", program, *map(str, words)]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=self.checkout, capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"synth {' '.join(map(str, words))}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         return time.monotonic() - begun
 
     def memory(self) -> str:
-        """What one search adds to its process at the highest point."""
+        """What a search adds to its process at the highest point (Linux)."""
         done = subprocess.run(
-            [sys.executable, "-c", MEMORY], env=self.environment, capture_output=True, text=True
+            [sys.executable, "-c", MEMORY], cwd=self.checkout, capture_output=True, text=True
         )
         return done.stdout.strip() or done.stderr[-300:]
 
@@ -186,10 +190,10 @@ def main() -> None:
     )
     kept, random = [], []
     for seed in asked.seeds:
-        folder = asked.out / f"corpus-{seed}"
+        folder = asked.out.resolve() / f"corpus-{seed}"
         if not (folder / "ranking").is_dir():
             natural(asked.rows, asked.width, asked.tokenizer, seed).ranking(folder)
-        out = asked.out / f"{asked.checkout.resolve().name}-{seed}"
+        out = asked.out.resolve() / f"{asked.checkout.resolve().name}-{seed}"
         seconds = run(version, here, folder / "ranking", out)
         kept += compare(folder / "ranking", out)
         corpus = open_corpus(folder / "rows.npy")
@@ -207,7 +211,7 @@ def main() -> None:
         )
     if kept:
         table(kept, random)
-    print(f"\nTemplate {{a}}Q{{b}}R in 100,000 Q: {version.memory()}")
+    print(f"\n{version.memory()}")
 
 
 if __name__ == "__main__":
