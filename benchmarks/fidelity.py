@@ -46,15 +46,15 @@ MEMORY = """
 from pathlib import Path
 from synth.matcher import Matcher
 from synth.pattern import Pattern
-words = {"type": "random_text", "values_or_rules": "words", "count": [1, 160]}
-pattern = Pattern.from_json({"pattern_id": "p", "pattern_name": "x", "anchor_tokens": ["Q"], "template": "{a}Q{b}R",
+words = {"type": "random_text", "values_or_rules": "words", "count": [1, 1000], "scope": "text"}
+pattern = Pattern.from_json({"pattern_id": "p", "pattern_name": "x", "anchor_tokens": [], "template": "{a}Q{b}R",
     "length_control": "", "fields": [{"name": name, **words} for name in "ab"]})
 def peak():
     status = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in status if line.startswith("VmHWM:")).split()[1]) / 1024
 used = peak()
 for name, text in (("100,000 Q", "Q" * 100_000), ("1,000 times 99 Q and R", ("Q" * 99 + "R") * 1000)):
-    found = Matcher(pattern).occurs(text)
+    found = Matcher(pattern).occurs(text), *Matcher(pattern).complaints(text)
     print(f"Template {{a}}Q{{b}}R in {name}: {found}, {peak() - used:.0f} MiB more than before at the highest point")
 """
 

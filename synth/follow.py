@@ -1,7 +1,8 @@
 """Is a text its pattern's template, repeated: an exact search, item by item, for texts that a generator wrote.
 
 Depth first over the parts of the template, the shortest value of a field first, with a memory of what failed; a state
-is a place in the text, a part of the template, and the values that must come back. The text may be cut anywhere behind
+is a place in the text, a part of the template, and where the values stand that must come back: never the values
+themselves, which may be long. The text may be cut anywhere behind
 its first repetition. Not a regular expression: ``re`` has no time limit and no partial match, and ``regex`` was
 seen to miss matches of lazy repeats of alternatives (its searches of a corpus, ``matcher.py``, use neither).
 """
@@ -16,14 +17,16 @@ from synth.pattern import Pattern
 from synth.places import Places, each
 
 STEPS = 500_000
-"""Values tried before the search is given up; each may be remembered, which takes some 200 bytes."""
+"""Values tried before the search is given up; each may be remembered, which takes some 400 bytes."""
 SECONDS = 10.0
 """Time before it is."""
 LONGEST_WORD = 24
 """Characters of a word of a ``random_text`` field, with the space behind it."""
+MOST_KNOWN = 100_000
+"""Places of a text for which the items that begin there are remembered."""
 
-Values = tuple[tuple[str, str], ...]
-"""(field, value) pairs that must come back."""
+Values = tuple[tuple[str, int, int], ...]
+"""(field, start, stop in the text) of values that must come back."""
 State = tuple[int, int, Values, Values]
 """Place in the text, part of the template, values kept in every repetition, values kept in this one."""
 
@@ -90,14 +93,16 @@ class Follower:
         piece = self._parts[part]
         if isinstance(piece, str):
             bound: str | None = piece
-        elif piece.type == "copy":
-            bound = piece.cased(dict(kept + drawn)[piece.rule])
         else:
-            bound = dict(kept + drawn).get(piece.name)
+            of = piece.rule if piece.type == "copy" else piece.name
+            bound = next((text[start:stop] for name, start, stop in kept + drawn if name == of), None)
+            if piece.type == "copy":
+                assert bound is not None  # stands before its copy (`Pattern.complaints`)
+                bound = piece.cased(bound)
         if bound is not None:
             if text.startswith(bound, place):
                 yield place + len(bound), part + 1, kept, drawn
-            elif bound.startswith(text[place:]):
+            elif _cut_off(text, place, bound):
                 yield len(text) + 1, part + 1, kept, drawn
             return
         assert isinstance(piece, Field)
@@ -105,9 +110,9 @@ class Follower:
             if end > len(text):
                 yield end, part + 1, kept, drawn
             elif piece.scope == "text":
-                yield end, part + 1, (*kept, (piece.name, text[place:end])), drawn
+                yield end, part + 1, (*kept, (piece.name, place, end)), drawn
             elif piece.name in self._again:
-                yield end, part + 1, kept, (*drawn, (piece.name, text[place:end]))
+                yield end, part + 1, kept, (*drawn, (piece.name, place, end))
             else:
                 yield end, part + 1, kept, drawn
 
@@ -123,6 +128,11 @@ class Follower:
         return {field.name: _Ends(field) for field in self.pattern.fields if field.type != "copy"}
 
 
+def _cut_off(text: str, place: int, string: str) -> bool:
+    """Whether the text ends within ``string``, or with it, which begins there."""
+    return len(text) - place <= len(string) and string.startswith(text[place:])
+
+
 class _Ends:
     """Where values of a field that begin at a place may end, the nearest first; len(text) + 1: the text cuts it off."""
 
@@ -132,7 +142,7 @@ class _Ends:
         self.longest = max(map(len, self.items), default=0)
         self.beginnings = frozenset(item[:n] for item in self.items for n in range(1, len(item)))
         self.known: dict[int, tuple[Places, bool]] = {}
-        """By where an item begins; of one text."""
+        """By where an item begins: where it may end, behind there; of one text."""
 
     def __call__(self, text: str, place: int, until: float) -> Iterator[int]:
         least, most = self.field.span
@@ -146,36 +156,41 @@ class _Ends:
         if self.field.type == "random_text":
             furthest = min(len(text), place + LONGEST_WORD * most)
             return chain(range(place + min(1, least), furthest + 1), (len(text) + 1,))
-        reached: Places = 1 << place
+        reached: Places = 1  # all of them behind place, since a text may be long
         cut = place == len(text)
         ends: Places = reached if least == 0 else 0
         for count in range(1, most + 1):
             begins = reached
             if count > 1 and self.field.separator:
                 separator = self.field.separator
-                cut |= any(separator.startswith(text[at:]) for at in each(reached))
+                cut |= any(_cut_off(text, place + at, separator) for at in each(reached))
                 begins = sum(
-                    1 << at + len(separator) for at in each(reached) if text.startswith(separator, at)
+                    1 << at + len(separator) for at in each(reached) if text.startswith(separator, place + at)
                 )
             if time.monotonic() > until:
                 raise Undecided
             reached = 0
             for begin in each(begins):
-                behind, cut_off = self._items(text, begin)
-                reached |= behind
+                behind, cut_off = self._items(text, place + begin)
+                reached |= behind << begin
                 cut |= cut_off
             if not reached:
                 break
-            cut |= bool(reached >> len(text) & 1) and count < least
+            cut |= bool(reached >> len(text) - place & 1) and count < least
             if count >= least:
                 ends |= reached
-        return chain(each(ends), repeat(len(text) + 1, int(cut)))
+        return chain((place + end for end in each(ends)), repeat(len(text) + 1, int(cut)))
 
     def _items(self, text: str, begin: int) -> tuple[Places, bool]:
         """Where one item that begins there may end, and whether the text may cut one off."""
         if begin not in self.known:
+            if len(self.known) >= MOST_KNOWN:
+                self.known.clear()
             ends = list(self._item(text, begin))
-            self.known[begin] = sum(1 << end for end in ends if end <= len(text)), len(text) + 1 in ends
+            self.known[begin] = (
+                sum(1 << end - begin for end in ends if end <= len(text)),
+                len(text) + 1 in ends,
+            )
         return self.known[begin]
 
     def _item(self, text: str, begin: int) -> Iterator[int]:
