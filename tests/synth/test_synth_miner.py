@@ -290,6 +290,33 @@ def test_samples_that_repeat_each_their_own_span_give_a_shape(tokenizer: Tokeniz
     assert len(found[0].samples) == 40
 
 
+def spans_with_gaps(tokenizer: Tokenizer, times: Sequence[int]) -> list[SampleText]:
+    """Samples that say a span of their own so many times, with nine other characters between."""
+    rng = np.random.default_rng(0)
+    known = whole(tokenizer)
+    three = [token for token in known if len(tokenizer.decode([token])) == 3]
+    samples = []
+    for number, n in enumerate(times):
+        span = rng.choice(known, 20)
+        row = np.concatenate([part for _ in range(n) for part in (span, rng.choice(three, 3))])[:-3]
+        samples.append(SampleText(number, 1.0, tokenizer.decode(row.tolist()), row))
+    return samples
+
+
+def test_a_shape_is_credited_to_the_samples_in_which_it_stands_twice(tokenizer: Tokenizer) -> None:
+    """Span, gap, span is one repetition of span and gap, and the beginning of another."""
+    samples = spans_with_gaps(tokenizer, [4, 2, 3] * 6)
+    (one,) = [one for one in mine(samples, tokenizer)[0] if one.pattern.template == "{span}{gap}"]
+    assert set(one.samples) == {n for n in range(18) if n % 3 != 1}
+
+
+def test_a_shape_that_stands_twice_in_no_sample_is_set_aside(tokenizer: Tokenizer) -> None:
+    found, set_aside = mine(spans_with_gaps(tokenizer, [2] * 12), tokenizer)
+    assert not [one for one in found if "{span}" in one.pattern.template]
+    (item,) = [item for item in set_aside if item["answer"] == "{span}{gap}"]
+    assert item["reason"] == "occurs in none of the 12 samples that it was made of"
+
+
 def test_prose_without_repetition_gives_nothing_structural(tokenizer: Tokenizer) -> None:
     rng = np.random.default_rng(0)
     rows = [rng.permutation(400)[:33] for _ in range(40)]
