@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from curator.config import Experiment
 from curator.corpus.rendered import RenderedCorpus
 from curator.errors import CuratorError
-from curator.models import list_checkpoints
+from curator.models.hub import list_places
 from curator.printing import say
 from curator.ranking import Ranking
 
@@ -48,7 +48,7 @@ def rank(scan: "Scan", experiment: Experiment) -> list[object]:
 
     Where none formed: all samples, for the best unit, at the last checkpoint.
     """
-    checkpoints = dict(list_checkpoints(Path(scan.manifest["checkpoints"])))
+    checkpoints = dict(list_places(scan.manifest["checkpoints"]))
     corpus: list[object] = ["--corpus", experiment.corpus or "CORPUS"]
     best = [unit for kind in scan.values for unit in scan.best(kind)]
     for unit in best:
