@@ -14,7 +14,7 @@ class Found:
     """One pattern with its provenance.
 
     Attributes:
-        samples: sample indices it was distilled from; scores: their scores, in the same order.
+        samples: indices of the samples in which it was found; scores: their scores, in the same order.
         provenance: what else is known (model, prompt, request), as plain JSON values.
     """
 

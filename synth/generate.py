@@ -123,7 +123,7 @@ def generate(
     Args:
         identity: everything besides the patterns that decides the result, as JSON; another one in ``out`` is refused.
         write: asked from ``concurrency`` threads.
-        samples: which ones each pattern was distilled from, by its id; one where it is not said.
+        samples: in which ones each pattern was found, by its id; one where it is not said.
         facts: what the manifest says besides and nothing depends on (where the tokenizer lies).
         stop: called when no more is wanted of ``write``, so that it waits for nobody (Ctrl-C, a full disk).
 

@@ -47,7 +47,7 @@ class Entry:
     """A pattern of the registry.
 
     Attributes:
-        provenance: ``samples`` and ``scores`` it was distilled from, how many patterns were ``merged`` into it, and
+        provenance: ``samples`` and ``scores`` in which it was found, how many patterns were ``merged`` into it, and
             what the engine knows (model, prompt, requests).
     """
 

@@ -76,7 +76,7 @@ class RenderSettings:
         """Fill in what the generators' manifest and the tokenizer say.
 
         Args:
-            equal: patterns without a weight weigh 1, and not as many as the samples they were distilled from.
+            equal: patterns without a weight weigh 1, and not as many as the samples in which they were found.
 
         Raises:
             UsageError: something is missing, unknown, or contradicts itself.

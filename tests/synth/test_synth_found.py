@@ -10,9 +10,13 @@ from openai_server import OpenAIServer, Reply
 from patterns import log_pattern, pattern_json, span_pattern
 from studies import server_words, write_study
 
+from curator.corpus import open_corpus
+from curator.ranking import Ranking
 from synth.distill_llm import LlmEngine
+from synth.fidelity import audit_fidelity
 from synth.found import Found
 from synth.registry import Registry
+from synth.render.folder import Rows
 from synth.samples import SampleText
 
 TEXTS = [
@@ -71,6 +75,12 @@ def test_what_was_found_in_no_sample_is_said_and_weighs_nothing(
     assert manifest["generators"][0]["distilled_from"] == entries[0].provenance["samples"]
     done("render", "generators", "--count", 20, "--out", "rows")
     assert json.loads((tmp_path / "rows" / "patterns.json").read_text()) == ["p001"]
+    rows, made_of = Rows.open(Path("rows")), Ranking.open(ranking)
+    kept = audit_fidelity(
+        rows, made_of, open_corpus(tmp_path / "study" / "rows.npy"), np.arange(len(made_of))
+    )
+    assert set(kept["patterns"]) == {"p001"} and kept["note"] == ""  # a model's patterns like the miner's
+    assert kept["patterns"]["p001"]["samples"] == len(entries[0].provenance["samples"])
     done("render", "generators", "--count", 20, "--weights", "p002=1", "--out", "more")
     assert json.loads((tmp_path / "more" / "patterns.json").read_text()) == ["p001", "p002"]
     assert "weighs 0 unless" in refused(
