@@ -15,7 +15,8 @@ from conftest import GOLDEN, UNITS, finish, request, start
 from mmap_ninja import numpy as ninja
 from test_cli import done, refused
 
-from curator.corpus import open_corpus
+from curator.corpus import base, open_corpus
+from curator.corpus.ninja import NinjaCorpus
 from curator.emission import load_sum
 from curator.errors import CuratorError
 from curator.influence.bases import Bases
@@ -262,6 +263,7 @@ def rendered(tmp_path: Path) -> Path:
     manifest = {
         "format": "synth-rows-1",
         "fingerprint": open_corpus(folder).fingerprint(),
+        "content": open_corpus(folder).whole_fingerprint(),
         "fingerprints": {
             "patterns": fingerprint(["p001", "p002"]),
             **{name: fingerprint(values) for name, values in per_row.items()},
@@ -289,6 +291,22 @@ def test_law_8_rendered_rows_that_were_changed_are_not_injected(rendered: Path, 
     assert not (tmp_path / "other").exists()
     with pytest.raises(CuratorError, match="fingerprint"):
         open_sources(plan, open_corpus(GOLDEN / "rows.npy"))
+
+
+def test_law_8_one_token_of_many_rendered_rows_is_seen_where_a_fingerprint_reads_blocks(
+    rendered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("WHOLE_FINGERPRINT_TOKENS", 0), ("SAMPLED_BLOCKS", 2), ("BLOCK_ROWS", 1)):
+        monkeypatch.setattr(base, name, value)  # the first and the last row
+    blocks = NinjaCorpus(rendered).fingerprint()
+    edit(rendered / "manifest.json", lambda manifest: manifest.update(fingerprint=blocks))
+    open_corpus(rendered)
+    data = np.fromfile(rendered / "data.ninja", np.uint8)
+    data[len(data) // 2] ^= 1
+    data.tofile(rendered / "data.ninja")
+    assert NinjaCorpus(rendered).fingerprint() == blocks
+    with pytest.raises(CuratorError, match="they were changed"):
+        open_corpus(rendered)
 
 
 def test_law_8_rendered_rows_that_were_changed_are_not_ranked(

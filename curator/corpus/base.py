@@ -6,6 +6,7 @@ index before it reaches them, so that no reader clips a slice or wraps a negativ
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ class Corpus(ABC):
         vocab_size: number of token ids, where the corpus knows it.
         tokenizer_file: the ``tokenizer.json`` that lies with the corpus, if there is one.
         neox_order: whether GPT-NeoX itself delivers these rows in this order, out of its own index maps.
-        written_fingerprint: of the rows as they were written, where a manifest that lies beside them says so.
+        written: the manifest beside the rows, where the program that wrote them left one: their ``fingerprint``, and
+            ``content``, the `whole_fingerprint` (versions before 0.1 wrote none).
     """
 
     path: Path
@@ -41,7 +43,7 @@ class Corpus(ABC):
     vocab_size: int | None = None
     tokenizer_file: Path | None = None
     neox_order: bool = False
-    written_fingerprint: str | None = None
+    written: Mapping[str, Any] | None = None
     _fingerprint: str | None = None
 
     @abstractmethod
@@ -97,7 +99,7 @@ class Corpus(ABC):
 
         It depends on no path, format or token dtype: the same rows as ``.npy``, ``.bin`` or shards
         agree. Beyond ``WHOLE_FINGERPRINT_TOKENS`` it reads evenly spaced blocks alone, so a change
-        between two blocks of a very large corpus goes unseen.
+        between two blocks of a very large corpus goes unseen; of rows that this program wrote, all are compared.
 
         Raises:
             CuratorError: a manifest beside the rows says otherwise: they were changed.
@@ -105,23 +107,36 @@ class Corpus(ABC):
         if self._fingerprint is None:
             n = len(self)
             if n * self.row_width <= WHOLE_FINGERPRINT_TOKENS:
-                block_rows = max(1, (1 << 20) // self.row_width)
-                starts = range(0, n, block_rows)
+                found = self.whole_fingerprint()
             else:
                 block_rows = min(BLOCK_ROWS, n)
                 starts = np.linspace(0, n - block_rows, SAMPLED_BLOCKS).astype(int).tolist()
-            blocks = []
-            for start in starts:
-                block = self.rows(slice(start, min(start + block_rows, n)))
-                blocks.append([start, fingerprint(block.astype("<i8"))])
-            found = fingerprint({"samples": n, "row_width": self.row_width, "blocks": blocks})
-            if self.written_fingerprint is not None and found != self.written_fingerprint:
-                raise CuratorError(
-                    f"{self.file_of(0)}: the rows have fingerprint {found}, manifest.json says "
-                    f"{self.written_fingerprint}: they were changed; put them back, or make the folder again"
-                )
+                found = self._fingerprint_of(starts, block_rows)
+            if self.written is not None:
+                self._check_written(found, str(self.written.get("fingerprint")))
+                if content := self.written.get("content"):
+                    self._check_written(found if found == content else self.whole_fingerprint(), str(content))
             self._fingerprint = found
         return self._fingerprint
+
+    def whole_fingerprint(self) -> str:
+        """As `fingerprint`, of every row at any size."""
+        block_rows = max(1, (1 << 20) // self.row_width)
+        return self._fingerprint_of(range(0, len(self), block_rows), block_rows)
+
+    def _fingerprint_of(self, starts: Iterable[int], block_rows: int) -> str:
+        blocks = []
+        for start in starts:
+            block = self.rows(slice(start, min(start + block_rows, len(self))))
+            blocks.append([start, fingerprint(block.astype("<i8"))])
+        return fingerprint({"samples": len(self), "row_width": self.row_width, "blocks": blocks})
+
+    def _check_written(self, found: str, written: str) -> None:
+        if found != written:
+            raise CuratorError(
+                f"{self.file_of(0)}: the rows have fingerprint {found}, manifest.json says "
+                f"{written}: they were changed; put them back, or make the folder again"
+            )
 
     def describe(self) -> dict[str, Any]:
         """What there is to know about the corpus, for people, as plain JSON values."""

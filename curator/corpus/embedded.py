@@ -60,7 +60,7 @@ class EmbeddedCorpus(NpyCorpus):
         for name, (place, listed) in lists.items():
             numbers = Numbers(path / f"{name}.npy", "place", place, REBUILD)
             numbers.check_range(self._provenance[name], len(listed))
-        self.written_fingerprint = str(self.manifest["fingerprint"])
+        self.written = self.manifest
         self.fingerprint()
 
     def file_of(self, sample: int) -> Path:
@@ -115,8 +115,10 @@ def build_embedded(out: Path, settings: EmbeddedSettings) -> EmbeddedCorpus:
         save_array(temporary / "drill_lengths.npy", drill_lengths)
         save_json(temporary / "files.json", names)
         save_text(temporary / "tokenizer.json", tokenizer.to_str(pretty=True))
+        written = NpyCorpus(temporary / "rows.npy")
         manifest = identity | {
-            "fingerprint": NpyCorpus(temporary / "rows.npy").fingerprint(),
+            "fingerprint": written.fingerprint(),
+            "content": written.whole_fingerprint(),
             "library_files": len(names),
             "drill_rows": int(drills.sum()),
             "turns": windows.turns,

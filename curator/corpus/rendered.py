@@ -27,7 +27,7 @@ class RenderedCorpus(NinjaCorpus):
         self.manifest = load_json(path / "manifest.json")
         beside = self.manifest.get("fingerprints")
         super().__init__(path, beside if isinstance(beside, dict) else {})
-        self.written_fingerprint = str(self.manifest.get("fingerprint"))
+        self.written = self.manifest
         self.fingerprint()
 
     def told_of(self, sample: int) -> dict[str, Any] | None:

@@ -81,7 +81,9 @@ def fetch(place: str, weights: bool = True) -> Path:
             folder = snapshot_download(
                 name, revision=revision, allow_patterns=FILES if weights else FILES[:1]
             )
-    except (OSError, ValueError) as error:
+    except (
+        Exception
+    ) as error:  # its HTTP client's own ones too, whose package is not the same in every version
         raise CuratorError(
             f"{place}: the hub model {name} at revision {revision} cannot be fetched: {_reason(error)}"
         ) from error
@@ -117,7 +119,9 @@ def _names(spec: str, name: str) -> list[str]:
     except OfflineModeIsEnabled:
         cached = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model") / "refs"
         return [str(file.relative_to(cached)) for file in cached.rglob("*") if file.is_file()]
-    except (OSError, ValueError) as error:
+    except (
+        Exception
+    ) as error:  # its HTTP client's own ones too, whose package is not the same in every version
         raise CuratorError(
             f"{spec}: the revisions of {name} cannot be listed ({_reason(error)}); name them, which needs no list: "
             f"{FORM}"

@@ -112,10 +112,12 @@ class Assembled:
     """What `assemble` wrote: rows, tokens of padding and texts per pattern.
 
     Attributes:
+        fingerprint, content: of the rows, as `Corpus.fingerprint` and `Corpus.whole_fingerprint`.
         sidecars: fingerprints of `SIDECARS`.
     """
 
     fingerprint: str
+    content: str
     sidecars: dict[str, str]
     texts: dict[str, int]
     padding: dict[str, int]
@@ -164,16 +166,17 @@ def assemble(
     sidecars = {name.split(".")[0]: fingerprint(content) for name, content in contents}
     shutil.copyfile(tokenizer, out / "tokenizer.json")
     _copy_generators(generators, out / "generators")
-    return Assembled(of_rows, sidecars, texts, padding)
+    return Assembled(*of_rows, sidecars, texts, padding)
 
 
-def _write_rows(out: Path, folder: Path, rows: Iterator[np.ndarray]) -> str:
-    """Write them aside with mmap-ninja, then move the files into ``out``; their fingerprint."""
+def _write_rows(out: Path, folder: Path, rows: Iterator[np.ndarray]) -> tuple[str, str]:
+    """Write them aside with mmap-ninja, then move the files into ``out``; their fingerprints."""
     from mmap_ninja import numpy as ninja
 
     shutil.rmtree(folder, ignore_errors=True)
     ninja.from_generator(folder, rows, batch_size=_WRITE_ROWS)
-    written = NinjaCorpus(folder).fingerprint()
+    corpus = NinjaCorpus(folder)
+    written = corpus.fingerprint(), corpus.whole_fingerprint()
     # type.ninja last: it is what makes a folder a corpus
     for file in sorted(folder.iterdir(), key=lambda file: file.name == "type.ninja"):
         with open(file, "rb+") as opened:

@@ -230,6 +230,7 @@ class _Run:
             "padding_tokens": sum(done.padding.values()),
             "duplicates": sum(pattern["duplicates"] for pattern in patterns),
             "fingerprint": done.fingerprint,
+            "content": done.content,
             "fingerprints": done.sidecars,
             "patterns": patterns,
             "request": {
