@@ -1,5 +1,6 @@
 """What `synth audit data` does with its flags."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def run_audit_data(
 
 
 def print_audit(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> None:
-    """Two tables, the verdict, and what to do next."""
+    """Three tables, the verdict, and what to do next."""
     table = []
     for one in result["patterns"][:30]:
         if one["scored"]:
@@ -74,6 +75,8 @@ def print_audit(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> 
         header,
         table,
     )
+    if "fidelity" in result:  # not in those of earlier versions
+        print_fidelity(result["fidelity"], [one["pattern_id"] for one in result["patterns"]])
     _print_diversity(result["diversity"])
     kept, patterns = len(result["kept"]), len(result["patterns"])
     few = [one["pattern_id"] for one in result["patterns"] if one["scored"] < LEAST]
@@ -127,6 +130,47 @@ def _say_more_rows(result: dict[str, Any], out: Path, manifest: dict[str, Any]) 
         else:
             say("Wanted are other patterns, or another ranking: these rows are not what raises the probe.")
         next_step("curator", "show", out, "--top", 5)
+
+
+def print_fidelity(found: dict[str, Any], names: Sequence[str]) -> None:
+    """What rows keep of their pattern's natural samples, of the patterns ``names`` whose samples are known."""
+    rows = []
+    for name in [name for name in names if name in found["patterns"]][:30]:
+        one = found["patterns"][name]
+        made, own = one["rendered"], one["natural"]
+        cells = [f"{_share(made[key])} / {_share(own[key])}" for key in ("repeated", "copyable")]
+        ratios = [f"{made[key] / own[key]:.2f}" if own[key] else "-" for key in ("repeated", "copyable")]
+        compressed = " / ".join(
+            "-" if v is None else f"{v:.1f}" for v in (made["compression"], own["compression"])
+        )
+        copied = f"{_share(made['found'])} / {_share(own['found'])}"
+        rows.append([name, str(one["samples"]), cells[0], ratios[0], cells[1], ratios[1], compressed, copied])
+    random = found["random"]
+    compressed = "-" if random["compression"] is None else f"{random['compression']:.1f}"
+    shown = [_share(random["repeated"]), "", _share(random["copyable"]), "", compressed, ""]
+    rows.append(["random natural", "", *shown])
+    header = [
+        "pattern",
+        "samples",
+        "repeated 4-grams",
+        "ratio",
+        "copyable tokens",
+        "ratio",
+        "lzma",
+        "13-grams found",
+    ]
+    print_rows(
+        "What rows keep of the samples that their pattern was distilled from: rows / samples. 13-grams found: in the "
+        "samples; those of a sample in the others",
+        header,
+        rows,
+    )
+    if found["note"]:
+        say(f"No samples to compare with: {found['note']}.")
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
 
 
 def _print_diversity(curves: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from curator.storage import fingerprint, load_json, save_array, save_json
 from synth.alone import alone, claimed
 from synth.audit_plot import plot_audit
 from synth.diversity import diversity, doublings
+from synth.fidelity import audit_fidelity
 from synth.render.folder import Rows
 
 FORMAT = "synth-audit-data-1"
@@ -193,6 +194,7 @@ def _result(
             "loss": float(np.asarray(ranking.losses, np.float64)[some].mean() / (corpus.row_width - 1)),
         },
         "diversity": _diversity(rows, ranking, corpus, natural, drawn),
+        "fidelity": audit_fidelity(rows, ranking, corpus, drawn),
     }
 
 

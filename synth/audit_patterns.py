@@ -1,12 +1,13 @@
 """Does a pattern occur more often where influence is high? Asked of samples that distilling never saw.
 
 For every pattern, occurrences (`Matcher.occurs`) are counted in the held-out top samples and in two controls that
-leave all top samples out: random ones, and ones with the losses of the top. The odds ratio is (a+½)(d+½)/((b+½)(c+½))
-with Woolf's interval (normal on the log; the halves are Haldane's and Anscombe's, for empty cells). A pattern is
-called *carrying* when the interval against random samples lies above 1, at a level corrected for the number of
-patterns (Bonferroni), so that a long registry does not pass some by luck; it is *beyond loss* when the other one does
-too. The second is no condition: what a model has yet to learn has high loss for that very reason, so samples of the
-same loss hold the same pattern, however much of the influence it carries. Shown intervals are plain 95 %.
+leave all top samples out: random ones, and ones with the losses of the top. A sample in which the search was given up
+counts neither as one with the pattern nor as one without it; how many those are is said per group. The odds ratio is
+(a+½)(d+½)/((b+½)(c+½)) with Woolf's interval (normal on the log; the halves are Haldane's and Anscombe's, for empty
+cells). A pattern is called *carrying* when the interval against random samples lies above 1, at a level corrected for
+the number of patterns (Bonferroni), so that a long registry does not pass some by luck; it is *beyond loss* when the
+other one does too. The second is no condition: what a model has yet to learn has high loss for that very reason, so
+samples of the same loss hold the same pattern, however much of the influence it carries. Intervals are shown at 95 %.
 
 Counting is all the work. The counts of a pattern are a file of their own until all are there, named by the pattern and
 the texts they were counted in, so that a killed audit goes on, and one of a registry that was edited or with other
@@ -51,6 +52,8 @@ Texts = dict[str, list[str]]
 """By group."""
 Counts = dict[str, list[int]]
 """By group; see `count`."""
+SEARCH = 2
+"""Raised when the same patterns would be found in other texts."""
 
 
 @dataclass(frozen=True)
@@ -128,10 +131,10 @@ def audit_patterns(
     results = []
     corrected = 1 - (1 - LEVEL) / max(1, len(patterns))
     for pattern, counted in zip(patterns, _count_all(patterns, texts, workers, parts)):
-        a, out_of_time = counted["top"][0], sum(times for _, times in counted.values())
+        sizes = {name: len(samples) - counted[name][1] for name, samples in groups.items()}
         odds, above = {}, {}
         for control in controls:
-            counts = (a, len(held_out), counted[control][0], len(groups[control]))
+            counts = (counted["top"][0], sizes["top"], counted[control][0], sizes[control])
             odds[control] = Odds.of(counts)
             above[control] = Odds.of(counts, corrected).low > 1
         results.append(
@@ -141,7 +144,7 @@ def audit_patterns(
                 "odds": {control: value.to_json() for control, value in odds.items()},
                 "carries": above["random"],
                 "beyond_loss": above.get("loss-matched"),
-                "out_of_time": out_of_time,
+                "undecided": {name: counted[name][1] for name in groups},
             }
         )
     results.sort(key=_lowest, reverse=True)
@@ -165,6 +168,7 @@ def _identity(registry: Registry, ranking: Ranking, tokenizer: Tokenizer, seed: 
         "held_out_fingerprint": fingerprint([registry.header["samples"][key] for key in ("held_out", "top")]),
         "tokenizer_fingerprint": fingerprint(tokenizer.to_str()),
         "seed": seed,
+        "search": SEARCH,
     }
 
 
@@ -243,7 +247,7 @@ def _part_files(patterns: Sequence[Pattern], texts: Texts, parts: Path | None) -
     if parts is None:
         return [None] * len(patterns)
     of_texts = fingerprint(texts)
-    return [parts / f"{fingerprint([pattern.to_json(), of_texts])}.json" for pattern in patterns]
+    return [parts / f"{fingerprint([pattern.to_json(), of_texts, SEARCH])}.json" for pattern in patterns]
 
 
 _texts: Texts = {}
@@ -261,7 +265,7 @@ def _count(pattern: Pattern) -> Counts:
 
 
 def count(pattern: Pattern, texts: Texts) -> Counts:
-    """Per group of texts: [in how many ``pattern`` occurs, in how many the search ran out of time]."""
+    """Per group of texts: [in how many ``pattern`` occurs, in how many the search was given up]."""
     matcher = Matcher(pattern)
     counted = {}
     for name, group in texts.items():

@@ -42,7 +42,7 @@ def render(
         list[str] | None,
         typer.Option(
             help="PATTERN_ID=WEIGHT, repeatable, or a JSON file of them; 0 leaves a pattern out. One not named weighs "
-            "as many as the samples it was distilled from, or 1 with --weights equal.",
+            "as many as the samples in which it was found, or 1 with --weights equal.",
             show_default=False,
         ),
     ] = None,

@@ -46,7 +46,7 @@ def run_distill(
         described: dict[str, Any] = {"name": "builtin", **builtin}
 
         def ask(samples: Any) -> Any:
-            return mine(samples, top.tokenizer, **builtin), []
+            return mine(samples, top.tokenizer, **builtin)
     else:
         from synth.distill_llm import LlmEngine
 
@@ -99,6 +99,12 @@ def _print_registry(registry: Registry, out: Path, chosen: dict[str, Any], asked
         )
     if header["set_aside"]:
         say(f"{len(header['set_aside'])} answers or patterns were set aside, with reasons, in registry.json.")
+    nowhere = [e.pattern.pattern_id for e in registry.entries if not e.provenance["samples"]]
+    if nowhere:
+        named = ", ".join(nowhere[:8]) + (f" and {len(nowhere) - 8} more" if len(nowhere) > 8 else "")
+        say(
+            f"{named}: in none of the samples they were made of, so that they weigh 0 unless --weights says more."
+        )
     held_out = len(header["samples"]["held_out"])
     say(f"Written to {out}/registry.json; {held_out} top samples held out.")
     if held_out:
@@ -142,30 +148,32 @@ def run_audit_patterns(
             result = audit_patterns(registry, ranking, corpus, known, seed=seed, workers=workers, parts=parts)
             save_json(file, result)
         shutil.rmtree(parts, ignore_errors=True)
-    rows = []
-    for one in result["patterns"][:30]:
-        a, n = one["odds"]["random"]["counts"][:2]
-        cells = [one["pattern_id"], one["pattern_name"][:40], f"{a / n:.1%}"]
-        for odds in one["odds"].values():
-            cells += [
-                f"{odds['counts'][2] / odds['counts'][3]:.1%}",
-                f"{odds['ratio']:.2f} [{odds['low']:.2f}, {odds['high']:.2f}]",
-            ]
-        rows.append([*cells, "yes" if one["carries"] else "no", _beyond(one["beyond_loss"])])
-    title = (
-        "How often each pattern occurs in held-out top samples and in controls; odds ratio [95 % interval]"
-    )
-    controls = [cell for control in result["patterns"][0]["odds"] for cell in (control, "odds")]
-    print_rows(title, ["id", "name", "top", *controls, "carries", "beyond loss"], rows)
-    say("".join(f"{note}\n" for note in result["notes"]), end="")
-    out_of_time = sum(one["out_of_time"] for one in result["patterns"])
-    if out_of_time:
-        say(f"{out_of_time} searches ran out of time and count as no occurrence.")
+    print_pattern_audit(result)
     carrying = sum(one["carries"] for one in result["patterns"])
     say(f"{carrying} of {len(result['patterns'])} patterns carry ({result['rule']}).\nWritten to {file}.")
     words = [*_engine_words(registry), *([] if carrying else ["--all"])]
     words += ["--tokenizer", tokens] if tokenizer is not None else []
     next_step("synth", "generate", folder, *words, "--out", "generators")
+
+
+def print_pattern_audit(result: dict[str, Any]) -> None:
+    """How often each pattern occurs, of how many samples, and the odds; what was left out, and notes."""
+    rows = []
+    for one in result["patterns"][:30]:
+        a, n = one["odds"]["random"]["counts"][:2]
+        cells = [one["pattern_id"], one["pattern_name"][:40], f"{a}/{n}"]
+        for odds in one["odds"].values():
+            c, m = odds["counts"][2:]
+            cells += [f"{c}/{m}", f"{odds['ratio']:.2f} [{odds['low']:.2f}, {odds['high']:.2f}]"]
+        rows.append([*cells, "yes" if one["carries"] else "no", _beyond(one["beyond_loss"])])
+    title = "Samples in which each pattern occurs: held-out top ones and controls; odds ratio [95 % interval]"
+    controls = [cell for control in result["patterns"][0]["odds"] for cell in (control, "odds")]
+    print_rows(title, ["id", "name", "top", *controls, "carries", "beyond loss"], rows)
+    say("".join(f"{note}\n" for note in result["notes"]), end="")
+    for one in result["patterns"]:
+        if any(one["undecided"].values()):
+            said = ", ".join(f"{name} {n}" for name, n in one["undecided"].items())
+            say(f"{one['pattern_id']}: the search was given up in samples left out of its counts: {said}.")
 
 
 def _beyond(says: bool | None) -> str:
@@ -191,7 +199,7 @@ def run_generate(
     _check_engine(engine, chat, llm)
     registry = Registry.open(patterns)
     entries = _chosen(registry, **chosen)
-    samples = {entry.pattern.pattern_id: len(entry.provenance["samples"]) for entry in entries}
+    samples = {entry.pattern.pattern_id: entry.provenance["samples"] for entry in entries}
     made_of = registry.header["samples"]
     patterns_chosen = [entry.pattern for entry in entries]
     file = tokenizer_file(tokenizer, registry)
@@ -230,6 +238,7 @@ def run_generate(
                 "ranking": made_of["ranking"],
                 "tokenizer": str(file.absolute()),
                 "seq_length": made_of["seq_length"],
+                "corpus_fingerprint": made_of.get("corpus_fingerprint"),
             },
             stop=asked.stop if asked is not None else lambda: None,
         )

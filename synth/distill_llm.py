@@ -27,7 +27,7 @@ EXCERPT = 4000
 """Characters of an answer that are sent back or kept with a refusal."""
 LINES = 20
 """Complaints that are sent back at once."""
-PROMPT = "distill-v1"
+PROMPT = "distill-v2"
 ANSWER_SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -134,7 +134,9 @@ class LlmEngine:
             if read.ignored:
                 provenance["ignored_keys"] = read.ignored
             for pattern in read.patterns:
-                kept.setdefault(pattern.with_id("same"), Found.of(pattern, batch, **provenance))
+                key = pattern.with_id("same")
+                if key not in kept:
+                    kept[key] = Found.where(pattern, batch, **provenance)
             if read.refused or not read.problem:
                 refused = read.refused
             if not read.complaints or answer.final or attempt == self.tries:

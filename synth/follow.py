@@ -1,7 +1,8 @@
 """Is a text its pattern's template, repeated: an exact search, item by item, for texts that a generator wrote.
 
 Depth first over the parts of the template, the shortest value of a field first, with a memory of what failed; a state
-is a place in the text, a part of the template, and the values that must come back. The text may be cut anywhere behind
+is a place in the text, a part of the template, and where the values stand that must come back: never the values
+themselves, which may be long. The text may be cut anywhere behind
 its first repetition. Not a regular expression: ``re`` has no time limit and no partial match, and ``regex`` was
 seen to miss matches of lazy repeats of alternatives (its searches of a corpus, ``matcher.py``, use neither).
 """
@@ -11,17 +12,21 @@ from collections.abc import Iterator
 from functools import cached_property
 from itertools import chain, repeat
 
-from synth.pattern import CLASSES, Field, Pattern
+from synth.field import CLASSES, Field
+from synth.pattern import Pattern
+from synth.places import Places, each
 
 STEPS = 500_000
-"""Values tried before the search is given up; each may be remembered, which takes some 200 bytes."""
+"""Values tried before the search is given up; each may be remembered, which takes some 400 bytes."""
 SECONDS = 10.0
 """Time before it is."""
 LONGEST_WORD = 24
 """Characters of a word of a ``random_text`` field, with the space behind it."""
+MOST_KNOWN = 100_000
+"""Places of a text for which the items that begin there are remembered."""
 
-Values = tuple[tuple[str, str], ...]
-"""(field, value) pairs that must come back."""
+Values = tuple[tuple[str, int, int], ...]
+"""(field, start, stop in the text) of values that must come back."""
 State = tuple[int, int, Values, Values]
 """Place in the text, part of the template, values kept in every repetition, values kept in this one."""
 
@@ -49,6 +54,8 @@ class Follower:
             Undecided: after `STEPS` tries or `SECONDS`.
         """
         self._end = time.monotonic() + SECONDS
+        for ends in self._ends.values():
+            ends.known.clear()
         furthest = tried = 0
         failed: set[State] = set()
         start: State = (0, 0, (), ())
@@ -84,11 +91,18 @@ class Follower:
         """The states behind one part; a place beyond the text says that the text ends within the part."""
         place, part, kept, drawn = state
         piece = self._parts[part]
-        bound = piece if isinstance(piece, str) else dict(kept + drawn).get(piece.name)
+        if isinstance(piece, str):
+            bound: str | None = piece
+        else:
+            of = piece.rule if piece.type == "copy" else piece.name
+            bound = next((text[start:stop] for name, start, stop in kept + drawn if name == of), None)
+            if piece.type == "copy":
+                assert bound is not None  # stands before its copy (`Pattern.complaints`)
+                bound = piece.cased(bound)
         if bound is not None:
             if text.startswith(bound, place):
                 yield place + len(bound), part + 1, kept, drawn
-            elif bound.startswith(text[place:]):
+            elif _cut_off(text, place, bound):
                 yield len(text) + 1, part + 1, kept, drawn
             return
         assert isinstance(piece, Field)
@@ -96,21 +110,27 @@ class Follower:
             if end > len(text):
                 yield end, part + 1, kept, drawn
             elif piece.scope == "text":
-                yield end, part + 1, (*kept, (piece.name, text[place:end])), drawn
+                yield end, part + 1, (*kept, (piece.name, place, end)), drawn
             elif piece.name in self._again:
-                yield end, part + 1, kept, (*drawn, (piece.name, text[place:end]))
+                yield end, part + 1, kept, (*drawn, (piece.name, place, end))
             else:
                 yield end, part + 1, kept, drawn
 
     @cached_property
     def _again(self) -> set[str]:
-        """Fields that stand more than once in the template, whose value must come back."""
-        names = [part.name for part in self._parts if isinstance(part, Field)]
+        """Fields that stand more than once in the template, as themselves or as copies, whose value must come back."""
+        fields = [part for part in self._parts if isinstance(part, Field)]
+        names = [part.rule if part.type == "copy" else part.name for part in fields]
         return {name for name in names if names.count(name) > 1}
 
     @cached_property
     def _ends(self) -> dict[str, "_Ends"]:
-        return {field.name: _Ends(field) for field in self.pattern.fields}
+        return {field.name: _Ends(field) for field in self.pattern.fields if field.type != "copy"}
+
+
+def _cut_off(text: str, place: int, string: str) -> bool:
+    """Whether the text ends within ``string``, or with it, which begins there."""
+    return len(text) - place <= len(string) and string.startswith(text[place:])
 
 
 class _Ends:
@@ -121,6 +141,8 @@ class _Ends:
         self.items = frozenset(field.values) if field.type == "fixed_list" else frozenset()
         self.longest = max(map(len, self.items), default=0)
         self.beginnings = frozenset(item[:n] for item in self.items for n in range(1, len(item)))
+        self.known: dict[int, tuple[Places, bool]] = {}
+        """By where an item begins: where it may end, behind there; of one text."""
 
     def __call__(self, text: str, place: int, until: float) -> Iterator[int]:
         least, most = self.field.span
@@ -133,30 +155,43 @@ class _Ends:
             return chain(range(place + least, end + 1), repeat(len(text) + 1, int(cut_off)))
         if self.field.type == "random_text":
             furthest = min(len(text), place + LONGEST_WORD * most)
-            return chain(range(place + 1, furthest + 1), (len(text) + 1,))
-        reached, cut = {place}, place == len(text)
-        ends: set[int] = set()
+            return chain(range(place + min(1, least), furthest + 1), (len(text) + 1,))
+        reached: Places = 1  # all of them behind place, since a text may be long
+        cut = place == len(text)
+        ends: Places = reached if least == 0 else 0
         for count in range(1, most + 1):
             begins = reached
             if count > 1 and self.field.separator:
                 separator = self.field.separator
-                cut |= any(separator.startswith(text[at:]) for at in reached)
-                begins = {at + len(separator) for at in reached if text.startswith(separator, at)}
-            reached = set()
-            for begin in begins:
-                if time.monotonic() > until:
-                    raise Undecided
-                for end in self._item(text, begin):
-                    if end > len(text):
-                        cut = True
-                    else:
-                        reached.add(end)
+                cut |= any(_cut_off(text, place + at, separator) for at in each(reached))
+                begins = sum(
+                    1 << at + len(separator) for at in each(reached) if text.startswith(separator, place + at)
+                )
+            if time.monotonic() > until:
+                raise Undecided
+            reached = 0
+            for begin in each(begins):
+                behind, cut_off = self._items(text, place + begin)
+                reached |= behind << begin
+                cut |= cut_off
             if not reached:
                 break
-            cut |= len(text) in reached and count < least
+            cut |= bool(reached >> len(text) - place & 1) and count < least
             if count >= least:
                 ends |= reached
-        return chain(sorted(ends), repeat(len(text) + 1, int(cut)))
+        return chain((place + end for end in each(ends)), repeat(len(text) + 1, int(cut)))
+
+    def _items(self, text: str, begin: int) -> tuple[Places, bool]:
+        """Where one item that begins there may end, and whether the text may cut one off."""
+        if begin not in self.known:
+            if len(self.known) >= MOST_KNOWN:
+                self.known.clear()
+            ends = list(self._item(text, begin))
+            self.known[begin] = (
+                sum(1 << end - begin for end in ends if end <= len(text)),
+                len(text) + 1 in ends,
+            )
+        return self.known[begin]
 
     def _item(self, text: str, begin: int) -> Iterator[int]:
         if self.field.type == "number":

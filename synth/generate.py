@@ -114,7 +114,7 @@ def generate(
     *,
     target_tokens: int,
     concurrency: int = 1,
-    samples: Mapping[str, int] | None = None,
+    samples: Mapping[str, Sequence[int]] | None = None,
     facts: Mapping[str, Any] | None = None,
     stop: Callable[[], None] = lambda: None,
 ) -> Generators:
@@ -123,7 +123,7 @@ def generate(
     Args:
         identity: everything besides the patterns that decides the result, as JSON; another one in ``out`` is refused.
         write: asked from ``concurrency`` threads.
-        samples: how many each pattern was distilled from, by its id; 1 where it is not said.
+        samples: in which ones each pattern was found, by its id; one where it is not said.
         facts: what the manifest says besides and nothing depends on (where the tokenizer lies).
         stop: called when no more is wanted of ``write``, so that it waits for nobody (Ctrl-C, a full disk).
 
@@ -184,7 +184,7 @@ def _assemble(
     out: Path,
     patterns: Sequence[Pattern],
     identity: Mapping[str, Any],
-    samples: Mapping[str, int],
+    samples: Mapping[str, Sequence[int]],
     facts: Mapping[str, Any],
 ) -> None:
     generators, set_aside = [], []
@@ -201,7 +201,8 @@ def _assemble(
                 "function": pattern.function,
                 "file": file,
                 "fingerprint": fingerprint(part["source"]),
-                "samples": samples.get(pattern.pattern_id, 1),
+                "samples": len(samples[pattern.pattern_id]) if pattern.pattern_id in samples else 1,
+                "distilled_from": list(samples.get(pattern.pattern_id, ())),
                 "checks": part["checks"],
                 "provenance": part["provenance"],
             }

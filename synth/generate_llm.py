@@ -19,7 +19,7 @@ from synth.llm.settings import ChatSettings
 from synth.pattern import CLASSES, Pattern
 from synth.sandbox.modules import ALLOWED
 
-PROMPT = "generate-v1"
+PROMPT = "generate-v2"
 CODE_SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -94,7 +94,7 @@ class LlmWriter:
     def messages(self, pattern: Pattern, characters_per_token: float = 4.0) -> list[dict[str, str]]:
         """The first request for a pattern."""
         return self.prompt.messages(
-            pattern=json.dumps(pattern.to_json(), indent=2, ensure_ascii=False),
+            pattern=json.dumps(pattern.brief(), indent=2, ensure_ascii=False),
             function=pattern.function,
             characters_per_token=f"{characters_per_token:.1f}",
             modules=", ".join(ALLOWED),

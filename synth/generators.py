@@ -26,7 +26,7 @@ class Generator:
 
     Attributes:
         length_low: tokens that a short text of it has per token asked for, as measured when it was checked.
-        samples: how many its pattern was distilled from; its weight in a mix, unless the user says otherwise.
+        samples: in how many its pattern was found; its weight in a mix, unless the user says otherwise.
     """
 
     pattern: Pattern

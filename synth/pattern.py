@@ -1,72 +1,43 @@
 """A pattern: the JSON template of paper Appendix J.2, and the rules that make it mean one thing.
 
-A text of a pattern is its template repeated until the wanted length. ``{name}`` stands for a field's value; the same
-name twice in a template is the same value twice. A field of scope ``text`` is drawn once per text and comes back in
-every repetition, one of scope ``repetition`` is drawn anew in each. `PATTERN_SCHEMA` is what ``jsonschema`` checks;
-`Pattern.from_json` also checks what a schema cannot say. Patterns come from language models and from users: they are
-data, and nothing in a template is evaluated (no attributes, indices, conversions or format specifications).
+A text of a pattern is its template repeated until the wanted length. ``{name}`` stands for a field's value
+(``field.py``); the same name twice in a template is the same value twice. A field of scope ``text`` is drawn once per
+text and comes back in every repetition, one of scope ``repetition`` is drawn anew in each. `PATTERN_SCHEMA` is what
+``jsonschema`` checks and models are told; `Pattern.from_json` also checks what a schema cannot say, and reads
+``recurrence``, which the miner alone writes (``recurrence.py``). Patterns come from language models and from users:
+they are data, and nothing in a template is evaluated (no attributes, indices, conversions or format specifications).
 """
 
 import re
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from curator.errors import CuratorError
+from synth.field import CLASSES, FIELD_SCHEMA, Field, PatternError, Scope
+from synth.recurrence import Recurrence, read_recurrence, wrong_recurrence
 
-Scope = Literal["repetition", "text"]
-TYPES = ("fixed_list", "characters", "number", "random_text")
-CLASSES: dict[str, str] = {
-    "lowercase": string.ascii_lowercase,
-    "uppercase": string.ascii_uppercase,
-    "letters": string.ascii_letters,
-    "digits": string.digits,
-    "alphanumeric": string.ascii_letters + string.digits,
-    "hex": string.digits + "abcdef",
-    "base64": string.ascii_letters + string.digits + "+/",
-    "printable": "".join(map(chr, range(0x20, 0x7F))),
-}
-"""Character classes that a field of type ``characters`` may name."""
-WORDS = (1, 12)
-"""Items of a ``random_text`` field that gives no count, in words."""
+__all__ = [
+    "CLASSES",
+    "PATTERN_SCHEMA",
+    "Field",
+    "Pattern",
+    "PatternError",
+    "Scope",
+    "half_character",
+    "schema_complaint",
+]
 
+MOST_FIELDS = 32
+LONGEST_TEMPLATE = 4000
+"""Characters."""
 LONGEST_REPETITION = 20_000
 """Characters that one repetition of a template usually has, at most: rows are a few thousand tokens."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_NUMBER = re.compile(r"(\d{1,15})-(\d{1,15})")
 
-FIELD_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["name", "type", "values_or_rules"],
-    "properties": {
-        "name": {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,39}$"},
-        "type": {"enum": list(TYPES)},
-        "values_or_rules": {
-            "anyOf": [
-                {
-                    "type": "array",
-                    "minItems": 1,
-                    "maxItems": 2000,
-                    "items": {"type": "string", "minLength": 1, "maxLength": 400},
-                },
-                {"type": "string", "minLength": 1, "maxLength": 1000},
-            ]
-        },
-        "scope": {"enum": ["repetition", "text"]},
-        "count": {
-            "type": "array",
-            "minItems": 2,
-            "maxItems": 2,
-            "items": {"type": "integer", "minimum": 1, "maximum": 1000},
-        },
-        "separator": {"type": "string", "maxLength": 20},
-    },
-}
 PATTERN_SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -79,111 +50,21 @@ PATTERN_SCHEMA: dict[str, Any] = {
             "maxItems": 32,
             "items": {"type": "string", "minLength": 1, "maxLength": 2000},
         },
-        "fields": {"type": "array", "maxItems": 32, "items": FIELD_SCHEMA},
-        "template": {"type": "string", "minLength": 1, "maxLength": 4000},
+        "fields": {"type": "array", "maxItems": MOST_FIELDS, "items": FIELD_SCHEMA},
+        "template": {"type": "string", "minLength": 1, "maxLength": LONGEST_TEMPLATE},
         "length_control": {"type": "string", "maxLength": 500},
     },
 }
 _VALIDATOR = Draft202012Validator(PATTERN_SCHEMA)
 
 
-class PatternError(CuratorError):
-    """A pattern that breaks the schema or contradicts itself; the text lists everything found, a line each."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Field:
-    """A placeholder of a template.
-
-    Attributes:
-        type: ``fixed_list`` (one of the listed strings; listed twice is twice as likely), ``characters`` (of a class
-            in `CLASSES`), ``number`` (rule ``MIN-MAX``, both included; leading zeros in MIN ask for that width) or
-            ``random_text`` (the rule describes it in words; any text matches).
-        scope: ``text``: drawn once per text; ``repetition``: drawn anew in every repetition.
-        count: least and most items, joined by ``separator``; characters for ``characters``. None: one item.
-    """
-
-    name: str
-    type: str
-    values_or_rules: tuple[str, ...] | str
-    scope: Scope = "repetition"
-    count: tuple[int, int] | None = None
-    separator: str = ""
-
-    @property
-    def values(self) -> tuple[str, ...]:
-        """What a ``fixed_list`` lists."""
-        return (self.values_or_rules,) if isinstance(self.values_or_rules, str) else self.values_or_rules
-
-    @property
-    def rule(self) -> str:
-        """What the other types say in one string."""
-        return self.values_or_rules if isinstance(self.values_or_rules, str) else self.values_or_rules[0]
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """Least and most items."""
-        return self.count or (WORDS if self.type == "random_text" else (1, 1))
-
-    @property
-    def usual_length(self) -> float:
-        """Characters of its values, on average."""
-        if self.type == "characters":
-            one = 1.0
-        elif self.type == "number":
-            one = float(len(str(self.number()[1])))
-        elif self.type == "random_text":
-            one = 8.0
-        else:
-            one = sum(map(len, self.values)) / len(self.values)
-        return (one + len(self.separator)) * sum(self.span) / 2
-
-    def number(self) -> tuple[int, int, int]:
-        """(least, most, width in digits, 0 for as many as it takes) of a ``number``."""
-        match = _NUMBER.fullmatch(self.rule)
-        if match is None:
-            raise PatternError(f"field '{self.name}': {self.rule!r} is no MIN-MAX")
-        low, high = match.groups()
-        return int(low), int(high), len(low) if low.startswith("0") and len(low) > 1 else 0
-
-    def complaints(self) -> Iterator[str]:
-        """What contradicts the type, in words for whoever wrote it."""
-        here = f"field '{self.name}'"
-        listed = not isinstance(self.values_or_rules, str)
-        if self.type == "fixed_list" and not listed:
-            yield f"{here}: a fixed_list needs a list of strings in values_or_rules, not one string"
-        if self.type != "fixed_list" and listed and len(self.values_or_rules) > 1:
-            yield f"{here}: type {self.type} needs one string as its rule, not a list"
-        if self.type == "characters" and self.rule not in CLASSES:
-            yield f"{here}: no character class {self.rule[:40]!r}; the classes are {', '.join(CLASSES)}"
-        if self.type == "number":
-            match = _NUMBER.fullmatch(self.rule)
-            if match is None or int(match[1]) > int(match[2]):
-                yield f"{here}: a number needs the rule MIN-MAX with MIN <= MAX, such as 0-999, not {self.rule[:40]!r}"
-        if self.count is not None and self.count[0] > self.count[1]:
-            yield f"{here}: count is [least, most], not {list(self.count)}"
-        if self.separator and self.type == "characters":
-            yield f"{here}: characters are not joined by a separator"
-
-    def to_json(self) -> dict[str, Any]:
-        rules = self.values_or_rules
-        value: dict[str, Any] = {
-            "name": self.name,
-            "type": self.type,
-            "values_or_rules": rules if isinstance(rules, str) else list(rules),
-        }
-        if self.scope != "repetition":
-            value["scope"] = self.scope
-        if self.count is not None:
-            value["count"] = list(self.count)
-        if self.separator:
-            value["separator"] = self.separator
-        return value
-
-
 @dataclass(frozen=True, kw_only=True)
 class Pattern:
-    """One pattern; see the module."""
+    """One pattern; see the module.
+
+    Attributes:
+        recurrence: texts that were seen, as which items come back where; empty where nothing is known of them.
+    """
 
     pattern_id: str
     pattern_name: str
@@ -191,6 +72,7 @@ class Pattern:
     fields: tuple[Field, ...]
     template: str
     length_control: str = ""
+    recurrence: tuple[Recurrence, ...] = ()
 
     @staticmethod
     def from_json(value: Any) -> "Pattern":
@@ -199,22 +81,16 @@ class Pattern:
         Raises:
             PatternError: it breaks the schema, or says two things; the text is fit to be sent back to its author.
         """
+        seen: tuple[Recurrence, ...] = ()
+        if isinstance(value, dict) and "recurrence" in value:  # thousands of numbers: not for a schema
+            seen = read_recurrence(value["recurrence"])
+            value = {key: item for key, item in value.items() if key != "recurrence"}
         errors = sorted(_VALIDATOR.iter_errors(value), key=lambda error: str(list(error.absolute_path)))
         if errors:
             raise PatternError("\n".join(map(schema_complaint, errors[:20])))
         if (half := half_character(value)) is not None:
             raise PatternError(f"{ascii(half)[:60]} holds half a character (a lone surrogate)")
-        fields = tuple(
-            Field(
-                name=field["name"],
-                type=field["type"],
-                values_or_rules=_rules(field["values_or_rules"]),
-                scope=field.get("scope", "repetition"),
-                count=tuple(field["count"]) if "count" in field else None,
-                separator=field.get("separator", ""),
-            )
-            for field in value["fields"]
-        )
+        fields = tuple(Field.from_json(field) for field in value["fields"])
         pattern = Pattern(
             pattern_id=value["pattern_id"],
             pattern_name=value["pattern_name"],
@@ -222,6 +98,7 @@ class Pattern:
             fields=fields,
             template=value["template"],
             length_control=value["length_control"],
+            recurrence=seen,
         )
         complaints = list(pattern.complaints()) or list(pattern.too_long())
         if complaints:
@@ -236,7 +113,12 @@ class Pattern:
             "fields": [field.to_json() for field in self.fields],
             "template": self.template,
             "length_control": self.length_control,
+            **({"recurrence": [text.to_json() for text in self.recurrence]} if self.recurrence else {}),
         }
+
+    def brief(self) -> dict[str, Any]:
+        """What a reader needs to write such text: all but ``recurrence``, which is long and for programs."""
+        return {key: value for key, value in self.to_json().items() if key != "recurrence"}
 
     def with_id(self, pattern_id: str) -> "Pattern":
         return replace(self, pattern_id=pattern_id)
@@ -249,6 +131,11 @@ class Pattern:
 
     def field(self, name: str) -> Field:
         return next(field for field in self.fields if field.name == name)
+
+    def source(self, name: str) -> Field:
+        """The field whose value stands there: that of this name, or the one that it copies."""
+        field = self.field(name)
+        return self.field(field.rule) if field.type == "copy" else field
 
     def parts(self) -> list[tuple[str, str | None]]:
         """The template in order, as (literal text, name of the field behind it or None)."""
@@ -263,7 +150,7 @@ class Pattern:
     def too_long(self) -> Iterator[str]:
         """A template whose repetitions no row could hold: writing and checking them takes memory and time."""
         usual = sum(
-            len(literal) + (0 if name is None else self.field(name).usual_length)
+            len(literal) + (0 if name is None else self.source(name).usual_length)
             for literal, name in self.parts()
         )
         if usual > LONGEST_REPETITION:
@@ -294,20 +181,35 @@ class Pattern:
             yield f"template: no field '{name[:40]}'; the fields are: {', '.join(names) or 'none'}"
         for name in sorted(set(names) - set(used)):
             yield f"fields: '{name}' does not stand in the template; use {{{name}}} or leave the field out"
+        copies = [field for field in self.fields if field.type == "copy"]
+        wrong = list(self._wrong_copies(copies, used))
+        yield from wrong
         literals = [literal for literal, _ in self.parts()]
         for anchor in self.anchor_tokens:
             if not any(anchor in literal for literal in literals):
                 yield f"anchor_tokens: {anchor[:60]!r} does not stand literally in the template"
         kept = any(field.scope == "text" for field in self.fields)
-        if not self.anchor_tokens and not kept and len(used) == len(set(used)):
+        if not self.anchor_tokens and not kept and not copies and len(used) == len(set(used)):
             yield (
                 "the pattern repeats nothing: give anchor_tokens that stand in the template, a field of scope "
                 "'text', or use a field twice"
             )
+        if self.recurrence and not wrong:
+            yield from wrong_recurrence(self.recurrence, self.fields)
+        if not wrong and not any(literals) and all(self.source(n).span[0] == 0 for n in used if n in names):
+            yield "template: all of its fields may be empty, so that it may be too; give one of them a count above 0"
 
-
-def _rules(value: Any) -> tuple[str, ...] | str:
-    return value if isinstance(value, str) else tuple(value)
+    def _wrong_copies(self, copies: list[Field], used: list[str]) -> Iterator[str]:
+        """Copies of what is not there, is a copy itself, or stands behind them."""
+        others = [field.name for field in self.fields if field.type != "copy"]
+        for field in copies:
+            if field.rule not in others:
+                known = ", ".join(others) or "none"
+                yield f"field '{field.name}': no field '{field.rule[:40]}' to copy; there are {known}"
+            elif (
+                field.name in used and field.rule in used and used.index(field.rule) > used.index(field.name)
+            ):
+                yield f"field '{field.name}': stands before '{field.rule}', which it copies; let that one be the copy"
 
 
 def half_character(value: Any) -> str | None:

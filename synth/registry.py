@@ -1,7 +1,7 @@
 """The registry: all patterns of one distillation, merged, with where each came from.
 
 Two patterns are one when they say nearly the same: equal normal forms (template with every field written as its type
-and size, digits as 0, blanks as one, lower case; anchors likewise), or a similarity of at least the stated threshold.
+alone, digits as 0, blanks as one, lower case; anchors likewise), or a similarity of at least the stated threshold.
 Similarity is the Jaccard index of the 3-character substrings of the normal templates, averaged with that of the
 normal anchors where either has any. Where a pattern has no anchor, the values that its fields list stand in for them:
 ``{word}`` of colours and of countries have nothing in common. The one found in more samples stays and takes over
@@ -40,8 +40,6 @@ NUMBERS = ("seq_length", "top", "distilled")
 MEND = "put it back, or remove it and distill again"
 SIMILAR = 0.85
 """Similarity from which two patterns are one, unless the user says otherwise."""
-SIZES = "zabcdefghijk"
-"""A letter for the size of a count, in powers of two."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Entry:
     """A pattern of the registry.
 
     Attributes:
-        provenance: ``samples`` and ``scores`` it was distilled from, how many patterns were ``merged`` into it, and
+        provenance: ``samples`` and ``scores`` in which it was found, how many patterns were ``merged`` into it, and
             what the engine knows (model, prompt, requests).
     """
 
@@ -214,9 +212,8 @@ def normal_form(pattern: Pattern) -> tuple[str, tuple[str, ...]]:
     for literal, name in pattern.parts():
         template += literal
         if name is not None:
-            field = pattern.field(name)
-            size = "" if field.count is None else "".join(SIZES[n.bit_length()] for n in field.count)
-            template += f"⟨{field.type[0]}{'*' if field.scope == 'text' else ''}{size}⟩"
+            field = pattern.source(name)
+            template += f"⟨{field.type[0]}{'*' if field.scope == 'text' else ''}⟩"
     listed = (value for field in pattern.fields if field.type == "fixed_list" for value in field.values)
     telling = {_plain(text).strip() for text in pattern.anchor_tokens or listed}
     return _plain(template), tuple(sorted(telling))

@@ -37,3 +37,11 @@ def test_the_rendering_benchmark_runs() -> None:
     done = subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "whole run: 40 rows of 65 tokens" in done.stdout and "0 duplicates" in done.stdout
+
+
+def test_the_benchmark_of_fidelity_runs(tmp_path: Path) -> None:
+    words = ["--out", str(tmp_path), "--rows", "320", "--width", "65", "--seeds", "0"]
+    script = SCRIPT.with_name("fidelity.py")
+    done = subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "0 searches given up" in done.stdout and "| tokens in repeated 4-grams | 0." in done.stdout

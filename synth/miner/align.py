@@ -1,6 +1,7 @@
 """What several strings have in common, in order: literal parts, and the places between that vary.
 
 The longest string that stands in nearly all of them becomes a literal and cuts each in two; both sides are cut again.
+A string that lacks a literal is left out of all places, so that values which stood together stay together.
 """
 
 from collections import Counter
@@ -9,8 +10,8 @@ from dataclasses import dataclass
 
 QUORUM = 0.9
 """Share of the strings that must hold a common part; the others no longer count."""
-DEEPEST = 3
-"""Cuts within cuts: at most 7 literals and 8 varying places."""
+DEEPEST = 6
+"""Cuts within cuts."""
 LONGEST = 400
 """Characters of a string that are looked at."""
 
@@ -21,25 +22,34 @@ class Alignment:
 
     Attributes:
         literals: one more than slots; may be empty strings.
-        slots: per slot the values that stood there; empty strings where nothing did.
+        slots: per slot the values that stood there, one per fitting string; empty strings where nothing did.
+        fitting: the strings that hold all literals, by number, rising.
     """
 
     literals: tuple[str, ...]
     slots: tuple[tuple[str, ...], ...]
+    fitting: tuple[int, ...]
 
 
 def align(strings: Sequence[str], depth: int = DEEPEST) -> Alignment:
     """Align non-empty ``strings``; where they have nothing in common, one slot holds them all."""
+    numbers = tuple(range(len(strings)))
     if len(set(strings)) == 1:
-        return Alignment((strings[0],), ())
+        return Alignment((strings[0],), (), numbers)
     common = _common(strings) if depth else ""
     if not common:
-        return Alignment(("", ""), (tuple(strings),))
-    fitting = [string for string in strings if common in string]
-    left = align([string[: string.index(common)] for string in fitting], depth - 1)
-    right = align([string[string.index(common) + len(common) :] for string in fitting], depth - 1)
+        return Alignment(("", ""), (tuple(strings),), numbers)
+    numbers = tuple(number for number in numbers if common in strings[number])
+    cuts = [(strings[number], strings[number].index(common)) for number in numbers]
+    left = align([string[:place] for string, place in cuts], depth - 1)
+    behind = [cuts[k][0][cuts[k][1] + len(common) :] for k in left.fitting]
+    right = align(behind, depth - 1)
     joined = left.literals[-1] + common + right.literals[0]
-    return Alignment((*left.literals[:-1], joined, *right.literals[1:]), (*left.slots, *right.slots))
+    return Alignment(
+        (*left.literals[:-1], joined, *right.literals[1:]),
+        (*(tuple(slot[k] for k in right.fitting) for slot in left.slots), *right.slots),
+        tuple(numbers[left.fitting[k]] for k in right.fitting),
+    )
 
 
 def _common(strings: Sequence[str]) -> str:

@@ -2,33 +2,45 @@
 
 Candidates are the repeated spans of all samples. They are taken greedily by the characters they repeat in samples
 that no anchor taken before repeats as much of, so that one habit of the data does not give a hundred anchors. Between
-two occurrences the texts are aligned (``align.py``): more anchors where they agree, typed fields where they vary.
+two occurrences the texts are aligned (``align.py``): more anchors where they agree, places where they vary. Places that
+repeat each other share a field (``relate.py``), and every field is typed from its values (``infer.py``). A template
+counts where it occurs, not where its anchor does.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from curator.visible import visible
 from synth.found import Found
-from synth.miner.align import align
-from synth.miner.infer import REPLACEMENT, Pieces, infer_field
-from synth.miner.mined import Mined
-from synth.pattern import Field, Pattern
+from synth.matcher import Matcher
+from synth.miner.align import DEEPEST, align
+from synth.miner.infer import Inferred, Pieces, coming_back, infer
+from synth.miner.mined import REPLACEMENT, Mined
+from synth.miner.recurrence import recurrence
+from synth.miner.relate import relate
+from synth.pattern import LONGEST_TEMPLATE, MOST_FIELDS, Field, Pattern
+from synth.samples import SampleText
 
 CANDIDATES = 600
 """Strings whose occurrences are counted in every sample."""
 OF_A_SAMPLE = 12
 """Repeats of a sample that become candidates, the most repeated first."""
-GAPS = 300
+GAPS = 600
 """Texts between two occurrences that are aligned."""
 LONGEST_GAP = 400
 """Characters."""
 LONGEST_ANCHOR = 200
 """Characters."""
+SHALLOW = 3
+"""Cuts within cuts where more give too many fields."""
+NEW = 0.2
+"""Share of what an anchor repeats that no anchor taken before repeats, at least."""
 
 
 def literal_patterns(
     samples: Sequence[Mined], least: int, most: int, pieces: Pieces, advance: Callable[[int], object]
-) -> list[Found]:
-    """At most ``most`` patterns, each repeated within at least ``least`` samples."""
+) -> tuple[list[Found], list[dict[str, Any]]]:
+    """At most ``most`` patterns, each occurring in at least ``least`` samples, and what was set aside."""
     texts = [sample.sample.text for sample in samples]
     repeated = {}  # candidate -> {sample number: characters repeated there}
     for candidate in _candidates(samples):
@@ -38,6 +50,7 @@ def literal_patterns(
             repeated[candidate] = inside
         advance(1)
     found: list[Found] = []
+    set_aside: list[dict[str, Any]] = []
     explained = dict.fromkeys(range(len(texts)), 0)
     while repeated and len(found) < most:
         gains = {
@@ -45,14 +58,36 @@ def literal_patterns(
         }
         best = max(gains, key=lambda c: (gains[c], c))
         inside = repeated.pop(best)
-        if gains[best] < 0.2 * sum(inside.values()):
+        if gains[best] < NEW * sum(inside.values()):
             continue  # what it repeats, others repeat already
-        pattern = _pattern(best, [texts[number] for number in inside], pieces)
-        if pattern is not None:
-            found.append(Found.of(pattern, [samples[number].sample for number in inside]))
-            for number, characters in inside.items():
-                explained[number] = max(explained[number], characters)
-    return found
+        own_texts = {number: texts[number] for number in inside}
+        tried = (_pattern(best, own_texts, pieces, depth) for depth in (DEEPEST, SHALLOW))
+        made = next((one for one in tried if one is not None), None)
+        if made is None:
+            continue
+        pattern, outliers = made
+        matcher = Matcher(pattern)
+        holding = [number for number in inside if matcher.occurs(texts[number])]
+        if len(holding) < least:
+            set_aside.append(
+                missing(pattern, [samples[number].sample for number in inside], len(holding), least)
+            )
+            continue
+        known = {"outliers": outliers} if outliers else {}
+        found.append(Found.of(pattern, [samples[number].sample for number in holding], **known))
+        for number in holding:
+            explained[number] = max(explained[number], inside[number])
+    return found, set_aside
+
+
+def missing(pattern: Pattern, samples: Sequence[SampleText], occurs: int, least: int) -> dict[str, Any]:
+    """What is written down of a pattern that does not occur in the samples it was made of."""
+    where = f"occurs in {occurs or 'none'} of the {len(samples)} samples that it was made of"
+    return {
+        "samples": [sample.sample for sample in samples],
+        "reason": where + (f"; at least {least} are wanted (--least)" if occurs else ""),
+        "answer": pattern.template,
+    }
 
 
 def _candidates(samples: Sequence[Mined]) -> list[str]:
@@ -65,39 +100,67 @@ def _candidates(samples: Sequence[Mined]) -> list[str]:
     return sorted(seen, key=lambda span: (-seen[span] * len(span), span))[:CANDIDATES]
 
 
-def _pattern(anchor: str, texts: Sequence[str], pieces: Pieces) -> Pattern | None:
-    gaps: list[str] = []
-    for text in texts:
+def _gaps(anchor: str, texts: dict[int, str]) -> list[tuple[int, str]]:
+    """(sample number, text between two occurrences), at most `GAPS`, of samples from first to last alike."""
+    of_samples = []
+    for number, text in texts.items():
         between = text.split(anchor)[1:-1]
-        gaps += [gap for gap in between if 0 < len(gap) <= LONGEST_GAP and REPLACEMENT not in gap]
-        if len(gaps) >= GAPS:
-            break
+        good = [(number, gap) for gap in between if 0 < len(gap) <= LONGEST_GAP and REPLACEMENT not in gap]
+        if good:
+            of_samples.append(good)
+    every = -(-sum(map(len, of_samples)) // GAPS) or 1
+    return [gap for good in of_samples[::every] for gap in good][:GAPS]
+
+
+def _pattern(
+    anchor: str, texts: dict[int, str], pieces: Pieces, depth: int
+) -> tuple[Pattern, dict[str, list[int]]] | None:
+    """The pattern of an anchor; None where nothing varies behind it, or too much for one template.
+
+    With it, by field, how many values of another type were left out, of how many.
+    """
+    gaps = _gaps(anchor, texts)
     if len(gaps) < 2:
         return None
-    aligned = align(gaps[:GAPS])
-    template = _escaped(anchor + aligned.literals[0])
-    fields: list[Field] = []
-    anchors = [anchor + aligned.literals[0]]
-    for slot, literal in zip(aligned.slots, aligned.literals[1:]):
-        field: Field | None = None
-        if any(slot):
-            field = infer_field(f"field_{len(fields) + 1}", slot, pieces)
-        if field is not None:
-            fields.append(field)
-            template += f"{{{field.name}}}"
+    aligned = align([gap for _, gap in gaps], depth)
+    related = relate(aligned.slots)
+    of = [gaps[aligned.fitting[row]][0] for row in related.rows]
+    again = coming_back([place.values for place in related.places], of, pieces)
+    made: dict[int, Inferred] = {}
+    copies: dict[int, Field] = {}
+    template, anchors = _escaped(anchor + aligned.literals[0]), [anchor + aligned.literals[0]]
+    for order, literal in zip(related.order, aligned.literals[1:]):
+        for number in order:
+            place = related.places[number]
+            name = f"field_{len(made) + len(copies) + 1}"
+            shown = ""
+            if place.of is None:
+                inferred = infer(name, place.values, pieces, again=again)
+                if inferred is not None:
+                    made[number], shown = inferred, name
+            elif place.of in made:
+                source = made[place.of].field.name
+                shown = source if place.case is None else name
+                if place.case is not None:
+                    copies[number] = Field(name=name, type="copy", values_or_rules=source, case=place.case)
+            template += f"{{{shown}}}" if shown else ""
         template += _escaped(literal)
         if literal.strip():
             anchors.append(literal)
-    if not fields or len(template) > 4000:
+    if not made or len(made) + len(copies) > MOST_FIELDS or len(template) > LONGEST_TEMPLATE:
         return None
-    return Pattern(
+    own = {piece for string in (anchor, *aligned.literals) if string for piece in pieces(string)}
+    varying = list(made.values())
+    pattern = Pattern(
         pattern_id="p",
-        pattern_name="repeats " + " ".join(anchor.split())[:60],
+        pattern_name="repeats " + " ".join(visible(anchor).split())[:60],
         anchor_tokens=tuple(dict.fromkeys(anchors)),
-        fields=tuple(fields),
+        fields=(*(one.field for one in varying), *copies.values()),
         template=template,
         length_control="repeat the template until the text has target_tokens tokens",
+        recurrence=recurrence(varying, of, own),
     )
+    return pattern, {one.field.name: [one.outliers, len(one.items)] for one in varying if one.outliers}
 
 
 def _escaped(text: str) -> str:

@@ -1,13 +1,14 @@
 """The miner from samples to patterns: deterministic, the same samples give the same patterns."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from tokenizers import Tokenizer
 
 from curator.progress import progress
 from synth.found import Found
 from synth.miner.literal import CANDIDATES, literal_patterns
-from synth.miner.mined import prepare
+from synth.miner.mined import prepare, token_texts
 from synth.miner.structural import structural_patterns
 from synth.pattern import Pattern
 from synth.samples import SampleText
@@ -15,26 +16,40 @@ from synth.samples import SampleText
 
 def mine(
     samples: Sequence[SampleText], tokenizer: Tokenizer, *, least: int = 3, most: int = 200
-) -> list[Found]:
+) -> tuple[list[Found], list[dict[str, Any]]]:
     """Patterns of ``samples``: shapes of repetition first, then at most ``most`` repeated strings.
 
     Args:
         least: samples that must show a pattern.
+
+    Returns:
+        The patterns, and those that were set aside, with the reason.
     """
 
     def pieces(text: str) -> list[str]:
-        ids = tokenizer.encode(text, add_special_tokens=False).ids
-        return tokenizer.decode_batch([[token] for token in ids], skip_special_tokens=False)
+        return [
+            piece
+            for piece in token_texts(tokenizer.encode(text, add_special_tokens=False).ids, tokenizer)
+            if piece
+        ]
 
     mined = []
     with progress("repeats of the samples", len(samples)) as advance:
         for sample in samples:
             mined.append(prepare(sample, tokenizer))
             advance()
-    found = structural_patterns(mined, least)
+    found, set_aside = structural_patterns(mined, least)
     with progress("strings that samples repeat", CANDIDATES, unit="strings") as advance:
-        found += literal_patterns(mined, least, most, pieces, advance)
-    found = [one for one in found if not any(one.pattern.too_long())]
-    for one in found:  # what the miner writes is checked as what a model writes
-        Pattern.from_json(one.pattern.to_json())
-    return found
+        more, others = literal_patterns(mined, least, most, pieces, advance)
+    set_aside += others
+    kept = []
+    for one in found + more:
+        reason = next(one.pattern.too_long(), None)
+        if reason is None:
+            Pattern.from_json(
+                one.pattern.to_json()
+            )  # what the miner writes is checked as what a model writes
+            kept.append(one)
+        else:
+            set_aside.append({"samples": list(one.samples), "reason": reason, "answer": one.pattern.template})
+    return kept, set_aside

@@ -8,10 +8,15 @@ from tokenizers import Tokenizer
 from synth.miner.repeats import Repeat, repeats
 from synth.samples import SampleText
 
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+"""What a tokenizer decodes a part of a character to."""
+MOST_PARTS = 8
+"""Tokens that make characters together, which each of them cuts."""
+
 
 @dataclass(frozen=True, eq=False)
 class Mined:
-    """One sample; ``pieces`` [n] are the texts of its tokens, ``repeats`` the most repeated first."""
+    """One sample; ``pieces`` [n] are the texts of its tokens (`token_texts`), ``repeats`` the most repeated first."""
 
     sample: SampleText
     pieces: list[str]
@@ -20,11 +25,35 @@ class Mined:
     def text(self, start: int, stop: int) -> str:
         return "".join(self.pieces[start:stop])
 
+    def items(self, start: int, stop: int) -> list[str]:
+        """The texts of these tokens that have any."""
+        return [piece for piece in self.pieces[start:stop] if piece]
+
 
 def prepare(sample: SampleText, tokenizer: Tokenizer) -> Mined:
-    """Look for repeats; a token that is part of a character has U+FFFD for a text."""
-    pieces = tokenizer.decode_batch([[token] for token in sample.tokens.tolist()], skip_special_tokens=False)
-    return Mined(sample, pieces, repeats(sample.tokens))
+    """Look for repeats."""
+    return Mined(sample, token_texts(sample.tokens.tolist(), tokenizer), repeats(sample.tokens))
+
+
+def token_texts(tokens: Sequence[int], tokenizer: Tokenizer) -> list[str]:
+    """[n] text of every token; the first of those that make a character together has it, the others have none.
+
+    U+FFFD stands where the whole character is not there.
+    """
+    texts: list[str] = tokenizer.decode_batch([[token] for token in tokens], skip_special_tokens=False)
+    start = 0
+    while start < len(texts):
+        stop = start + 1
+        if REPLACEMENT in texts[start]:
+            for stop in range(start + 2, min(start + MOST_PARTS, len(texts)) + 1):
+                whole = tokenizer.decode(tokens[start:stop], skip_special_tokens=False)
+                if REPLACEMENT not in whole:
+                    texts[start:stop] = [whole] + [""] * (stop - start - 1)
+                    break
+            else:
+                stop = start + 1
+        start = stop
+    return texts
 
 
 def in_proportion(items: Sequence[str], most: int) -> tuple[str, ...]:

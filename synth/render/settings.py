@@ -76,7 +76,7 @@ class RenderSettings:
         """Fill in what the generators' manifest and the tokenizer say.
 
         Args:
-            equal: patterns without a weight weigh 1, and not as many as the samples they were distilled from.
+            equal: patterns without a weight weigh 1, and not as many as the samples in which they were found.
 
         Raises:
             UsageError: something is missing, unknown, or contradicts itself.
@@ -176,7 +176,10 @@ def _weights(generators: Generators, given: dict[str, float], equal: bool) -> di
         if weight > 0:
             weights[pattern_id] = float(weight)
     if not weights:
-        raise UsageError("all patterns weigh 0, so that none is left to render")
+        raise UsageError(
+            "all patterns weigh 0, so that none is left to render; one that was found in no sample weighs 0 unless "
+            "--weights says otherwise (--weights equal)"
+        )
     return weights
 
 

@@ -11,9 +11,13 @@ from rankings import rows_of, tokenizer, write_ranking
 
 from curator.corpus import open_corpus
 from curator.errors import CuratorError
-from synth.audit_patterns import Odds, audit_patterns
+from curator.storage import load_json, save_json
+from synth import audit_patterns as audit_module
+from synth.audit_patterns import Odds, audit_patterns, count, finished
+from synth.commands import print_pattern_audit
 from synth.distill import Top, distill
 from synth.found import Found
+from synth.matcher import Matcher
 from synth.registry import Registry
 
 
@@ -122,3 +126,49 @@ def test_where_no_sample_has_the_losses_of_the_top_that_is_said(tmp_path: Path) 
     result = audit_patterns(registry, top.ranking, top.corpus, tokenizer(), workers=1)
     assert list(result["patterns"][0]["odds"]) == ["random"]
     assert "no loss-matched control" in result["notes"][0]
+
+
+class Hesitant(Matcher):
+    """Gives up in texts of words that hold 'winter', most of which are controls."""
+
+    def occurs(self, text: str) -> bool | None:
+        return None if "winter" in text and "INFO" not in text else super().occurs(text)
+
+
+def test_searches_that_were_given_up_are_left_out_of_the_odds_and_counted_per_group(
+    study: tuple[Path, Registry], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They fall on controls above all, and are no absences."""
+    monkeypatch.setattr(audit_module, "Matcher", Hesitant)
+    result = audit(study)
+    logs = next(one for one in result["patterns"] if one["pattern_name"] == "Log lines")
+    left_out = logs["undecided"]
+    assert (
+        set(left_out) == {"top", "random", "loss-matched"} and left_out["random"] > 10 * left_out["top"] > 0
+    )
+    for control in ("random", "loss-matched"):
+        a, n, c, m = logs["odds"][control]["counts"]
+        assert (n, m) == (40 - left_out["top"], 100 - left_out[control])
+        assert logs["odds"][control]["ratio"] == Odds.of((a, n, c, m)).ratio != Odds.of((a, 40, c, 100)).ratio
+    print_pattern_audit(result)
+    said = " ".join(capsys.readouterr().out.split())
+    counts = logs["odds"]["random"]["counts"]
+    assert f"{counts[0]}/{counts[1]}" in said and f"{counts[2]}/{counts[3]}" in said
+    assert f"left out of its counts: top {left_out['top']}, random {left_out['random']}" in said
+
+
+def test_counts_say_where_a_pattern_occurs_and_where_the_search_was_given_up() -> None:
+    lines = "INFO worker-07: alpha beta\n" * 2
+    texts = {"top": [lines, "winter", lines + "winter"], "random": ["", lines]}
+    assert count(log_pattern(), texts) == {"top": [2, 0], "random": [1, 0]}
+
+
+def test_an_audit_of_an_earlier_search_is_made_again(study: tuple[Path, Registry], tmp_path: Path) -> None:
+    folder, registry = study
+    ranking = Top.open(folder / "ranking", top=100, holdout=0.4).ranking
+    save_json(tmp_path / "audit.json", audit(study))
+    assert finished(tmp_path / "audit.json", registry, ranking, tokenizer(), 0) is not None
+    earlier = load_json(tmp_path / "audit.json")
+    earlier.pop("search")
+    save_json(tmp_path / "audit.json", earlier)
+    assert finished(tmp_path / "audit.json", registry, ranking, tokenizer(), 0) is None

@@ -33,7 +33,7 @@ def test_patterns_and_code_of_a_model_by_following_what_every_command_says_next(
     bill = "4 answers from test-model, 0 from the cache: 400 tokens sent, 200 received; the cost is not known"
     assert bill in said and "answers from" not in done(*distill) and len(openai_server.requests) == 4
     registry = Registry.open(Path("my patterns"))
-    assert [entry.pattern.pattern_name for entry in registry.entries] == ["Stars", "Log lines"]
+    assert [entry.pattern.pattern_name for entry in registry.entries] == ["Log lines", "Stars"]
 
     assert next_step(said) == ["synth", "audit", "patterns", "my patterns"]
     said = done("audit", "patterns", "my patterns", "--workers", 1)
@@ -46,7 +46,7 @@ def test_patterns_and_code_of_a_model_by_following_what_every_command_says_next(
     assert "1 of 2 patterns, those that carry" in said and "1 generators passed their checks" in said
     assert len(openai_server.requests) == 5
     (generator,) = Generators.open(Path("generators")).generators
-    assert generator.pattern.to_json() == {**LOG, "pattern_id": "p002"}
+    assert generator.pattern.to_json() == {**LOG, "pattern_id": "p001"}
     assert generator.details["provenance"]["model"] == "test-model"
     done(*words[1:])
     assert len(openai_server.requests) == 5

@@ -150,7 +150,7 @@ CASES: dict[str, tuple[list[Any], int, str]] = {
     "no prompt file": (
         ["distill", "ranking", "--out", "new", "--prompt", "nowhere.md"],
         2,
-        "nowhere.md: no such prompt file (those of this version: distill-v1, generate-v1)",
+        "nowhere.md: no such prompt file (those of this version: distill-v2, generate-v2)",
     ),
     "a prompt without its placeholder": (
         ["distill", "ranking", "--out", "new", "--prompt", "prompt.md"],

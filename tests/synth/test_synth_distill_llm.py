@@ -46,7 +46,7 @@ def test_patterns_come_with_what_they_were_distilled_from(
 ) -> None:
     openai_server.reply = lambda request: Reply(content=GOOD)
     made = engine(openai_server, tmp_path)
-    found, set_aside = made(samples(12))
+    found, set_aside = made(samples(12, "INFO worker-{:02d}: alpha beta\n"))
     assert [one.samples for one in found] == [
         (100, 101, 102, 103, 104),
         (105, 106, 107, 108, 109),

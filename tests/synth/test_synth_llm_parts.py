@@ -144,7 +144,7 @@ def test_a_prompt_that_lacks_something_is_refused(tmp_path: Path, text: str, say
 
 
 def test_a_prompt_that_is_no_file_or_no_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no such prompt file .*distill-v1, generate-v1"):
+    with pytest.raises(UsageError, match=r"no such prompt file .*distill-v2, generate-v2"):
         load_prompt(tmp_path / "none.md", [])
     (tmp_path / "mine.md").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="not UTF-8"):
@@ -306,7 +306,9 @@ def test_an_answer_to_the_strict_schema_is_one_to_ours() -> None:
         "values_or_rules": "0-9",
         "scope": None,
         "count": None,
+        "counts": None,
         "separator": None,
+        "case": None,
     }
     pattern = {
         "pattern_id": "p1",

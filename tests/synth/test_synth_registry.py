@@ -60,6 +60,21 @@ def test_patterns_without_anchors_are_one_only_if_they_list_the_same_values() ->
     assert entries[1].pattern.fields[0].name == "country"
 
 
+def test_patterns_that_differ_in_size_alone_are_one() -> None:
+    """Counts say how much there is of a thing, not what it is; the one of more samples stays."""
+    field = {"name": "span", "type": "fixed_list", "values_or_rules": ["ab", "c", "de "], "scope": "text"}
+
+    def of_size(**size: object) -> Pattern:
+        return log_pattern(anchor_tokens=[], fields=[{**field, **size}], template="{span}")
+
+    some = [of_size(count=[3, 4]), of_size(count=[16, 900]), of_size(counts=[1, 1, 7]), of_size()]
+    entries = merge([found(pattern, *range(10 * k, 11 * k + 2)) for k, pattern in enumerate(some)])
+    assert [entry.provenance["merged"] for entry in entries] == [4]
+    assert entries[0].pattern.with_id("p001") == some[3].with_id("p001")
+    rows = log_pattern(fields=[{**field, "count": [2, 4]}], template="INFO worker-{span}\n")
+    assert len(merge([found(some[0], 1), found(rows, 2)])) == 2
+
+
 def test_different_patterns_stay_apart_and_are_numbered_by_influence() -> None:
     entries = merge([found(span_pattern(), 90), found(log_pattern(), 1, 2)])
     assert [e.pattern.pattern_id for e in entries] == ["p001", "p002"]

@@ -22,7 +22,7 @@ def ranking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every sample holds what a terminal would obey."""
     monkeypatch.chdir(tmp_path)
     texts = [f"{EVIL} number {n} INFO worker-{n:02d}: alpha beta\n" for n in range(40)]
-    write_ranking(tmp_path, rows_of(texts, 96), np.linspace(0.1, 1, 40))
+    write_ranking(tmp_path, rows_of(texts, 192), np.linspace(0.1, 1, 40))
     return tmp_path / "ranking"
 
 
