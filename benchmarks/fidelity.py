@@ -25,16 +25,16 @@ from typing import Any
 import numpy as np
 from natural_corpus import ROWS, WIDTH, natural
 
+from curator.artifacts.storage import load_json
 from curator.corpus import open_corpus
-from curator.ranking import Ranking
-from curator.storage import load_json
-from synth.distill import Top
-from synth.fidelity import fidelity, statistics
-from synth.matcher import Matcher
-from synth.pattern import Pattern
-from synth.registry import Registry
+from curator.ranking.ranking import Ranking
+from synth.audit.fidelity import fidelity, statistics
+from synth.distill.run import Top
+from synth.patterns.matcher import Matcher
+from synth.patterns.pattern import Pattern
+from synth.patterns.registry import Registry
+from synth.patterns.samples import decode
 from synth.render.folder import Rows
-from synth.samples import decode
 
 HERE = Path(__file__).parents[1]
 ROWS_OF_A_PATTERN = 60
@@ -44,8 +44,8 @@ KEYS = ("repeated", "copyable", "compression", "found")
 NAMES = ("tokens in repeated 4-grams", "copyable tokens", "lzma ratio", "13-grams found in the samples")
 MEMORY = """
 from pathlib import Path
-from synth.matcher import Matcher
-from synth.pattern import Pattern
+from synth.patterns.matcher import Matcher
+from synth.patterns.pattern import Pattern
 words = {"type": "random_text", "values_or_rules": "words", "count": [1, 1000], "scope": "text"}
 pattern = Pattern.from_json({"pattern_id": "p", "pattern_name": "x", "anchor_tokens": [], "template": "{a}Q{b}R",
     "length_control": "", "fields": [{"name": name, **words} for name in "ab"]})
@@ -78,7 +78,7 @@ class Version:
 
     def synth(self, *words: object) -> float:
         """Run one; seconds it took, all its processes at once."""
-        program = "import sys; from synth.cli import main; sys.argv[0] = 'synth'; main()"
+        program = "import sys; from synth.cli.app import main; sys.argv[0] = 'synth'; main()"
         begun = time.monotonic()
         command = [sys.executable, "-c", program, *map(str, words)]
         done = subprocess.run(command, cwd=self.checkout, capture_output=True, text=True)

@@ -33,8 +33,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "neox")]
 from neox_runs import cpu_environment, free_port, preprocess  # noqa: E402
 
 from curator.corpus import open_corpus  # noqa: E402
-from curator.neox_checkout import Checkout, find_checkouts  # noqa: E402
-from curator.plan import Plan  # noqa: E402
+from curator.neox.checkout import Checkout, find_checkouts  # noqa: E402
+from curator.plan.plan import Plan  # noqa: E402
 
 HEADS_OF_LAYER = "induction:1.*"
 
@@ -97,7 +97,7 @@ class Bench:
             self.folder / name,
         ]
         options = ["--queries-only", "--samples", "0:64", "--probe-sequences", "10"]
-        command = [sys.executable, "-m", "curator.cli", *words, *options]
+        command = [sys.executable, "-m", "curator.cli.app", *words, *options]
         subprocess.run(list(map(str, command)), check=True, capture_output=True, cwd=ROOT)
 
     def study(self, variant: str) -> dict[str, Any] | None:

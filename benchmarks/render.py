@@ -19,10 +19,10 @@ from typing import Any
 import tokenizers
 from tokenizers import Tokenizer
 
-from curator.storage import fingerprint, save_json, save_text
-from synth.codegen import write_source
-from synth.generators import FORMAT, Generators
-from synth.pattern import Pattern
+from curator.artifacts.storage import fingerprint, save_json, save_text
+from synth.generate.codegen import write_source
+from synth.generate.generators import FORMAT, Generators
+from synth.patterns.pattern import Pattern
 from synth.render.fill import MARGIN
 from synth.render.folder import Rows
 from synth.render.run import render

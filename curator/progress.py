@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from curator.printing import console
+from curator.cli.printing import console
 from curator.visible import note, visible
 
 __all__ = ["Advance", "console", "progress", "quiet"]

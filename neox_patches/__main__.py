@@ -8,7 +8,7 @@ if __package__ in (None, ""):  # started by path, as DeepSpeed's launcher does
     sys.path[0] = str(Path(__file__).parent.parent)
 
 from curator.errors import CuratorError, UsageError
-from curator.neox_resume import INSIST
+from curator.neox.standing import INSIST
 from curator.visible import note
 from neox_patches.launch import INSISTED, PATCH, leave_error, run
 from neox_patches.together import PeerRefused

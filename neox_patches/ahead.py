@@ -19,8 +19,8 @@ import torch
 from curator.corpus import Corpus
 from curator.corpus.checks import check_ids
 from curator.errors import CuratorError
-from curator.plan import CORPUS, Plan
-from curator.planned import runs
+from curator.plan.plan import CORPUS, Plan
+from curator.plan.rows import runs
 from neox_patches.data import held
 from neox_patches.together import rank, world_size
 

@@ -16,7 +16,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from curator.neox_checkout import path_for_make
+from curator.neox.checkout import path_for_make
 
 
 def apply(home: Path) -> list[str]:

@@ -15,8 +15,10 @@ from torch.utils.data import Dataset
 from curator.corpus import Corpus
 from curator.corpus.checks import check_ids
 from curator.errors import CuratorError
-from curator.plan import CORPUS, Plan, Slots
-from curator.planned import PlannedRows
+from curator.plan.plan import Plan
+from curator.plan.rows import PlannedRows
+from curator.plan.rules import CORPUS
+from curator.plan.table import Slots
 
 COMPARED_SLOTS = 64
 """So many planned rows are compared at the start."""

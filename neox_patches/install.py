@@ -17,8 +17,8 @@ from torch import Tensor
 
 from curator.corpus import Corpus, open_corpus
 from curator.errors import CuratorError
-from curator.plan import Plan
-from curator.planned import open_sources
+from curator.plan.plan import Plan
+from curator.plan.rows import open_sources
 from curator.visible import note
 from neox_patches import compat
 from neox_patches.adapters import Adapter

@@ -14,10 +14,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from curator.artifacts.storage import is_temporary, save_text
 from curator.errors import UsageError
-from curator.neox_checkout import Checkout, choose_checkout
-from curator.neox_resume import INSIST
-from curator.storage import is_temporary, save_text
+from curator.neox.checkout import Checkout, choose_checkout
+from curator.neox.standing import INSIST
 from curator.visible import note
 from neox_patches import compat
 from neox_patches.settings import PatchFile, load_patch_file

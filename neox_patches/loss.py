@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from curator.plan import Plan
+from curator.plan.plan import Plan
 from neox_patches.clock import Clock
 
 

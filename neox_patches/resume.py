@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from curator.artifacts.storage import save_text
 from curator.errors import CuratorError
-from curator.neox_digests import describe_files
-from curator.neox_records import (
+from curator.neox.digests import describe_files
+from curator.neox.records import (
     CheckpointRecord,
     RunRecord,
     Start,
@@ -32,9 +33,8 @@ from curator.neox_records import (
     write_record,
     write_run,
 )
-from curator.neox_resume import UNPATCHED, Standing, check_goes_on, joined, standing_of
-from curator.plan import Plan
-from curator.storage import save_text
+from curator.neox.standing import UNPATCHED, Standing, check_goes_on, joined, standing_of
+from curator.plan.plan import Plan
 from neox_patches.together import rank
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class Bookkeeper:
 
     Args:
         now: how this start trains; plan: the plan that it follows.
-        insisted: what the user insists on (`curator.neox_resume.INSIST`).
+        insisted: what the user insists on (`curator.neox.standing.INSIST`).
         paths: patch_file, corpus and plan, for a reader of the records.
     """
 

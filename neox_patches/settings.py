@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from curator.config import Count, Seed, StepRange
+from curator.artifacts.schema import Rule, load_strict
 from curator.errors import UsageError
-from curator.strict import Rule, load_strict
+from curator.settings import Count, Seed, StepRange
 
 Steps = tuple[int | StepRange, ...]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from curator.errors import CuratorError
-from curator.neox_records import Stretch
-from curator.neox_resume import COMMAND, UNPATCHED, UNRECORDED, needs_patches
+from curator.neox.records import Stretch
+from curator.neox.standing import COMMAND, UNPATCHED, UNRECORDED, needs_patches
 from curator.visible import note
 from neox_patches.resume import Bookkeeper, step_to_load
 from neox_patches.together import rank

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from curator.artifacts.storage import load_json
 from curator.errors import CuratorError
-from curator.storage import load_json
 
 
 def load_manifest(file: Path, expected: str, mend: str, needed: Sequence[str] = ()) -> dict[str, Any]:

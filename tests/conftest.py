@@ -23,18 +23,18 @@ import torch
 from torch import Tensor
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedModel
 
+from curator.artifacts.storage import load_json
 from curator.influence import fit
 from curator.influence.curvature import Curvature, Damping
 from curator.influence.factors import Covariances, Eigenvalues, Side, eigenbases
 from curator.influence.fit import distinct
 from curator.influence.probe_gradient import probe_gradient
-from curator.influence.request import RankRequest
-from curator.influence.run import rank
 from curator.influence.scorer import Scorer
 from curator.influence.taps import Taps
 from curator.models import load_model
-from curator.ranking import Ranking
-from curator.storage import load_json
+from curator.ranking.ranking import Ranking
+from curator.ranking.request import RankRequest
+from curator.ranking.run import rank
 from curator.units import (
     Block,
     ProbeSettings,
@@ -232,7 +232,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Ranking:
 
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["curator.influence.run", "pytest"])
+_PROCESSES.set_forkserver_preload(["curator.ranking.run", "pytest"])
 
 
 def _rank_in_child(

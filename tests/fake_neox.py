@@ -1,9 +1,9 @@
-"""A folder that `curator.neox_checkout` takes for a GPT-NeoX checkout, written from its table of hook points."""
+"""A folder that `curator.neox.checkout` takes for a GPT-NeoX checkout, written from its table of hook points."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from curator.neox_checkout import ARGUMENTS, DATA, HOOK_POINTS, SOURCE_MARKS
+from curator.neox.checkout import ARGUMENTS, DATA, HOOK_POINTS, SOURCE_MARKS
 
 STAGES = {"v1.0": 1, "2.x": 2}
 

@@ -1,7 +1,7 @@
 """The command line as a user meets it: exit codes, messages that list what exists, and what is left on disk.
 
 One tiny model is trained for all tests, in a folder with a space in its name. Commands run in this process through
-the real entry point, `curator.cli.main`, where an exception that it does not turn into a message fails the test;
+the real entry point, `curator.cli.app.main`, where an exception that it does not turn into a message fails the test;
 exit codes of a process, a Ctrl-C and a kill are tested on real ones.
 """
 
@@ -26,11 +26,11 @@ import torch
 from conftest import GOLDEN, golden_model, golden_rows, relative_error
 from tiny_runs import assert_same_bits, differ
 
-from curator.cli import main
+from curator.cli.app import main
 from curator.corpus import open_corpus
-from curator.plan import Plan
-from curator.ranking import Ranking
-from curator.token_text import TokenText
+from curator.corpus.token_text import TokenText
+from curator.plan.plan import Plan
+from curator.ranking.ranking import Ranking
 
 COMMANDS = [
     "corpus info",
@@ -110,7 +110,7 @@ def refused(code: int, *words: Any, main: Callable[[], None] = main) -> str:
 
 def process(*words: Any, **kwargs: Any) -> "subprocess.Popen[str]":
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, "-m", "curator.cli", *map(str, words)], **pipes, **kwargs)
+    return subprocess.Popen([sys.executable, "-m", "curator.cli.app", *map(str, words)], **pipes, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_exit_codes_are_0_done_1_failed_2_usage(tmp_path: Path) -> None:
 
 
 def test_the_command_line_itself_does_not_import_torch() -> None:
-    code = "import sys, curator.cli, curator.config; print({'torch', 'transformers'} & sys.modules.keys())"
+    code = "import sys, curator.cli.app; print({'torch', 'transformers'} & sys.modules.keys())"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 

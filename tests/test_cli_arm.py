@@ -16,10 +16,10 @@ from test_neox_records import PATCHED, saved, started
 from test_neox_records import start as start_of
 
 from curator.corpus import open_corpus
-from curator.neox_digests import describe_files
-from curator.neox_records import Stretch, checkpoint_folder, latest_step, read_record, read_run
-from curator.neox_resume import needs_patches, standing_of
-from curator.plan import Plan
+from curator.neox.digests import describe_files
+from curator.neox.records import Stretch, checkpoint_folder, latest_step, read_record, read_run
+from curator.neox.standing import needs_patches, standing_of
+from curator.plan.plan import Plan
 from neox_patches.settings import load_patch_file
 
 SETTINGS = {

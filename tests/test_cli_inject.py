@@ -12,8 +12,8 @@ from conftest import GOLDEN
 from test_cli import STUDY, done, refused
 from tiny_runs import assert_same_bits
 
-from curator.plan import Plan
-from curator.ranking import Ranking
+from curator.plan.plan import Plan
+from curator.ranking.ranking import Ranking
 
 BATCH, STEPS = 16, 30
 

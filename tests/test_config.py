@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from curator.config import Experiment, Mask, Rank, load_experiment, merge, require
 from curator.errors import UsageError
+from curator.settings import Experiment, Mask, Rank, load_experiment, merge, require
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

@@ -561,8 +561,8 @@ def test_what_cannot_be_blended_is_refused_before_anything_is_written(tmp_path):
 
 
 def test_the_command_writes_a_blend_and_info_shows_it(tmp_path, monkeypatch, capsys):
-    from curator.cli import main
-    from curator.cli_options import weighted
+    from curator.cli.app import main
+    from curator.cli.options import weighted
 
     parts = two_parts(tmp_path)
     words = [word for part in parts for word in ("--part", f"{part.maps}={part.weight}")]

@@ -26,9 +26,9 @@ from curator.demo import run as demo_run
 from curator.demo.replicate import Replicate
 from curator.demo.settings import ARMS, MASKED, REPEATED, DemoSettings
 from curator.models import load_model
-from curator.plan import Plan
-from curator.ranking import Ranking
-from curator.selection import Selection
+from curator.plan.plan import Plan
+from curator.ranking.ranking import Ranking
+from curator.ranking.selection import Selection
 from curator.units.induction import InductionHead
 
 SETTINGS = DemoSettings(
@@ -222,7 +222,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "curator.cli",
+        "curator.cli.app",
         "demo",
         "--quick",
         "--seeds",

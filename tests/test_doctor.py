@@ -11,9 +11,9 @@ import torch
 from fake_neox import fake_checkout
 from packaging.requirements import Requirement
 
-from curator import doctor
-from curator.doctor import Check, check_package, report
-from curator.neox_checkout import CACHE
+from curator.cli import doctor
+from curator.cli.doctor import Check, check_package, report
+from curator.neox.checkout import CACHE
 
 
 def checks(tmp_path: Path, **environ: str) -> dict[str, Check]:
@@ -171,5 +171,5 @@ def test_the_report_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_importing_the_doctor_does_not_import_torch() -> None:
-    code = "import sys, curator.doctor; sys.exit('torch' in sys.modules)"
+    code = "import sys, curator.cli.doctor; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,12 +11,12 @@ import pytest
 import torch
 from test_cli import done, refused
 
-from curator.emission import NOT_FINITE, NOT_REACHED, OVERFLOWED, WRITTEN, Emission
+from curator.artifacts.storage import load_json, save_json
 from curator.errors import CuratorError
+from curator.influence.emission import NOT_FINITE, NOT_REACHED, OVERFLOWED, WRITTEN, Emission
 from curator.influence.factors import Side
-from curator.influence.from_emission import EmittedFactors, collect_scores
-from curator.plan import Plan
-from curator.storage import load_json, save_json
+from curator.plan.plan import Plan
+from curator.ranking.from_emission import EmittedFactors, collect_scores
 from curator.units.base import Block
 from curator.units.block_json import describe_block
 from neox_patches.clock import Layout

@@ -12,12 +12,12 @@ import pytest
 import torch
 from conftest import GOLDEN, relative_error, small_request
 
+from curator.artifacts.storage import load_array
 from curator.corpus import build_embedded
 from curator.corpus.embedded import EmbeddedSettings
-from curator.influence.run import rank
-from curator.ranking import Ranking
-from curator.scan import scan_checkpoints
-from curator.storage import load_array
+from curator.ranking.ranking import Ranking
+from curator.ranking.run import rank
+from curator.scan.scan import scan_checkpoints
 from curator.training import TrainingConfig, train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch sees")

@@ -26,14 +26,14 @@ from conftest import (
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from curator.artifacts.storage import load_array, load_json
 from curator.errors import CuratorError, UsageError
 from curator.influence.curvature import Damping
 from curator.influence.probe_gradient import probe_gradient
-from curator.influence.request import RankRequest
-from curator.influence.run import rank
 from curator.influence.taps import Taps
-from curator.ranking import SIGN
-from curator.storage import load_array, load_json
+from curator.ranking.ranking import SIGN
+from curator.ranking.request import RankRequest
+from curator.ranking.run import rank
 from curator.units import (
     ProbeSettings,
     Sequences,

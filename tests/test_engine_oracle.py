@@ -27,9 +27,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from curator.influence.head_attention import lowest_heads
-from curator.influence.request import RankRequest
-from curator.influence.run import rank
 from curator.influence.taps import Taps
+from curator.ranking.request import RankRequest
+from curator.ranking.run import rank
 from curator.units import (
     Block,
     ProbeSettings,

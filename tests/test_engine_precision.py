@@ -16,16 +16,16 @@ from conftest import (
 )
 from torch import Tensor
 
+from curator.artifacts.storage import load_array, load_json
 from curator.corpus import open_corpus
 from curator.influence.curvature import Curvature, Damping
 from curator.influence.factors import Covariances, Eigenvalues, Side, eigenbases
 from curator.influence.fit import CurvatureFit
 from curator.influence.labels import EmpiricalLabels
 from curator.influence.probe_gradient import probe_gradient
-from curator.influence.run import rank
 from curator.influence.scorer import Scorer
 from curator.influence.taps import Tapped
-from curator.storage import load_array, load_json
+from curator.ranking.run import rank
 from curator.units import (
     Block,
     ProbeSettings,

@@ -19,8 +19,8 @@ from conftest import (
 
 from curator.errors import CuratorError, UsageError
 from curator.influence.curvature import Damping
-from curator.influence.run import rank
-from curator.ranking import Ranking
+from curator.ranking.ranking import Ranking
+from curator.ranking.run import rank
 from curator.units import (
     ProbeSettings,
 )

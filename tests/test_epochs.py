@@ -13,11 +13,11 @@ from test_corpus_neox_order import lay
 from tiny_runs import CONFIG, SLOTS, assert_same_bits, make_corpus
 
 from curator.errors import CuratorError, UsageError
-from curator.plan import Plan
-from curator.plan_rules import samples_of_steps
-from curator.planned import PlannedRows
-from curator.ranking import Ranking
-from curator.selection import Selection
+from curator.plan.plan import Plan
+from curator.plan.rows import PlannedRows
+from curator.plan.rules import samples_of_steps
+from curator.ranking.ranking import Ranking
+from curator.ranking.selection import Selection
 from curator.training import train
 
 N, BATCH, STEPS = 10, 4, 6  # 2.4 passes; steps 2 and 4 hold both ends

@@ -11,11 +11,11 @@ from test_cli import done, refused
 from test_cli import run as run_command
 from test_models_neox import SETTINGS, original, write
 
-from curator.doctor_checkpoints import checkpoint_checks
+from curator.artifacts.storage import load_json
+from curator.cli.doctor_checkpoints import checkpoint_checks
 from curator.models.equal import equal_groups, points_of, same_weights, sampled_weights
 from curator.models.listing import list_checkpoints
-from curator.scan import Scan
-from curator.storage import load_json
+from curator.scan.scan import Scan
 
 QKV = "gpt_neox.layers.1.attention.query_key_value.weight"
 

@@ -12,10 +12,10 @@ from fake_hub import serve, use
 from test_cli import done, refused
 from test_probe_ids import save_tokenizer
 
-from curator.config import load_experiment
+from curator.artifacts.storage import load_json
 from curator.errors import CuratorError, UsageError
 from curator.models.hub import fetch, is_hub, list_revisions
-from curator.storage import load_json
+from curator.settings import load_experiment
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_a_hub_that_cannot_be_reached_is_said_in_one_line(spec: str, tmp_path: P
         "NO_PROXY": "*",
     }
     environment.pop("HF_HUB_OFFLINE", None)
-    command = [sys.executable, "-m", "curator.cli", "scan", "--checkpoints", spec, "--out", "scan"]
+    command = [sys.executable, "-m", "curator.cli.app", "scan", "--checkpoints", spec, "--out", "scan"]
     ended = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
     )

@@ -14,7 +14,7 @@ from tiny_runs import CONFIG, make_corpus, plan_for
 
 from curator.corpus import open_corpus
 from curator.errors import CuratorError
-from curator.influence.run import prepare_queries, rank
+from curator.ranking.run import prepare_queries, rank
 from curator.training import train
 
 EXPECTED = r"data\.idx: row 0 begins at 0 and row 30 at 0, so that they lie over each other"

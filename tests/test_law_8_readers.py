@@ -15,18 +15,18 @@ from conftest import GOLDEN, UNITS, finish, request, start
 from mmap_ninja import numpy as ninja
 from test_cli import done, refused
 
+from curator.artifacts.storage import fingerprint, load_json, save_array, save_json
 from curator.corpus import base, open_corpus
 from curator.corpus.ninja import NinjaCorpus
-from curator.emission import load_sum
 from curator.errors import CuratorError
-from curator.influence.bases import Bases
-from curator.influence.queries import Queries
-from curator.influence.run import prepare_queries, rank
+from curator.influence.emission import load_sum
 from curator.models import load_config
-from curator.plan import Plan
-from curator.planned import open_sources
-from curator.ranking import Ranking
-from curator.storage import fingerprint, load_json, save_array, save_json
+from curator.plan.plan import Plan
+from curator.plan.rows import open_sources
+from curator.ranking.bases import Bases
+from curator.ranking.queries import Queries
+from curator.ranking.ranking import Ranking
+from curator.ranking.run import prepare_queries, rank
 from curator.units import parse_units
 from neox_patches.clock import Layout
 from neox_patches.emit.blocks import load_queries

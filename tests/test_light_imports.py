@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 
 MODULES = [
-    "curator.plan",
-    "curator.planned",
-    "curator.neox_resume",
+    "curator.plan.plan",
+    "curator.plan.rows",
+    "curator.neox.standing",
     "curator.corpus",
-    "curator.storage",
-    "curator.strict",
+    "curator.artifacts.storage",
+    "curator.artifacts.schema",
     "curator.errors",
     "curator.units.base",
-    "curator.influence.bases",
-    "curator.influence.queries",
+    "curator.ranking.bases",
+    "curator.ranking.queries",
     "curator.influence.scorer",
     "curator.influence.factors",
     "curator.influence.taps",
@@ -57,8 +57,8 @@ folder = sys.argv[1]
 
 from pathlib import Path
 from curator.corpus import check_tokens, open_corpus
-from curator.plan import Plan
-from curator.planned import PlannedRows, open_sources
+from curator.plan.plan import Plan
+from curator.plan.rows import PlannedRows, open_sources
 
 for kind in ("rows.npy", "ninja", "ragged", "neox", "neox.bin"):
     corpus = open_corpus(Path(folder) / kind)
@@ -88,7 +88,7 @@ def write_corpora(folder: Path) -> np.ndarray:
 
 def test_light_modules_read_plans_and_corpora_with_torch_numpy_and_yaml_alone(tmp_path: Path) -> None:
     from curator.corpus import open_corpus
-    from curator.plan import Plan
+    from curator.plan.plan import Plan
 
     rows = write_corpora(tmp_path)
     np.save(tmp_path / "extra.npy", rows[:2] + 1)

@@ -11,8 +11,8 @@ import torch
 
 from curator.corpus import Corpus, open_corpus
 from curator.errors import CuratorError
-from curator.plan import Plan
-from curator.planned import runs
+from curator.plan.plan import Plan
+from curator.plan.rows import runs
 from neox_patches import ahead
 from neox_patches.ahead import Ahead
 

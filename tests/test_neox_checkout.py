@@ -6,7 +6,7 @@ import pytest
 from fake_neox import fake_checkout
 
 from curator.errors import CuratorError, UsageError
-from curator.neox_checkout import (
+from curator.neox.checkout import (
     ARGUMENTS,
     CACHE,
     HOOK_POINTS,

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curator.artifacts.storage import save_array, save_json
 from curator.errors import CuratorError, UsageError
-from curator.plan import Plan
-from curator.ranking import FORMAT, IDENTITY, identity_of
-from curator.storage import save_array, save_json
+from curator.plan.plan import Plan
+from curator.ranking.ranking import FORMAT, IDENTITY, identity_of
 from curator.units.attention import head_blocks
 from curator.units.block_json import describe_block
 from neox_patches.clock import Clock, Layout

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from curator import neox_digests
 from curator.errors import CuratorError
-from curator.neox_digests import describe_files, fingerprint_of, size_and_digest
-from curator.neox_records import (
+from curator.neox import digests as neox_digests
+from curator.neox.digests import describe_files, fingerprint_of, size_and_digest
+from curator.neox.records import (
     CheckpointRecord,
     RunRecord,
     Start,
@@ -27,8 +27,8 @@ from curator.neox_records import (
     write_record,
     write_run,
 )
-from curator.neox_resume import UNRECORDED, check_goes_on, joined, needs_patches, standing_of, with_ends
-from curator.plan import Plan
+from curator.neox.standing import UNRECORDED, check_goes_on, joined, needs_patches, standing_of, with_ends
+from curator.plan.plan import Plan
 from neox_patches.resume import Bookkeeper, describe_run
 
 LATE, EARLY = (Plan.identity(80, 4, "corpus").mask(np.array([slot])) for slot in (50, 2))

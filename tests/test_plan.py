@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curator.errors import CuratorError
-from curator.plan import Plan
+from curator.plan.plan import Plan
 
 STEPS, BATCH = 6, 4
 N = STEPS * BATCH
@@ -135,7 +135,7 @@ def test_an_identity_plan_is_a_round_trip(tmp_path: Path) -> None:
 
 def test_a_save_that_is_cut_off_leaves_no_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     edited_plan().save(tmp_path)
-    monkeypatch.setattr("curator.plan.save_json", lambda path, value: None)
+    monkeypatch.setattr("curator.plan.plan.save_json", lambda path, value: None)
     identity().save(tmp_path)
     with pytest.raises(CuratorError, match=r"plan\.json: no such file"):
         Plan.load(tmp_path)

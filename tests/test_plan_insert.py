@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curator.errors import CuratorError
-from curator.plan import Plan
+from curator.plan.plan import Plan
 
 STEPS, BATCH = 5, 3
 N = STEPS * BATCH

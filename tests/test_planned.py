@@ -12,8 +12,8 @@ from tiny_runs import CONFIG, assert_same_bits, differ, random_rows
 
 from curator.corpus import Corpus, open_corpus
 from curator.errors import CuratorError
-from curator.plan import Plan
-from curator.planned import PlannedRows, open_sources
+from curator.plan.plan import Plan
+from curator.plan.rows import PlannedRows, open_sources
 from curator.training import TrainingConfig, train
 
 BATCH = CONFIG.batch_size

@@ -14,10 +14,11 @@ from rich.text import Text
 import curator
 import neox_patches
 import synth
-from curator import printing, progress
-from curator.doctor import Check
-from curator.printing import PlainConsole, say, say_traceback
-from curator.tables import print_checks, print_fields, print_rows
+from curator import progress
+from curator.cli import printing
+from curator.cli.doctor import Check
+from curator.cli.printing import PlainConsole, say, say_traceback
+from curator.cli.tables import print_checks, print_fields, print_rows
 from curator.visible import note, visible
 
 CLEAR, RED, TITLE = "\x1b[2J", "\x1b[31m", "\x1b]0;mine\x07"

@@ -14,15 +14,15 @@ from conftest import GOLDEN, random_model, request, small_request
 from test_cli import done, refused
 from tokenizers import AddedToken, Tokenizer, models
 
-from curator.config import Probe
+from curator.artifacts.storage import fingerprint, load_json, save_json
 from curator.corpus import open_corpus
 from curator.errors import CuratorError, UsageError
-from curator.influence.probes import Probes
-from curator.influence.request import RankRequest
-from curator.influence.run import prepare_queries, rank
-from curator.ranking import Ranking
-from curator.scan import scan_checkpoints
-from curator.storage import fingerprint, load_json, save_json
+from curator.ranking.probes import Probes
+from curator.ranking.ranking import Ranking
+from curator.ranking.request import RankRequest
+from curator.ranking.run import prepare_queries, rank
+from curator.scan.scan import scan_checkpoints
+from curator.settings import Probe
 from curator.units import ProbeSettings, draw_random, draw_repeated, load_unit_module, probe_ids
 from curator.units.probe_ids import find_probe_ids, occurring_ids
 from curator.units.sequences import IdsFrom
@@ -224,7 +224,7 @@ def test_a_tokenizer_that_appears_is_named_when_a_ranking_cannot_go_on(padded: P
 
 
 def test_rows_scored_with_given_queries_carry_their_record(tmp_path: Path) -> None:
-    from curator.influence.given_queries import GivenQueries
+    from curator.ranking.given_queries import GivenQueries
 
     prepare_queries(small_request(), tmp_path / "queries")
     given = GivenQueries.open(tmp_path / "queries").request(GOLDEN / "rows.npy", samples=(8, 12))

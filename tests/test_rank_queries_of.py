@@ -9,12 +9,12 @@ import pytest
 from conftest import GOLDEN, UNITS, finish, relative_error, request, start
 from test_cli import done, refused
 
+from curator.artifacts.storage import load_json, save_json
 from curator.errors import CuratorError, UsageError
-from curator.influence.given_queries import GivenQueries
-from curator.influence.request import RankRequest
-from curator.influence.run import prepare_queries, rank
-from curator.ranking import Ranking
-from curator.storage import load_json, save_json
+from curator.ranking.given_queries import GivenQueries
+from curator.ranking.ranking import Ranking
+from curator.ranking.request import RankRequest
+from curator.ranking.run import prepare_queries, rank
 
 LAYOUT: dict[str, Any] = {"samples": (3, 40), "micro_batch": 4, "shard_size": 8}
 

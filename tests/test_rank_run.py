@@ -28,12 +28,12 @@ from conftest import (
     start,
 )
 
+from curator.artifacts.storage import load_json
 from curator.errors import CuratorError
 from curator.influence.fit import subset
-from curator.influence.run import rank
 from curator.influence.taps import Taps
-from curator.ranking import Ranking
-from curator.storage import load_json
+from curator.ranking.ranking import Ranking
+from curator.ranking.run import rank
 
 # -- law 2: shards, workers, units ----------------------------------------------------------------------------------
 

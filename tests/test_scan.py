@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-import curator.scan
+import curator.scan.scan
+from curator.artifacts.storage import load_json
 from curator.errors import CuratorError, UsageError
-from curator.formation import Thresholds, Window, crossing, durable_index, formation_window
-from curator.head_metrics import (
+from curator.report.plots import Curve, plot_curves, plot_scan, spread
+from curator.scan.formation import Thresholds, Window, crossing, durable_index, formation_window
+from curator.scan.head_metrics import (
     BLOCK_BYTES,
     WHOLE_FILE_BYTES,
     checkpoint_fingerprint,
@@ -24,9 +26,7 @@ from curator.head_metrics import (
     head_kinds,
     head_metrics,
 )
-from curator.plots import Curve, plot_curves, spread
-from curator.scan import Scan, scan_checkpoints
-from curator.storage import load_json
+from curator.scan.scan import Scan, scan_checkpoints
 from curator.units import ProbeSettings, draw_repeated
 from curator.units.induction import InductionHead
 from curator.units.previous_token import PreviousTokenHead
@@ -207,13 +207,13 @@ def run(tmp_path: Path) -> Path:
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the checkpoints whose weights were loaded."""
     names: list[str] = []
-    load = curator.scan.load_model
+    load = curator.scan.scan.load_model
 
     def counted(path: Path, *args: Any) -> object:
         names.append(path.name)
         return load(path, *args)
 
-    monkeypatch.setattr(curator.scan, "load_model", counted)
+    monkeypatch.setattr(curator.scan.scan, "load_model", counted)
     return names
 
 
@@ -236,7 +236,8 @@ def test_scan_measures_every_checkpoint_and_opens_as_it_was(run: Path, tmp_path:
         assert opened.window(best[0]) == scan.window(best[0])
         saved = load_json(tmp_path / "scan" / "scan.json")["kinds"][kind]
         assert list(saved["best"]) == best and saved["window"]["unit"] == best[0]
-    assert (tmp_path / "scan" / "scan.png").read_bytes().startswith(b"\x89PNG")
+    plot_scan(opened, tmp_path / "scan.png")
+    assert (tmp_path / "scan.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_law_8_a_scan_whose_numbers_were_changed_is_refused(run: Path, tmp_path: Path) -> None:
@@ -282,7 +283,7 @@ def test_scan_measures_again_when_a_kind_is_edited(
     run: Path, tmp_path: Path, loads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan_checkpoints(run, tmp_path / "scan", settings=FEW, steps=(0, 0))
-    monkeypatch.setattr(curator.scan, "definition", lambda unit: f"edited {unit.__name__}")
+    monkeypatch.setattr(curator.scan.scan, "definition", lambda unit: f"edited {unit.__name__}")
     scan_checkpoints(run, tmp_path / "scan", settings=FEW, steps=(0, 0))
     assert loads == ["step0", "step0"]
 
@@ -361,8 +362,8 @@ def test_curves_of_replicates_and_of_a_mapping_make_pictures(tmp_path: Path) -> 
 
 
 def test_importing_plots_does_not_import_matplotlib() -> None:
-    code = "import sys, curator.plots, curator.formation; print(*sys.modules)"
+    code = "import sys, curator.report.plots, curator.scan.formation; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout.split()
-    assert "curator.plots" in loaded and "matplotlib" not in loaded and "torch" not in loaded
+    assert "curator.report.plots" in loaded and "matplotlib" not in loaded and "torch" not in loaded

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from curator.candidates import Candidates, average_ranks, gather_candidates, sources_of
 from curator.errors import CuratorError, UsageError
-from curator.ranking import Ranking
-from curator.selection import Selection, choose, loss_bins, select
+from curator.ranking.candidates import Candidates, average_ranks, gather_candidates, sources_of
+from curator.ranking.ranking import Ranking
+from curator.ranking.selection import Selection, choose, loss_bins, select
 
 examples = settings(deadline=None, max_examples=60)
 

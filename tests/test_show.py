@@ -15,19 +15,12 @@ from rich.console import Console
 from tokenizers import Tokenizer, decoders, models
 
 from curator.corpus import open_corpus
+from curator.corpus.token_text import TokenText, visible
 from curator.errors import CuratorError, UsageError
-from curator.ranking import Ranking
-from curator.show import (
-    SampleView,
-    repeated_spans,
-    shortened,
-    to_json,
-    to_markdown,
-    to_terminal,
-    view_samples,
-)
-from curator.show_writers import REPEATED
-from curator.token_text import TokenText, visible
+from curator.ranking.ranking import Ranking
+from curator.report.sample_view import SampleView
+from curator.report.show import repeated_spans, view_samples
+from curator.report.writers import REPEATED, shortened, to_json, to_markdown, to_terminal
 
 TOKENIZER = GOLDEN / "model" / "tokenizer.json"
 GOLDEN_TOKENIZER = Tokenizer.from_file(str(TOKENIZER))

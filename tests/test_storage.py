@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curator.errors import CuratorError
-from curator.storage import (
+from curator.artifacts.storage import (
     differences,
     fingerprint,
     is_temporary,
@@ -19,6 +18,7 @@ from curator.storage import (
     save_array,
     save_json,
 )
+from curator.errors import CuratorError
 
 
 def test_law_9_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:

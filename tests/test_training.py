@@ -11,8 +11,8 @@ from tiny_runs import CONFIG, SLOTS, RowsInMemory, assert_same_bits, differ, mak
 from torch import nn
 
 from curator.errors import CuratorError
-from curator.plan import Plan
-from curator.planned import PlannedRows
+from curator.plan.plan import Plan
+from curator.plan.rows import PlannedRows
 from curator.training import TrainingConfig, build_model, train
 from curator.training.model import build_optimizer
 from curator.training.update import accumulate_gradient, update

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from curator.plan import Plan
+from curator.plan.plan import Plan
 from curator.training import TrainingConfig
 
 CONFIG = TrainingConfig(

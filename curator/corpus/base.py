@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from curator.artifacts.storage import fingerprint
 from curator.errors import CuratorError
-from curator.storage import fingerprint
 
 WHOLE_FINGERPRINT_TOKENS = 1 << 24
 """Up to this many tokens, the fingerprint covers every one of them."""

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from curator.artifacts.storage import fingerprint, load_array, save_array
 from curator.errors import CuratorError
-from curator.storage import fingerprint, load_array, save_array
 
 RULE = 1
 """Goes up when choices change, so that cached ones are not used."""

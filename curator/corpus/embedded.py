@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from curator.artifacts.storage import differences, load_array, load_json, save_array, save_json, save_text
 from curator.corpus import library
 from curator.corpus.embedded_rows import EmbeddedSettings, make_drills, natural_rows
 from curator.corpus.files import contents, missing
 from curator.corpus.npy import NpyCorpus
 from curator.corpus.whole import Numbers
 from curator.errors import CuratorError
-from curator.storage import differences, load_array, load_json, save_array, save_json, save_text
 
 KIND = "embedded corpus"
 LAYOUT = 1

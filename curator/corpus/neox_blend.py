@@ -20,13 +20,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from curator.artifacts.schema import Rule, Source, convert
+from curator.artifacts.storage import load_json, save_json
 from curator.corpus.base import Corpus
 from curator.corpus.blend_choices import Choices, check_kept, effective_weights, load_or_choose
 from curator.corpus.files import missing, sidecar_tokenizer
 from curator.corpus.neox_order import NeoxOrderCorpus
 from curator.errors import CuratorError
-from curator.storage import load_json, save_json
-from curator.strict import Rule, Source, convert
 
 MOST_PARTS = 254
 """GPT-NeoX asserts fewer than 255 data sets."""

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from curator.artifacts.storage import load_array
 from curator.corpus.files import missing
 from curator.errors import CuratorError
-from curator.storage import load_array
 
 KINDS = ("doc_idx", "sample_idx", "shuffle_idx")
 STEM = re.compile(

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from curator.artifacts.storage import check_content, load_checked, load_json
 from curator.corpus.base import Corpus
 from curator.corpus.files import (
     check_equal_widths,
@@ -25,7 +26,6 @@ from curator.corpus.files import (
 )
 from curator.corpus.pointed import PointedRows
 from curator.errors import CuratorError
-from curator.storage import check_content, load_checked, load_json
 
 MEND = "copy the folder again, or render again"
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from curator.artifacts.storage import load_array, load_json, save_json
 from curator.corpus.base import Corpus
 from curator.corpus.files import check_not_empty, check_token_dtype, missing, sidecar_tokenizer
 from curator.errors import CuratorError
-from curator.storage import load_array, load_json, save_json
 
 ORIGINS = "curator-origins-1"
 

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from curator.artifacts.storage import load_json
 from curator.corpus.ninja import NinjaCorpus
 from curator.errors import CuratorError
-from curator.storage import load_json
 
 FORMAT = "synth-rows-1"
 

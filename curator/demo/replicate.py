@@ -14,16 +14,17 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from curator.artifacts.storage import load_json, save_json
 from curator.corpus import Corpus, build_embedded
 from curator.demo.settings import ARMS, EVERY, MASKED, DemoSettings
-from curator.formation import crossing
-from curator.influence.request import RankRequest
-from curator.influence.run import rank
-from curator.plan import Plan
-from curator.ranking import Ranking
-from curator.scan import Scan, scan_checkpoints
-from curator.selection import Select, Selection, select
-from curator.storage import load_json, save_json
+from curator.plan.plan import Plan
+from curator.ranking.ranking import Ranking
+from curator.ranking.request import RankRequest
+from curator.ranking.run import rank
+from curator.ranking.selection import Select, Selection, select
+from curator.report.plots import plot_scan
+from curator.scan.formation import crossing
+from curator.scan.scan import Scan, scan_checkpoints
 from curator.training import train
 from curator.units import ProbeSettings, Sequences, draw_repeated
 from curator.units.induction import InductionHead, copy_targets
@@ -90,6 +91,7 @@ class Replicate:
             settings=PROBE,
             corpus=self.folder / "corpus",
         )
+        plot_scan(scan, self.folder / "scan" / "scan.png")
         unit = scan.best("induction")[0]
         layer, head = map(int, unit.partition(":")[2].split("."))
         formation = self._formation(scan, unit)

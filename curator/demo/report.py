@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from curator.artifacts.storage import save_json, save_text
+from curator.cli.next_steps import next_step
+from curator.cli.printing import say
+from curator.cli.tables import print_rows
 from curator.corpus import open_corpus
 from curator.demo.settings import ARMS, THRESHOLDS, DemoSettings
-from curator.formation import crossing
-from curator.next_steps import next_step
-from curator.plots import Curve, plot_curves
-from curator.printing import say
 from curator.progress import console
-from curator.ranking import Ranking
-from curator.show import view_samples
-from curator.show_writers import to_markdown
-from curator.storage import save_json, save_text
-from curator.tables import print_rows
+from curator.ranking.ranking import Ranking
+from curator.report.plots import Curve, plot_curves
+from curator.report.show import view_samples
+from curator.report.writers import to_markdown
+from curator.scan.formation import crossing
 
 GROUPS = {
     "baseline": "baseline",

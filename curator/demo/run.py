@@ -13,9 +13,9 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
+from curator.artifacts.workers import follow_parent
 from curator.demo.settings import ARMS, DemoSettings
 from curator.progress import console, progress, quiet
-from curator.workers import follow_parent
 
 _queue: "SimpleQueue[str] | None" = None
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from curator.corpus import EmbeddedSettings
-from curator.selection import Select
+from curator.ranking.selection import Select
 from curator.training import TrainingConfig
 
 EVERY = 10

@@ -21,14 +21,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from curator.corpus import Corpus
-from curator.errors import CuratorError
-from curator.influence.curvature import Curvature
-from curator.influence.factors import Covariances, Eigenvalues, Side, eigenbases
-from curator.influence.labels import Labels
-from curator.influence.taps import Tapped, Taps
-from curator.progress import progress
-from curator.storage import (
+from curator.artifacts.storage import (
     fingerprint,
     is_made_for,
     load_checked,
@@ -37,6 +30,13 @@ from curator.storage import (
     save_array,
     save_json,
 )
+from curator.corpus import Corpus
+from curator.errors import CuratorError
+from curator.influence.curvature import Curvature
+from curator.influence.factors import Covariances, Eigenvalues, Side, eigenbases
+from curator.influence.labels import Labels
+from curator.influence.taps import Tapped, Taps
+from curator.progress import progress
 from curator.units.base import Block
 from curator.units.block_json import describe_block
 

@@ -8,10 +8,10 @@ either.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from curator.artifacts.storage import load_json
 from curator.models import hf, neox
 from curator.models.hf import model_fingerprint
 from curator.models.listing import list_checkpoints
-from curator.storage import load_json
 
 if TYPE_CHECKING:
     import torch

@@ -7,11 +7,11 @@ checkpoint: in float32 every weight is equal to the bit, and so is the fingerpri
 import shutil
 from pathlib import Path
 
+from curator.artifacts.storage import is_temporary, new_folder
 from curator.errors import CuratorError, UsageError
 from curator.models import load_model, tokenizer_file
 from curator.models.hf import quiet_transformers
 from curator.models.neox import is_hf_tokenizer
-from curator.storage import is_temporary, new_folder
 
 DTYPES = ("float32", "float16")
 END_OF_TEXT = "<|endoftext|>"

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curator.artifacts.storage import fingerprint, load_json
 from curator.errors import CuratorError
 from curator.models.listing import WEIGHTS, checkpoints_in, is_hf_folder
-from curator.storage import fingerprint, load_json
 
 if TYPE_CHECKING:
     import torch

@@ -17,10 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import GPTNeoXForCausalLM
 
+from curator.artifacts.storage import differences, load_json, save_json
 from curator.errors import CuratorError
 from curator.models.hf import load_model, quiet_transformers
 from curator.models.listing import list_checkpoints
-from curator.storage import differences, load_json, save_json
 
 _FORMAT = {"format": "curator-training", "version": 1}
 

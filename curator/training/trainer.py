@@ -14,13 +14,13 @@ import torch
 from transformers import GPTNeoXForCausalLM
 
 import curator
+from curator.artifacts.storage import load_array, save_array
 from curator.corpus import check_tokens
 from curator.errors import CuratorError
 from curator.models.hf import model_fingerprint
-from curator.plan import Plan
-from curator.planned import PlannedRows, open_sources
+from curator.plan.plan import Plan
+from curator.plan.rows import PlannedRows, open_sources
 from curator.progress import progress
-from curator.storage import load_array, save_array
 from curator.training.checkpoint import (
     check_same_run,
     read_checkpoint,

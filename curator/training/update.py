@@ -15,7 +15,7 @@ import torch
 from transformers import GPTNeoXForCausalLM
 
 from curator.errors import CuratorError
-from curator.planned import PlannedRows
+from curator.plan.rows import PlannedRows
 from curator.training.config import TrainingConfig
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from curator.artifacts.storage import fingerprint
 from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.models import tokenizer_file
-from curator.storage import fingerprint
 from curator.units.sequences import IdsFrom, ProbeSettings, Sequences
 
 READ_TOKENS, READ_BLOCKS = 1 << 24, 256
@@ -136,7 +136,7 @@ def occurring_ids(corpus: Corpus, vocab_size: int) -> tuple[np.ndarray, int]:
 
 def _entries(file: Path, vocab_size: int) -> np.ndarray:
     """The ids of a tokenizer's entries, added and special ones too."""
-    from curator.token_text import read_tokenizer
+    from curator.corpus.token_text import read_tokenizer
 
     try:
         tokenizer = read_tokenizer(file)

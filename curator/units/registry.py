@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from curator.artifacts.storage import fingerprint
 from curator.errors import UsageError
-from curator.storage import fingerprint
 from curator.units.base import Unit
 from curator.units.induction import InductionHead
 from curator.units.previous_token import PreviousTokenHead

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from curator.artifacts.storage import load_array
 from curator.errors import CuratorError, UsageError
-from curator.storage import load_array
 
 IdsFrom = Literal["auto", "tokenizer", "corpus", "all"]
 """Where the ids of probe sequences come from: the tokenizer's entries, the corpus, or all rows of the embedding.

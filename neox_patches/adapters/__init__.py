@@ -1,6 +1,6 @@
 """What differs between GPT-NeoX generations, one small class each; `adapter_for` picks by what the checkout is."""
 
-from curator.neox_checkout import Checkout
+from curator.neox.checkout import Checkout
 from neox_patches.adapters.base import Adapter
 from neox_patches.adapters.head import HeadAdapter
 from neox_patches.adapters.v1 import V1Adapter
@@ -12,5 +12,5 @@ _ADAPTERS: dict[str, type[Adapter]] = {"HEAD": HeadAdapter, "v1.0": V1Adapter, "
 
 
 def adapter_for(checkout: Checkout) -> Adapter:
-    """The adapter of a checkout that `curator.neox_checkout.inspect_checkout` has looked at."""
+    """The adapter of a checkout that `curator.neox.checkout.inspect_checkout` has looked at."""
     return _ADAPTERS[checkout.generation](checkout)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from curator.errors import CuratorError
-from curator.neox_checkout import Checkout
+from curator.neox.checkout import Checkout
 
 
 class Adapter:

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from curator.errors import CuratorError
-from curator.influence.queries import Queries
+from curator.ranking.queries import Queries
 from curator.units import parse_units
 from curator.units.attention import head_blocks
 from curator.units.base import Block, Indices

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import torch
 
-from curator.influence.bases import Bases
 from curator.influence.factors import Side
 from curator.influence.projection import projections
 from curator.influence.scorer import Scorer
+from curator.ranking.bases import Bases
 from curator.units.base import Block
 from neox_patches.clock import Layout
 from neox_patches.emit.blocks import NamedBlock, Query

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 import curator
+from curator.artifacts.storage import differences, fingerprint, load_json, save_json
 from curator.corpus import Corpus
-from curator.emission import FORMAT
 from curator.errors import CuratorError
-from curator.influence.bases import Bases
-from curator.plan import Plan
-from curator.storage import differences, fingerprint, load_json, save_json
+from curator.influence.emission import FORMAT
+from curator.plan.plan import Plan
+from curator.ranking.bases import Bases
 from curator.units.block_json import describe_block
 from neox_patches.clock import Layout
 from neox_patches.emit.blocks import NamedBlock, Query

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from curator.artifacts.storage import remove_temporaries
 from curator.corpus import Corpus
-from curator.emission import NOT_FINITE, OVERFLOWED, WRITTEN
 from curator.errors import CuratorError
-from curator.storage import remove_temporaries
+from curator.influence.emission import NOT_FINITE, OVERFLOWED, WRITTEN
 from neox_patches import compat
 from neox_patches.clock import Clock
 from neox_patches.emit.blocks import NamedBlock, blocks_of_units, check_layers, load_queries

@@ -14,11 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from curator.corpus import Corpus
-from curator.emission import NOT_REACHED, load_sum
-from curator.errors import CuratorError
-from curator.plan import Plan
-from curator.storage import (
+from curator.artifacts.storage import (
     fingerprint,
     load_json,
     new_folder,
@@ -26,6 +22,10 @@ from curator.storage import (
     save_array,
     save_json,
 )
+from curator.corpus import Corpus
+from curator.errors import CuratorError
+from curator.influence.emission import NOT_REACHED, load_sum
+from curator.plan.plan import Plan
 from neox_patches.clock import Layout
 from neox_patches.data import held
 from neox_patches.emit.description import check_same

@@ -14,11 +14,11 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from curator.storage import load_json
-from synth.audit_command import run_audit_data
-from synth.commands import AUDIT, run_audit_patterns, run_distill, run_generate
+from curator.artifacts.storage import load_json
+from synth.cli.audit import run_audit_data
+from synth.cli.commands import AUDIT, run_audit_patterns, run_distill, run_generate
+from synth.cli.render_command import run_render
 from synth.llm.settings import ChatSettings
-from synth.render.command import run_render
 
 TRIAL_ROWS = 100
 """Rows per generator that are scored."""

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from curator.candidates import highest_first
-from curator.commands_inject import extra_steps
+from curator.cli.inject import extra_steps
 from curator.corpus import Corpus, open_corpus
 from curator.demo.replicate import Replicate
 from curator.demo.settings import DemoSettings
-from curator.plan import Plan
-from curator.ranking import Ranking
+from curator.plan.plan import Plan
+from curator.ranking.candidates import highest_first
+from curator.ranking.ranking import Ranking
 from synth.demo.pipeline import run_builtin
 from synth.demo.settings import InsertSettings
 

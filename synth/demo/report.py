@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from curator.artifacts.storage import save_json
+from curator.cli.next_steps import next_step
+from curator.cli.printing import say
+from curator.cli.tables import print_rows
 from curator.demo.report import crossings, head_curve
-from curator.next_steps import next_step
-from curator.plots import Curve, plot_curves
-from curator.printing import say
-from curator.storage import save_json
-from curator.tables import print_rows
+from curator.report.plots import Curve, plot_curves
 from synth.demo.settings import KINDS, InsertSettings
 
 T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}

@@ -12,8 +12,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from curator.artifacts.storage import load_json, save_json
 from curator.errors import CuratorError
-from curator.storage import load_json, save_json
 
 FORMAT = "synth-answer-1"
 BYTES_PER_TOKEN = 64

@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from curator.artifacts.storage import naming
 from curator.errors import CuratorError
-from curator.storage import naming
 
 NANO = 1_000_000_000
 

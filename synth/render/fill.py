@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from tokenizers import Tokenizer
 
-from synth.generators import Generator
+from synth.generate.generators import Generator
 from synth.render.settings import Filling, token_dtype
 from synth.sandbox import Failure, Sandbox
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from curator.artifacts.storage import fingerprint, save_array, save_json
 from curator.corpus.ninja import NinjaCorpus
 from curator.corpus.rendered import FORMAT, RenderedCorpus
 from curator.errors import CuratorError
-from curator.storage import fingerprint, save_array, save_json
-from synth.generators import Generators
+from synth.generate.generators import Generators
 from synth.manifests import load_manifest
 from synth.render.mix import Mix
 from synth.render.settings import Filling

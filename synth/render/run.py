@@ -20,13 +20,13 @@ import numpy as np
 import tokenizers
 
 import curator
+from curator.artifacts.claim import alone, claimed
+from curator.artifacts.storage import save_json
+from curator.artifacts.workers import worker_ended
 from curator.corpus.rendered import FORMAT
 from curator.errors import CuratorError
 from curator.progress import console, progress
-from curator.storage import save_json
-from curator.workers import worker_ended
-from synth.alone import alone, claimed
-from synth.generators import Generators
+from synth.generate.generators import Generators
 from synth.render.fill import Source
 from synth.render.folder import PARTS, Assembled, Rows, assemble
 from synth.render.mix import Mix, Range

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from curator.artifacts.storage import fingerprint, load_json
+from curator.corpus.token_text import read_tokenizer
 from curator.errors import CuratorError, UsageError
-from curator.storage import fingerprint, load_json
-from curator.token_text import read_tokenizer
-from synth.generators import Generators
+from synth.generate.generators import Generators
 
 FILLS = ("packed", "padded")
 LAYOUT = 1

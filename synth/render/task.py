@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from curator.storage import load_array, load_json, new_folder, save_array, save_json
-from curator.token_text import read_tokenizer
-from curator.workers import follow_parent
+from curator.artifacts.storage import load_array, load_json, new_folder, save_array, save_json
+from curator.artifacts.workers import follow_parent
+from curator.corpus.token_text import read_tokenizer
 from synth.render.fill import Filled, Filler, Source
 from synth.render.settings import Filling
 from synth.sandbox import Failure, Sandbox

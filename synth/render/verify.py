@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from curator.artifacts.storage import fingerprint
+from curator.corpus.token_text import read_tokenizer
 from curator.errors import CuratorError
-from curator.storage import fingerprint
-from curator.token_text import read_tokenizer
-from synth.generators import Generators
+from synth.generate.generators import Generators
 from synth.render.fill import Filler, Source
 from synth.render.folder import Rows
 from synth.sandbox import Sandbox

@@ -135,7 +135,7 @@ def make_neox(out: Path) -> None:
     from conftest import TESTED  # type: ignore[attr-defined]
     from neox_runs import PP1_ZERO1, Trainer
 
-    from curator.neox_checkout import find_checkouts
+    from curator.neox.checkout import find_checkouts
 
     homes = {checkout.generation: checkout.home for checkout in find_checkouts()}
     rng = np.random.default_rng(5)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from neox_runs import Trainer, library_texts, preprocess
 
-from curator.neox_checkout import find_checkouts
+from curator.neox.checkout import find_checkouts
 
 TESTED = ("HEAD", "v1.0")
 

@@ -24,8 +24,8 @@ from test_cli import done
 from test_neox_obey import write_rows
 
 from curator.corpus import open_corpus
-from curator.neox_records import checkpoint_folder, read_record, read_run
-from curator.plan import Plan
+from curator.neox.records import checkpoint_folder, read_record, read_run
+from curator.plan.plan import Plan
 
 
 def start_arm(trainer: Trainer, arm: Path, folder: Path, patched: bool = True) -> subprocess.Popen:

@@ -7,8 +7,8 @@ from typing import Any
 from neox_runs import MICRO, PP1_ZERO1, Finished, Trainer
 from test_neox_launch import plan_study
 
-from curator.emission import RECORD
-from curator.neox_records import checkpoint_folder, read_record, read_run
+from curator.influence.emission import RECORD
+from curator.neox.records import checkpoint_folder, read_record, read_run
 
 
 def error_of(run: Finished) -> str:

@@ -14,7 +14,7 @@ import yaml
 from neox_runs import HERE, PP1_ZERO1, SEQ, Trainer, cpu_environment, free_port
 from typer.testing import CliRunner
 
-from curator.cli import app
+from curator.cli.app import app
 from curator.errors import CuratorError
 from curator.models import hf, list_checkpoints, load_model, model_fingerprint
 

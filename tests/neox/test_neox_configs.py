@@ -11,7 +11,7 @@ import pytest
 import yaml
 from neox_runs import HERE, ROOT, Trainer, cpu_environment
 
-from curator.schedule import as_yaml, dense_steps
+from curator.cli.schedule import as_yaml, dense_steps
 
 CONFIGS = ROOT / "configs" / "neox"
 PYTHIA = {

@@ -16,10 +16,10 @@ import yaml
 from neox_runs import ROOT, TINY, Trainer, cpu_environment, free_port, library_texts
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from curator.neox_records import checkpoint_folder, latest_step, read_record
-from curator.plan import Plan
-from curator.ranking import Ranking
-from curator.scan import Scan
+from curator.neox.records import checkpoint_folder, latest_step, read_record
+from curator.plan.plan import Plan
+from curator.ranking.ranking import Ranking
+from curator.scan.scan import Scan
 
 WALK = "From a clone to a masked Pythia-14M run"
 PAGE = ROOT / "docs" / "neox.md"

@@ -9,8 +9,8 @@ from neox_runs import MICRO, PP1_ZERO1, SEQ, Trainer
 from test_neox_obey import RANKS, write_rows
 
 from curator.corpus import open_corpus
-from curator.emission import Emission
-from curator.plan import Plan
+from curator.influence.emission import Emission
+from curator.plan.plan import Plan
 
 STEPS = [1, 2]
 UNITS = ["induction:0.1", "induction:1.*"]

@@ -9,9 +9,9 @@ from neox_runs import MICRO, SEQ, Trainer
 from test_neox_obey import expected_rows, seen, write_rows
 
 from curator.corpus import open_corpus
-from curator.emission import Emission
-from curator.plan import Plan
-from curator.planned import PlannedRows
+from curator.influence.emission import Emission
+from curator.plan.plan import Plan
+from curator.plan.rows import PlannedRows
 from curator.training import TrainingConfig, train
 
 N, STEPS = 10, 6  # steps 2 and 5 hold the end and the beginning

@@ -11,8 +11,8 @@ import pytest
 from neox_runs import MICRO, PP1_ZERO1, Trainer, assert_same_checkpoint
 from test_neox_launch import plan_study
 
-from curator.emission import Emission
-from curator.neox_records import checkpoint_folder, latest_step, read_record, read_run, recorded_checkpoints
+from curator.influence.emission import Emission
+from curator.neox.records import checkpoint_folder, latest_step, read_record, read_run, recorded_checkpoints
 
 
 @pytest.fixture

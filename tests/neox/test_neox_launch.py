@@ -17,8 +17,8 @@ from neox_runs import HERE, MICRO, SEQ, Trainer, assert_same_checkpoint, cpu_env
 from test_neox_obey import write_rows
 
 from curator.corpus import open_corpus
-from curator.emission import Emission
-from curator.plan import Plan
+from curator.influence.emission import Emission
+from curator.plan.plan import Plan
 
 LIGHT = """
 import importlib.abc, importlib.util, sys

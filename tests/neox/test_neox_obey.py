@@ -9,9 +9,9 @@ import pytest
 from neox_runs import MICRO, PP1_ZERO1, SEQ, Finished, Trainer, assert_same_checkpoint
 
 from curator.corpus import open_corpus
-from curator.emission import Emission
-from curator.plan import Plan
-from curator.planned import PlannedRows, open_sources
+from curator.influence.emission import Emission
+from curator.plan.plan import Plan
+from curator.plan.rows import PlannedRows, open_sources
 
 LAYOUTS: dict[str, dict[str, Any]] = {"pp0": {}, "pp1": PP1_ZERO1}
 

@@ -14,15 +14,15 @@ from neox_runs import MICRO, PP1_ZERO1, Trainer
 from test_neox_emit import emitted_sum, parameter_grad
 from test_neox_obey import write_rows
 
+from curator.artifacts.storage import load_array, load_json
 from curator.corpus import open_corpus
-from curator.emission import NOT_FINITE, OVERFLOWED, WRITTEN, Emission
 from curator.errors import CuratorError
-from curator.influence.from_emission import EmittedFactors, collect_scores, rank_emission
-from curator.influence.request import RankRequest
-from curator.influence.run import rank
-from curator.plan import Plan
-from curator.ranking import Ranking
-from curator.storage import load_array, load_json
+from curator.influence.emission import NOT_FINITE, OVERFLOWED, WRITTEN, Emission
+from curator.plan.plan import Plan
+from curator.ranking.from_emission import EmittedFactors, collect_scores, rank_emission
+from curator.ranking.ranking import Ranking
+from curator.ranking.request import RankRequest
+from curator.ranking.run import rank
 from curator.units import ProbeSettings
 from curator.units.block_json import block_of
 

@@ -14,7 +14,7 @@ from test_neox_refusals import refused
 
 from curator.corpus import open_corpus
 from curator.corpus.neox_blend import Part, write_blend
-from curator.plan import Plan
+from curator.plan.plan import Plan
 
 
 def maps_of(trainer: Trainer, folder: Path, iters: int) -> Path:

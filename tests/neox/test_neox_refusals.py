@@ -13,7 +13,7 @@ from test_index_checks import data_set
 from test_neox_obey import write_rows
 
 from curator.corpus import open_corpus
-from curator.plan import Plan
+from curator.plan.plan import Plan
 
 
 def refused(trainer: Trainer, tmp_path: Path, study: dict[str, Any], *says: str, **changes: Any) -> None:

@@ -14,8 +14,8 @@ from neox_runs import MICRO, PP1_ZERO1, SEQ, Finished, Trainer
 from test_neox_emit import emitted_sum, parameter_grad
 from test_neox_obey import _check_resume, expected_rows, insertion_plan, seen, write_rows
 
-from curator.emission import Emission
-from curator.plan import Plan
+from curator.influence.emission import Emission
+from curator.plan.plan import Plan
 
 STEP = 1
 SCALE = 4096.0

@@ -8,7 +8,7 @@ from typing import Any
 
 import test_cli
 
-from synth.cli import main
+from synth.cli.app import main
 
 run = partial(test_cli.run, main=main)
 done = partial(test_cli.done, main=main)
@@ -18,7 +18,7 @@ refused = partial(test_cli.refused, main=main)
 def process(*words: Any, **kwargs: Any) -> "subprocess.Popen[str]":
     """A process that has nothing to read; its output is piped."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, "-m", "synth.cli", *map(str, words)], **pipes, **kwargs)
+    return subprocess.Popen([sys.executable, "-m", "synth.cli.app", *map(str, words)], **pipes, **kwargs)
 
 
 def next_step(said: str) -> list[str]:

@@ -7,9 +7,9 @@ from typing import Any
 from patterns import pattern_json
 from rankings import TOKENIZER
 
-from curator.storage import fingerprint, save_json, save_text
-from synth.generators import FORMAT, Generators
-from synth.pattern import Pattern
+from curator.artifacts.storage import fingerprint, save_json, save_text
+from synth.generate.generators import FORMAT, Generators
+from synth.patterns.pattern import Pattern
 
 LINES = """
 def {function}(rng, target_tokens):

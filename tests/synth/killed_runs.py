@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["synth.render.run", "synth.audit_data", "synth.commands"])
+PROCESSES.set_forkserver_preload(["synth.render.run", "synth.audit.rows", "synth.cli.commands"])
 
 
 def die(hits: Callable[[Path], bool], moment: str) -> None:
@@ -34,7 +34,7 @@ def die(hits: Callable[[Path], bool], moment: str) -> None:
 
 def _run(words: list[str], cwd: Path, die_at: tuple[int | str, str] | None) -> None:
     """Runs in another process."""
-    from synth.cli import main
+    from synth.cli.app import main
 
     if die_at is not None:
         place, moment = die_at

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from synth.pattern import Pattern
-from synth.samples import SampleText
+from synth.patterns.pattern import Pattern
+from synth.patterns.samples import SampleText
 
 WORDS = [
     "alpha",

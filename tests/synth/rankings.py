@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from curator.artifacts.storage import save_array, save_json
 from curator.corpus import open_corpus
-from curator.ranking import FORMAT, SIGN, Ranking
-from curator.storage import save_array, save_json
+from curator.ranking.ranking import FORMAT, SIGN, Ranking
 
 TOKENIZER = Path(__file__).parent.parent / "golden" / "model" / "tokenizer.json"
 UNIT = "induction:1.0"

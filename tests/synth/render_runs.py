@@ -7,7 +7,7 @@ from typing import Any
 
 from killed_runs import PROCESSES, die
 
-from synth.generators import Generators
+from synth.generate.generators import Generators
 from synth.render.run import render
 from synth.render.settings import RenderSettings
 

@@ -10,8 +10,8 @@ from openai_server import Reply, Request
 from patterns import WORDS, pattern_json
 from rankings import rows_of, write_ranking
 
-from synth.codegen import write_source
-from synth.pattern import Pattern
+from synth.generate.codegen import write_source
+from synth.patterns.pattern import Pattern
 
 LOG = pattern_json()
 STARS = pattern_json(

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from curator.artifacts import claim as module
+from curator.artifacts.claim import LOCK, alone, claimed
+from curator.artifacts.storage import load_json, save_json
 from curator.errors import CuratorError
-from curator.storage import load_json, save_json
-from synth import alone as module
-from synth.alone import LOCK, alone, claimed
 
 ASKED = {"count": 3, "seed": 0}
 
@@ -23,7 +23,7 @@ def take(out: Path, identity: dict[str, int] = ASKED) -> bool:
 
 
 def test_a_second_process_is_refused_until_the_first_one_ends(tmp_path: Path) -> None:
-    source = "import sys, time\nfrom pathlib import Path\nfrom synth.alone import alone\n"
+    source = "import sys, time\nfrom pathlib import Path\nfrom curator.artifacts.claim import alone\n"
     source += "with alone(Path(sys.argv[1])):\n    print(1, flush=True)\n    time.sleep(60)\n"
     where = {**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[1])}
     first = subprocess.Popen([sys.executable, "-c", source, str(tmp_path)], stdout=subprocess.PIPE, env=where)

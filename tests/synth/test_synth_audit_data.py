@@ -8,17 +8,17 @@ import pytest
 from generator_folders import FEW, LINES, write_generators
 from rankings import write_ranking
 
+from curator.artifacts.storage import load_json
 from curator.corpus import open_corpus
 from curator.errors import CuratorError
-from curator.influence.request import RankRequest
-from curator.influence.run import rank
 from curator.influence.taps import Taps
-from curator.ranking import Ranking
-from curator.storage import load_json
+from curator.ranking.ranking import Ranking
+from curator.ranking.request import RankRequest
+from curator.ranking.run import rank
 from curator.units import ProbeSettings
-from synth.audit_command import print_audit, run_audit_data
-from synth.audit_data import AuditSettings, audit_data, describe, draw, is_kept, median_interval, percentiles
-from synth.diversity import MOST_TOKENS, diversity, doublings
+from synth.audit.diversity import MOST_TOKENS, diversity, doublings
+from synth.audit.rows import AuditSettings, audit_data, describe, draw, is_kept, median_interval, percentiles
+from synth.cli.audit import print_audit, run_audit_data
 from synth.render.folder import Rows
 from synth.render.run import render
 from synth.render.settings import RenderSettings
@@ -188,7 +188,7 @@ def test_a_run_that_was_cut_off_goes_on(
 ) -> None:
     """Before the scores, and between scores and result: the same numbers in the end."""
     corpus = open_corpus(GOLDEN / "rows.npy")
-    for place in ("synth.audit_data.rank", "synth.audit_data.plot_audit"):
+    for place in ("synth.audit.rows.rank", "synth.audit.rows.plot_audit"):
         with monkeypatch.context() as patched:
             patched.setattr(place, _interrupt)
             with pytest.raises(KeyboardInterrupt):

@@ -9,16 +9,16 @@ import pytest
 from patterns import WORDS, log_pattern, span_pattern
 from rankings import rows_of, tokenizer, write_ranking
 
+from curator.artifacts.storage import load_json, save_json
 from curator.corpus import open_corpus
 from curator.errors import CuratorError
-from curator.storage import load_json, save_json
-from synth import audit_patterns as audit_module
-from synth.audit_patterns import Odds, audit_patterns, count, finished
-from synth.commands import print_pattern_audit
-from synth.distill import Top, distill
-from synth.found import Found
-from synth.matcher import Matcher
-from synth.registry import Registry
+from synth.audit import patterns as audit_module
+from synth.audit.patterns import Odds, audit_patterns, count, finished
+from synth.cli.commands import print_pattern_audit
+from synth.distill.run import Top, distill
+from synth.patterns.matcher import Matcher
+from synth.patterns.occurrence import Found
+from synth.patterns.registry import Registry
 
 
 def line(rng: random.Random) -> str:

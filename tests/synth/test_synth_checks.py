@@ -8,9 +8,9 @@ import pytest
 from patterns import WORDS, log_pattern, pattern_json, span_pattern
 from rankings import tokenizer
 
-from synth.checks import Checked, check_generator, similarity
-from synth.codegen import write_source
-from synth.pattern import Pattern
+from synth.generate.checks import Checked, check_generator, similarity
+from synth.generate.codegen import write_source
+from synth.patterns.pattern import Pattern
 from synth.sandbox import Limits, Sandbox
 
 PATTERN = log_pattern()

@@ -8,10 +8,10 @@ import test_cli
 from command_line import done, follow, next_step, process, refused
 from conftest import GOLDEN
 
+from curator.artifacts.storage import load_json
 from curator.corpus import open_corpus
-from curator.plan import Plan
-from curator.storage import load_json
-from curator.token_text import TokenText
+from curator.corpus.token_text import TokenText
+from curator.plan.plan import Plan
 from synth.render.folder import Rows
 
 COMMANDS = ["distill", "audit patterns", "generate", "render", "audit data", "doctor", "demo"]

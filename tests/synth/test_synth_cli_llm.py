@@ -9,9 +9,9 @@ from command_line import done, next_step, process, refused
 from openai_server import OpenAIServer, Reply
 from studies import LOG, PRICES, answer, server_words, write_study
 
-from curator.storage import load_json
-from synth.generators import Generators
-from synth.registry import Registry
+from curator.artifacts.storage import load_json
+from synth.generate.generators import Generators
+from synth.patterns.registry import Registry
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ import pytest
 
 from curator.demo.replicate import Replicate
 from curator.demo.settings import DemoSettings
-from curator.plan import Plan
-from curator.ranking import Ranking
+from curator.plan.plan import Plan
+from curator.ranking.ranking import Ranking
 from synth.demo import replicate as synth_replicate
 from synth.demo.replicate import run_seed
 from synth.demo.report import write_report
 from synth.demo.settings import KINDS, InsertSettings
-from synth.registry import Registry
+from synth.patterns.registry import Registry
 from synth.render.folder import Rows
 
 SETTINGS = DemoSettings(

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from openai_server import OpenAIServer, Reply, Request
 from patterns import pattern_json
 
-from synth.distill_llm import EXCERPT, LlmEngine
+from synth.distill.llm import EXCERPT, LlmEngine
+from synth.distill.reading import MOST, MOST_READ, read_patterns
 from synth.llm import settings as settings_module
 from synth.llm.chat import ChatFailed
 from synth.llm.ledger import BudgetReached
-from synth.pattern import Pattern
-from synth.reading import MOST, MOST_READ, read_patterns
-from synth.samples import SampleText
+from synth.patterns.pattern import Pattern
+from synth.patterns.samples import SampleText
 
 
 def samples(n: int = 10, text: str = "INFO worker-{}: alpha beta\n") -> list[SampleText]:
@@ -468,7 +468,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}]
 from test_synth_distill_llm import samples
-from synth.distill_llm import LlmEngine
+from synth.distill.llm import LlmEngine
 from synth.llm.settings import ChatSettings
 die_at, replace, seen = {die_at!r}, os.replace, 0
 def dying(source, target):

@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 from rankings import TOKENIZER, rows_of, tokenizer, write_ranking
 from test_synth_matcher import run_trusted
 
+from curator.artifacts.storage import load_json, save_json
 from curator.corpus import open_corpus
-from curator.storage import load_json, save_json
-from synth.audit_command import print_fidelity
-from synth.audit_patterns import count
-from synth.distill import Top
-from synth.fidelity import audit_fidelity, fidelity, origins
-from synth.matcher import Matcher
-from synth.miner import mine
-from synth.pattern import Pattern
+from synth.audit.fidelity import audit_fidelity, fidelity, origins
+from synth.audit.patterns import count
+from synth.audit.token_statistics import copyable, copyable_share, found_share, gram_keys, repeated_share
+from synth.cli.audit import print_fidelity
+from synth.distill.miner import mine
+from synth.distill.run import Top
+from synth.patterns.matcher import Matcher
+from synth.patterns.pattern import Pattern
 from synth.render.folder import Rows
 from synth.render.run import render
 from synth.render.settings import RenderSettings
-from synth.token_statistics import copyable, copyable_share, found_share, gram_keys, repeated_share
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

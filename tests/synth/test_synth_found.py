@@ -11,13 +11,13 @@ from patterns import log_pattern, pattern_json, span_pattern
 from studies import server_words, write_study
 
 from curator.corpus import open_corpus
-from curator.ranking import Ranking
-from synth.distill_llm import LlmEngine
-from synth.fidelity import audit_fidelity
-from synth.found import Found
-from synth.registry import Registry
+from curator.ranking.ranking import Ranking
+from synth.audit.fidelity import audit_fidelity
+from synth.distill.llm import LlmEngine
+from synth.patterns.occurrence import Found
+from synth.patterns.registry import Registry
+from synth.patterns.samples import SampleText
 from synth.render.folder import Rows
-from synth.samples import SampleText
 
 TEXTS = [
     "INFO worker-01: alpha beta\nINFO worker-02: gamma delta\n",

@@ -14,13 +14,13 @@ from patterns import log_pattern, pattern_json, span_pattern
 from rankings import tokenizer
 from test_synth_matcher import patterns
 
+from curator.artifacts.storage import load_json
 from curator.errors import CuratorError, UsageError
-from curator.storage import load_json
-from synth.checks import Checked, check_generator
-from synth.codegen import write_source
-from synth.generate import builtin_writer, generate, own_sources, own_writer
-from synth.generators import Generators
-from synth.pattern import Pattern
+from synth.generate.checks import Checked, check_generator
+from synth.generate.codegen import write_source
+from synth.generate.generators import Generators
+from synth.generate.run import builtin_writer, generate, own_sources, own_writer
+from synth.patterns.pattern import Pattern
 from synth.sandbox import Sandbox
 from synth.sandbox.policy import check_source
 

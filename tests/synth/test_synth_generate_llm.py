@@ -14,14 +14,14 @@ from openai_server import OpenAIServer, Reply, Request
 from patterns import log_pattern, pattern_json
 from rankings import tokenizer
 
-from synth import generate_llm as generate_module
-from synth.checks import Checked
-from synth.codegen import write_source
-from synth.generate import generate
-from synth.generate_llm import LlmWriter, read_code
+from synth.generate import llm as generate_module
+from synth.generate.checks import Checked
+from synth.generate.codegen import write_source
+from synth.generate.llm import LlmWriter, read_code
+from synth.generate.run import generate
 from synth.llm.answers import InvalidAnswer
 from synth.llm.ledger import BudgetReached
-from synth.pattern import Pattern
+from synth.patterns.pattern import Pattern
 from synth.sandbox import Sandbox
 from synth.sandbox.policy import check_source
 

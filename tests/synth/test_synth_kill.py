@@ -18,10 +18,10 @@ from killed_runs import contents, die_at_every_file, finish, start, temporaries
 from openai_server import OpenAIServer
 from studies import PRICES, answer, server_words, write_study
 
-from curator.influence.run import rank
-from curator.storage import load_json
-from synth import audit_patterns
-from synth.pattern import Pattern
+from curator.artifacts.storage import load_json
+from curator.ranking.run import rank
+from synth.audit import patterns as audit_patterns
+from synth.patterns.pattern import Pattern
 
 Words = list[Any]
 
@@ -141,7 +141,7 @@ def test_an_audit_that_is_finished_is_not_done_again_and_another_seed_is(
         raise AssertionError("work was begun")
 
     with monkeypatch.context() as patched:
-        patched.setattr("synth.audit_patterns.count", refuse)
+        patched.setattr("synth.audit.patterns.count", refuse)
         done("audit", "patterns", "out", "--workers", 1)
     assert contents(patterns) == first
     done("audit", "patterns", "out", "--workers", 1, "--seed", 1)

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from curator.errors import CuratorError, UsageError
-from synth.distill_llm import ANSWER_SCHEMA, LlmEngine
-from synth.follow import Follower
+from synth.distill.llm import ANSWER_SCHEMA, LlmEngine
+from synth.distill.reading import read_patterns
 from synth.llm.answers import InvalidAnswer, complaint, fenced, first_items, json_object, json_parts
 from synth.llm.prompts import delimited, load_prompt, printable
 from synth.llm.schemas import strict, without_nulls
 from synth.llm.settings import NO_KEY, ChatSettings
-from synth.reading import read_patterns
-from synth.samples import SampleText
+from synth.patterns.membership import Follower
+from synth.patterns.samples import SampleText
 
 
 @pytest.mark.parametrize(

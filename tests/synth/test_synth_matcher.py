@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from patterns import log_pattern, log_text, pattern_json, span_pattern
 
-from synth import follow
-from synth.codegen import write_source
-from synth.matcher import Matcher
-from synth.pattern import Field, Pattern
+from synth.generate.codegen import write_source
+from synth.patterns import membership as follow
+from synth.patterns.matcher import Matcher
+from synth.patterns.pattern import Field, Pattern
 
 
 def run_trusted(pattern: Pattern, seed: int, tokens: int) -> str:
@@ -136,9 +136,9 @@ def test_a_search_that_would_take_forever_by_going_back_is_answered_at_once() ->
 
 BOUNDED = """
 import resource
-from synth import follow
-from synth.matcher import Matcher
-from synth.pattern import Pattern
+from synth.patterns import membership as follow
+from synth.patterns.matcher import Matcher
+from synth.patterns.pattern import Pattern
 follow.STEPS = 100_000  # a fifth, to save time
 words = {"type": "random_text", "values_or_rules": "words", "count": [1, 1000], "scope": %r}
 pattern = Pattern.from_json({

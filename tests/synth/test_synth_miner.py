@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from patterns import WORDS, log_text, prose_text, samples_of, xml_text
 from tokenizers import Tokenizer
 
-from synth.field import Field
-from synth.matcher import Matcher
-from synth.miner import mine
-from synth.miner.align import align
-from synth.miner.infer import Pieces, infer
-from synth.miner.mined import in_proportion, token_texts
-from synth.miner.repeats import repeats
-from synth.registry import merge
-from synth.samples import SampleText
+from synth.distill.miner import mine
+from synth.distill.miner.align import align
+from synth.distill.miner.infer import Pieces, infer
+from synth.distill.miner.mined import in_proportion, token_texts
+from synth.distill.miner.repeats import repeats
+from synth.patterns.field import Field
+from synth.patterns.matcher import Matcher
+from synth.patterns.registry import merge
+from synth.patterns.samples import SampleText
 
 TOKENIZER = Path(__file__).parent.parent / "golden" / "model" / "tokenizer.json"
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patterns import log_pattern, pattern_json, span_pattern
 
-from synth.pattern import PATTERN_SCHEMA, Pattern, PatternError
+from synth.patterns.pattern import PATTERN_SCHEMA, Pattern, PatternError
 
 
 def test_a_pattern_survives_json() -> None:

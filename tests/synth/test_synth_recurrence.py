@@ -13,15 +13,15 @@ from patterns import WORDS, log_pattern, pattern_json, samples_of
 from test_synth_matcher import run_trusted
 from tokenizers import Tokenizer
 
-from synth.generators import Generators
-from synth.matcher import Matcher
-from synth.miner import mine
-from synth.miner.infer import infer
-from synth.miner.recurrence import recurrence
-from synth.miner.relate import Related, relate
-from synth.pattern import Pattern, PatternError
-from synth.recurrence import Recurrence, kind
-from synth.token_statistics import copyable_share, repeated_share
+from synth.audit.token_statistics import copyable_share, repeated_share
+from synth.distill.miner import mine
+from synth.distill.miner.infer import infer
+from synth.distill.miner.recurrence import recurrence
+from synth.distill.miner.relate import Related, relate
+from synth.generate.generators import Generators
+from synth.patterns.matcher import Matcher
+from synth.patterns.pattern import Pattern, PatternError
+from synth.patterns.recurrence import Recurrence, kind
 
 TOKENIZER = Path(__file__).parent.parent / "golden" / "model" / "tokenizer.json"
 

@@ -13,11 +13,11 @@ from patterns import log_pattern, pattern_json, span_pattern
 from rankings import write_ranking
 
 from curator.errors import CuratorError
-from synth.close import Close
-from synth.distill import Top, distill
-from synth.found import Found
-from synth.pattern import Pattern
-from synth.registry import Registry, merge, normal_form, similarity
+from synth.distill.run import Top, distill
+from synth.patterns.neighbours import Close
+from synth.patterns.occurrence import Found
+from synth.patterns.pattern import Pattern
+from synth.patterns.registry import Registry, merge, normal_form, similarity
 
 
 def found(pattern: Pattern, *samples: int, **provenance: object) -> Found:

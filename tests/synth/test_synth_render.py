@@ -13,11 +13,11 @@ import pytest
 from generator_folders import EMPTY, FEW, LINES, RAISES, SETS, SHORT, write_generators
 from rankings import TOKENIZER, tokenizer
 
+from curator.artifacts.storage import fingerprint, load_json, save_json
 from curator.corpus import open_corpus
 from curator.errors import CuratorError, UsageError
-from curator.storage import fingerprint, load_json, save_json
-from synth.generators import Generators
-from synth.render.command import run_render, run_verify
+from synth.cli.render_command import run_render, run_verify
+from synth.generate.generators import Generators
 from synth.render.folder import Rows
 from synth.render.run import AHEAD, render
 from synth.render.settings import RenderSettings, kept_alone, read_weights

@@ -8,8 +8,8 @@ from test_cli import STUDY, done
 from tiny_runs import assert_same_bits
 
 from curator.corpus import open_corpus
-from curator.plan import Plan
-from curator.planned import PlannedRows, open_sources
+from curator.plan.plan import Plan
+from curator.plan.rows import PlannedRows, open_sources
 from synth.render.run import render
 from synth.render.settings import RenderSettings
 

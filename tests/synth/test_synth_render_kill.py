@@ -12,9 +12,9 @@ from generator_folders import FEW, LINES, write_generators
 from killed_runs import finish
 from render_runs import settings, start
 
+from curator.artifacts.claim import alone
 from curator.errors import CuratorError
-from synth.alone import alone
-from synth.generators import Generators
+from synth.generate.generators import Generators
 from synth.render.folder import Rows
 from synth.render.run import render
 

@@ -1,0 +1,1 @@
+"""What every folder on disk shares: atomic writes, fingerprints, and the processes that write."""

@@ -1,0 +1,152 @@
+"""What `curator show` does: finds out what a path holds, and prints its samples or rows as text.
+
+A ranking shows the samples of its corpus with their scores, any corpus its rows alone. The folder of an audit stands
+for the ranking in it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from curator.artifacts.storage import load_json, save_json, save_text
+from curator.cli import next_steps
+from curator.cli.commands import ranked_corpus
+from curator.cli.next_steps import next_step
+from curator.cli.printing import say, stdout
+from curator.corpus import Corpus, open_corpus
+from curator.corpus.rendered import RenderedCorpus
+from curator.errors import CuratorError, UsageError
+from curator.models import tokenizer_file
+from curator.ranking.ranking import FORMAT, Ranking
+from curator.report.sample_view import SampleView
+from curator.report.show import UNRANKED, view_rows, view_samples
+from curator.report.writers import shortened, to_json, to_markdown, to_terminal
+
+SHOWN = 5
+"""Samples, unless a number is given."""
+LONGEST = 2000
+"""Characters of a sample on the terminal."""
+
+
+def run_show(
+    path: Path,
+    unit: str | None,
+    counts: dict[str, int | None],
+    seed: int,
+    corpus_path: Path | None,
+    tokenizer: Path | None,
+    batch_size: int | None,
+    markdown: Path | None,
+    json: Path | None,
+) -> None:
+    """`curator show`."""
+    asked = {order: count for order, count in counts.items() if count is not None}
+    ranking = _ranking(path)
+    shared: dict[str, Any] = {"seed": seed, "batch_size": batch_size}
+    parts: dict[str, list[SampleView]] = {}
+    if ranking is None:
+        _refuse_scores(path, unit, asked, corpus_path)
+        corpus, of = _corpus(path), f"rows of {path}"
+        shared["tokenizer"] = _tokenizer(tokenizer, corpus)
+        for order, count in (asked or {"first": SHOWN}).items():
+            parts[order] = view_rows(corpus, select=order, count=count, **shared)  # type: ignore[arg-type]
+    else:
+        unit = ranking.units[ranking.unit_index(unit)]
+        corpus, of = ranked_corpus(ranking, corpus_path), f"of {unit} in {ranking.path}"
+        shared["tokenizer"] = _tokenizer(tokenizer, corpus, ranking)
+        for order, count in (asked or {"top": SHOWN}).items():
+            parts[order] = view_samples(ranking, corpus, unit, select=order, count=count, **shared)  # type: ignore[arg-type]
+    for order, part in parts.items():
+        stdout().print(f"\n{order} {len(part)} {of}", style="bold")
+        stdout().print(to_terminal([shortened(view, LONGEST) for view in part]))
+    if shared["tokenizer"] is None:
+        say("No tokenizer.json beside the corpus or the model, so token ids are shown; give --tokenizer.")
+    views = [view for part in parts.values() for view in part]
+    if markdown is not None:
+        title = f"Rows of {path}" if ranking is None else f"Samples of {unit}"
+        save_text(markdown, to_markdown(views, title=title))
+        say(f"Written: {markdown}")
+    if json is not None:
+        save_json(json, to_json(views))
+        say(f"Written: {json}")
+    if words := _next(path, corpus, ranking, unit):
+        next_step(*words)
+
+
+def _next(path: Path, corpus: Corpus, ranking: Ranking | None, unit: str | None) -> list[object]:
+    """What samples are looked at for; nothing where they were scored to judge them (an audit says what is next)."""
+    if ranking is not None:
+        audited = ranking.manifest["request"].get("queries_of")
+        return [] if audited else next_steps.mask(ranking, str(unit))
+    if isinstance(corpus, RenderedCorpus):
+        return next_steps.after_rendering(corpus)
+    words = [
+        "curator",
+        "rank",
+        "--model",
+        "MODEL",
+        "--corpus",
+        path,
+        "--unit",
+        "induction:*",
+        "--out",
+        "ranking",
+    ]
+    return list(words)
+
+
+def _ranking(path: Path) -> Ranking | None:
+    """The ranking at ``path``, or the one of the audit there; None where it is no ranking.
+
+    Raises:
+        CuratorError: it is a damaged or unfinished one.
+    """
+    if (path / "audit.json").is_file() and (path / "ranking" / "manifest.json").is_file():
+        return Ranking.open(path / "ranking")
+    file = path / "manifest.json"
+    if file.is_file():
+        manifest = load_json(file)
+        if isinstance(manifest, dict) and manifest.get("format") == FORMAT:
+            return Ranking.open(path)
+    return None
+
+
+def _corpus(path: Path) -> Corpus:
+    try:
+        return open_corpus(path)
+    except CuratorError as error:
+        lacks = "" if (path / "manifest.json").is_file() else " (no manifest.json)"
+        raise CuratorError(
+            f"{path}: not a ranking{lacks}, and no corpus whose rows could be shown: {error}"
+        ) from error
+
+
+def _refuse_scores(path: Path, unit: str | None, asked: dict[str, int], corpus: Path | None) -> None:
+    """Refuse what only a ranking can heed."""
+    flags = {"--unit": unit, "--corpus": corpus} | {
+        f"--{order}": order for order in asked if order not in UNRANKED
+    }
+    given = [flag for flag, value in flags.items() if value is not None]
+    if given:
+        raise UsageError(
+            f"{path} holds rows without scores, so {', '.join(given)} says nothing; give --random N or --first N, or "
+            "show a ranking"
+        )
+
+
+def _tokenizer(given: Path | None, corpus: Corpus, ranking: Ranking | None = None) -> Path | None:
+    """The one given, else what lies beside the corpus, the model, or the corpus whose queries scored these rows."""
+    found = given or corpus.tokenizer_file
+    if found is None and ranking is not None:
+        request = ranking.manifest["request"]
+        found = tokenizer_file(request["model"])
+        if found is None and request.get("queries_of"):
+            found = _tokenizer_of(Path(request["queries_of"]))
+    return found / "tokenizer.json" if found is not None and found.is_dir() else found
+
+
+def _tokenizer_of(ranking: Path) -> Path | None:
+    """That of another ranking's corpus, where both are still there."""
+    try:
+        return open_corpus(Ranking.open(ranking).manifest["request"]["corpus"]).tokenizer_file
+    except CuratorError:
+        return None

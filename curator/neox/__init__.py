@@ -1,0 +1,1 @@
+"""Runs of GPT-NeoX seen from outside: checkouts, what a checkpoint was trained with, and arms."""

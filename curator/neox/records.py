@@ -1,0 +1,232 @@
+"""What a patched GPT-NeoX trainer leaves in its save folder, and whether a checkpoint is still what was recorded.
+
+``SAVE/neox_patches.json`` names the run and lists its starts. ``SAVE/global_step{N}/neox_patches.json`` says with what
+the N steps of that checkpoint were trained, stretch by stretch, and describes its files by size and digest, so that it
+speaks for these files alone. Both are whole or not there. What is not recorded is unknown, never "no plan".
+Imports neither torch nor the trainer: `curator arm` reads these records too.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from curator.artifacts.schema import Source, convert
+from curator.artifacts.storage import load_json, save_json
+from curator.errors import CuratorError, UsageError
+from curator.influence.emission import RECORD
+from curator.neox.digests import FileEntry, describe_files, problem_of_files
+
+FORMAT = {"format": "neox-patches-run", "version": 2}
+_STEP = re.compile(r"global_step(\d+)")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """Steps that were trained in one way, from ``from_`` to the next stretch's or the checkpoint's.
+
+    Attributes:
+        trained: by us, by a trainer without patches, or in a way that nobody recorded.
+        first_edited_step: of the plan; serves_rows: whether the rows came in the corpus's order, from us.
+    """
+
+    from_: int = 0
+    trained: Literal["patched", "unpatched", "unknown"] = "patched"
+    batch_size: int | None = None
+    seq_length: int | None = None
+    corpus_fingerprint: str | None = None
+    plan_fingerprint: str | None = None
+    first_edited_step: int | None = None
+    serves_rows: bool = False
+    emits: bool = False
+
+    def same_as(self, other: "Stretch") -> bool:
+        """Whether ``other`` merely goes on."""
+        return dataclasses.replace(self, from_=0) == dataclasses.replace(other, from_=0)
+
+    @property
+    def needs_patches(self) -> bool:
+        """Whether a trainer without patches would train on other data, or leave out what was emitted."""
+        return self.plan_fingerprint is not None or self.serves_rows or self.emits
+
+    @property
+    def words(self) -> str:
+        """How these steps were trained, as in "were trained ..."."""
+        if self.trained != "patched":
+            return "without patches" if self.trained == "unpatched" else "in a way that is not known"
+        parts = [f"with the plan {self.plan_fingerprint}" if self.plan_fingerprint else "with no plan"]
+        if self.serves_rows:
+            parts.append(f"on the rows of the corpus {self.corpus_fingerprint}")
+        if self.emits:
+            parts.append("with an emission")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointRecord:
+    """What a checkpoint was trained with; ``files`` is None where an earlier version described none."""
+
+    run: str
+    stretches: tuple[Stretch, ...]
+    files: tuple[FileEntry, ...] | None = None
+    step: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """One start of the trainer that saves into the folder.
+
+    Attributes:
+        checkpoint, files: what it went on from, and the fingerprint of that checkpoint's files.
+        stretches: what it took the steps until then, and its own, to be; insisted: against which refusals.
+        patch_file, corpus, plan, folder: paths on that machine, and where it was started; for information.
+    """
+
+    date: str
+    from_: int
+    checkpoint: str | None = None
+    files: str | None = None
+    stretches: tuple[Stretch, ...]
+    insisted: tuple[str, ...] = ()
+    patch_file: str | None = None
+    corpus: str | None = None
+    plan: str | None = None
+    folder: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """The run that a save folder belongs to; ``starts`` is empty where an earlier version wrote it."""
+
+    run: str
+    starts: tuple[Start, ...] = ()
+
+
+# -- reading and writing ------------------------------------------------------------------------------------
+
+
+def read_run(save: Path) -> RunRecord | None:
+    """The run record of a save folder, if there is one.
+
+    Raises:
+        CuratorError: it is damaged, or of an unknown version.
+    """
+    there = _read(save / RECORD)
+    if there is None:
+        return None
+    version, data = there
+    if version == 1:
+        data = {"run": data.get("run")}
+    return _as(RunRecord, data, save / RECORD)
+
+
+def write_run(save: Path, record: RunRecord) -> None:
+    """Write a save folder's run record."""
+    save_json(save / RECORD, {**FORMAT, **_json(record)})
+
+
+def read_record(checkpoint: Path) -> CheckpointRecord | None:
+    """The record of a checkpoint, if there is one; whether it is of these files is for `problem_of_files`.
+
+    Raises:
+        CuratorError: it is damaged, or of an unknown version.
+    """
+    there = _read(checkpoint / RECORD)
+    if there is None:
+        return None
+    version, data = there
+    if version == 1:  # one stretch, no files
+        run = data.pop("run", None)
+        rows = data.get("corpus_fingerprint") is not None
+        data = {"run": run, "stretches": [{"batch_size": None, **data, "serves_rows": rows}]}
+        missing = {"batch_size", "seq_length", "corpus_fingerprint", "plan_fingerprint"} - there[1].keys()
+        if missing:
+            raise _damaged(checkpoint / RECORD, f"{', '.join(sorted(missing))} missing")
+    return _as(CheckpointRecord, data, checkpoint / RECORD)
+
+
+def write_record(checkpoint: Path, record: CheckpointRecord) -> None:
+    """Write a checkpoint's record."""
+    save_json(checkpoint / RECORD, {**FORMAT, **_json(record)})
+
+
+def remove_record(checkpoint: Path) -> None:
+    """Before anything is written into a checkpoint's folder: what was recorded of it holds no longer."""
+    (checkpoint / RECORD).unlink(missing_ok=True)
+
+
+def _read(path: Path) -> tuple[int, dict[str, Any]] | None:
+    if not path.is_file():
+        return None
+    there = load_json(path)
+    if not isinstance(there, dict) or there.get("format") != FORMAT["format"]:
+        raise _damaged(path, f"expected a JSON object with {FORMAT}")
+    version = int(there["version"]) if there.get("version") in (1, FORMAT["version"]) else None
+    if version is None:
+        raise _damaged(path, f"it has version {there.get('version')!r}, known are 1 and {FORMAT['version']}")
+    return version, {key: value for key, value in there.items() if key not in FORMAT}
+
+
+def _as(kind: type[T], data: Mapping[str, Any], path: Path) -> T:
+    try:
+        made: T = convert(data, kind, "", Source(path))
+        return made
+    except UsageError as error:
+        raise _damaged(path, str(error).removeprefix(f"{path}: ")) from error
+
+
+def _damaged(path: Path, says: str) -> CuratorError:
+    return CuratorError(
+        f"{path}: {says}; was it edited, or written by another version? Remove it, and what it says is unknown"
+    )
+
+
+def _json(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        pairs = ((field.name.rstrip("_"), getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {name: _json(item) for name, item in pairs}
+    return [_json(item) for item in value] if isinstance(value, tuple) else value
+
+
+# -- checkpoints --------------------------------------------------------------------------------------------
+
+
+def checkpoint_folder(save: Path, step: int) -> Path:
+    """Where GPT-NeoX keeps the checkpoint after ``step`` steps."""
+    return save / f"global_step{step}"
+
+
+def step_of(tag: str) -> int | None:
+    """The step of a checkpoint called ``tag``; None for other names."""
+    match = _STEP.fullmatch(tag)
+    return int(match[1]) if match else None
+
+
+def checkpoints_in(save: Path) -> list[int]:
+    """Steps of the checkpoints in a save folder, rising; names alone are looked at."""
+    steps = (step_of(path.name) for path in save.glob("global_step*"))
+    return sorted(step for step in steps if step is not None)
+
+
+def latest_step(load: Path) -> int | None:
+    """The step of the checkpoint that ``latest`` names, where it is there."""
+    latest = load / "latest"
+    step = step_of(latest.read_text().strip()) if latest.is_file() else None
+    return step if step is not None and checkpoint_folder(load, step).is_dir() else None
+
+
+def recorded_checkpoints(save: Path) -> Iterator[int]:
+    """Steps of checkpoints whose record is there and, as far as it says, of these files; the newest first."""
+    for step in reversed(checkpoints_in(save)):
+        checkpoint = checkpoint_folder(save, step)
+        try:
+            record = read_record(checkpoint)
+        except CuratorError:
+            continue
+        if record is None:
+            continue
+        if record.files is None or problem_of_files(record.files, describe_files(checkpoint)) is None:
+            yield step

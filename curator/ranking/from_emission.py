@@ -1,0 +1,369 @@
+"""Rankings out of what a patched trainer emitted, without a second pass over the data.
+
+`collect_scores` puts online scores together: every sample was scored at the weights it was trained at. `rank_emission`
+scores emitted per-sample gradients against a probe at one checkpoint, with the curvature that was emitted beside them:
+
+    I(z) = -⟨G_z, P⟩,   P = H⁻¹ ∇f;    compressed on both sides, G and P are compared in the compressed space.
+
+Emitted factors are over the data's own labels (empirical Fisher): the trainer's backward pass has no others.
+"""
+
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import curator
+from curator.artifacts.storage import differences, fingerprint, load_json, new_folder, save_array, save_json
+from curator.corpus import Corpus, open_corpus
+from curator.errors import CuratorError, UsageError
+from curator.influence.curvature import Curvature, Damping
+from curator.influence.emission import RECORD, Emission, RankPart, load_sum
+from curator.influence.factors import Covariances, Side
+from curator.influence.probe_gradient import probe_gradient
+from curator.influence.projection import projections
+from curator.models import load_model, model_fingerprint
+from curator.progress import console, progress
+from curator.ranking.bases import Bases
+from curator.ranking.probes import Probes
+from curator.ranking.ranking import FORMAT, SIGN, Ranking, sealed
+from curator.ranking.request import DTYPES, RankRequest
+from curator.units import load_unit_module, parse_units
+from curator.units.base import Block
+from curator.units.block_json import block_of
+
+_CHUNK_BYTES = 64 << 20
+"""Gradients are read in chunks of about this size."""
+
+
+def collect_scores(emission: Emission, out: Path, samples: tuple[int, int] | None = None) -> Ranking:
+    """Merge the ranks' online scores into the ranking folder ``out``.
+
+    Raises:
+        CuratorError: nothing was scored, a sample is missing, or ``out`` is not empty.
+    """
+    if not emission.scored:
+        raise CuratorError(
+            f"{emission.path}: no scores were emitted (emit.scores in the patch file); from gradients, rank with "
+            f"curator rank --emitted {emission.path} --model CHECKPOINT --unit UNIT"
+        )
+    first, last = emission.contiguous(samples)
+    names = emission.scored
+    blocks = np.stack([emission.scores_of(name, first, last) for name in names])
+    request = {"model": str(emission.path), "corpus": emission.manifest["paths"]["corpus"]}
+    settings = {
+        "method": "online: every sample at the weights it was trained at",
+        "steps": emission.manifest["steps"],
+    }
+    return _write(emission, out, names, blocks, first, last, settings, request, {"model": emission.identity})
+
+
+def rank_emission(request: RankRequest, emission: Emission, out: Path, device: str = "cpu") -> Ranking:
+    """Score emitted gradients against the probes of ``request.units`` at ``request.model``.
+
+    Raises:
+        CuratorError: no gradients of a unit were emitted, the model is of another shape, or there are no factors.
+    """
+    for path in request.unit_modules:
+        load_unit_module(path)
+    model = load_model(request.model, DTYPES[request.dtype], device)
+    _check_architecture(emission, model, request.model)
+    _compare_run(emission, Path(request.model))
+    units = parse_units(request.units, model)
+    first, last = emission.contiguous(request.samples)
+    names, columns = [], []
+    probes = Probes(request, model, _emitted_corpus(emission))
+    for unit in units:
+        _, gradients = probe_gradient(model, unit, probes.sequences(unit))
+        for block in unit.subspace(model):
+            gradient = EmittedGradient.find(emission, block)
+            query = gradient.query(gradients[block.name], request.damping, first, last)
+            names.append(f"{unit.name}/{block.name}")
+            columns.append(gradient.scores(query, first, last))
+    settings = {**request.settings(), "fisher": "empirical", "method": "emitted gradients and factors"}
+    there = {
+        "model": request.model,
+        "corpus": emission.manifest["paths"]["corpus"],
+        "emission": str(emission.path),
+    }
+    if probes.ids is not None:
+        settings["probe_ids"] = probes.ids.record
+    fingerprints = {"model": model_fingerprint(model), "emission": emission.identity}
+    return _write(emission, out, names, np.stack(columns), first, last, settings, there, fingerprints)
+
+
+def _emitted_corpus(emission: Emission) -> Corpus | None:
+    """The corpus that was emitted from, if it lies where it did."""
+    try:
+        corpus = open_corpus(emission.manifest["paths"]["corpus"])
+    except CuratorError:
+        return None
+    return corpus if corpus.fingerprint() == emission.corpus_fingerprint else None
+
+
+def _check_architecture(emission: Emission, model: Any, spec: str) -> None:
+    config = model.config
+    ours = {
+        "n_layers": config.num_hidden_layers,
+        "d_model": config.hidden_size,
+        "n_heads": config.num_attention_heads,
+    }
+    lines = differences(ours, emission.manifest["architecture"])
+    if lines:
+        raise CuratorError(
+            f"{emission.path} was emitted by a model of another shape than {spec}: {'; '.join(lines)}; give a "
+            "checkpoint of the run that emitted it"
+        )
+
+
+def _compare_run(emission: Emission, checkpoint: Path) -> None:
+    """Say so where the checkpoint is of another run: right for a repetition of the same training, else a mistake."""
+    record = checkpoint / RECORD
+    there = load_json(record).get("run") if record.is_file() else None
+    if there is not None and there != emission.manifest["run"]:
+        console.print(
+            f"note: {emission.path} was emitted by run {emission.manifest['run']}, {checkpoint} was saved by run "
+            f"{there}; the scores mean something only if both trained alike"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class EmittedGradient:
+    """The emitted per-sample gradients of one block, on all ranks that own it."""
+
+    emission: Emission
+    block: Block
+    label: str
+    number: int
+    """The block's place in the manifest, which seeds its projection."""
+
+    @staticmethod
+    def find(emission: Emission, block: Block) -> "EmittedGradient":
+        """The entry of ``block``, under whatever unit's name it was emitted."""
+        if emission.manifest["gradients"] is None:
+            raise CuratorError(
+                f"{emission.path}: no gradients were emitted (emit.gradients in the patch file)"
+            )
+        for number, entry in enumerate(emission.manifest["blocks"]):
+            if block_of(entry).key == block.key:
+                return EmittedGradient(emission, block, str(entry["label"]), number)
+        emitted = ", ".join(
+            dict.fromkeys(entry["label"].split("/")[0] for entry in emission.manifest["blocks"])
+        )
+        raise UsageError(
+            f"{emission.path}: no gradients of {block.module}/{block.name}; emitted were {emitted}"
+        )
+
+    @property
+    def compress(self) -> dict[str, Any]:
+        return dict(self.emission.manifest["gradients"])
+
+    def parts(self) -> Iterator[tuple[RankPart, np.ndarray]]:
+        """(rank, its gradients [rows, ...] memory-mapped)."""
+        for part in self.emission.ranks:
+            labels = [entry["label"] for entry in part.blocks]
+            if self.label in labels:
+                yield part, part.array(f"gradients/{labels.index(self.label)}")
+
+    def chunks(
+        self, part: RankPart, values: np.ndarray, first: int, last: int
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """(rows, gradients [n, ...] float64) of the usable rows that hold samples [first, last)."""
+        rows = part.rows_of(first, last)
+        size = max(1, _CHUNK_BYTES // max(1, values[:1].nbytes))
+        for start in range(0, len(rows), size):
+            chosen = rows[start : start + size]
+            yield chosen, torch.from_numpy(np.asarray(values[chosen], np.float64))
+
+    def scores(self, query: Tensor, first: int, last: int) -> np.ndarray:
+        """[samples] -⟨G, P⟩."""
+        found = []
+        with progress(f"scores from gradients of {self.label}", last - first) as advance:
+            for part, values in self.parts():
+                column = np.full(len(values), np.nan)
+                for rows, gradients in self.chunks(part, values, first, last):
+                    column[rows] = -(gradients * query).sum((1, 2)).numpy()
+                    advance(len(rows))
+                found.append((part, column))
+        return self.emission.gather(first, last, iter(found), f"gradients of {self.label}")
+
+    def query(self, gradient: Tensor, damping: Damping, first: int, last: int) -> Tensor:
+        """P in the space of the written gradients."""
+        kind, rank = self.compress["compress"], self.compress["rank"]
+        if kind == "eigenbasis":
+            q_a, q_s = self._truncated_bases()
+            eigenvalues = self._mean_square(None, None, first, last)  # written in these bases already
+            return (q_a.mT @ gradient.double() @ q_s) / damping(eigenvalues)
+        if damping.mode == "identity":
+            query = gradient.double()
+        else:
+            query = self._curvature(first, last).precondition(gradient, damping)
+        if kind == "projection":
+            left, right = projections(self.block, rank, self.compress["seed"], self.number)
+            query = query if left is None else left.mT @ query
+            query = query if right is None else query @ right
+        return query
+
+    def _truncated_bases(self) -> tuple[Tensor, Tensor]:
+        bases = Bases.open(Path(self.emission.manifest["paths"]["gradient_bases"]))
+        bases.check(self.compress["bases"], str(self.emission.path))
+        a, s = bases.of(self.block)
+        rank = int(self.compress["rank"])
+        return a[:, -rank:], s[:, -rank:]
+
+    def _mean_square(self, q_a: Tensor | None, q_s: Tensor | None, first: int, last: int) -> Tensor:
+        """E_i[(Q_Aᵀ G_i Q_S)²] over the emitted samples, float64."""
+        total, count = torch.zeros(1, dtype=torch.float64), 0
+        for part, values in self.parts():
+            for rows, gradients in self.chunks(part, values, first, last):
+                if q_a is not None and q_s is not None:
+                    gradients = q_a.mT @ gradients @ q_s
+                total = total + gradients.square().sum(0)
+                count += len(rows)
+        return total / count
+
+    def _curvature(self, first: int, last: int) -> Curvature:
+        sums = EmittedFactors(self.emission)
+        a, s = sums.covariances(self.block)
+        given = self.emission.manifest["factors"]["bases"]
+        if given is not None:
+            bases = Bases.open(Path(self.emission.manifest["paths"]["factor_bases"]))
+            bases.check(given, f"Λ in {self.emission.path}")
+            q_a, q_s = bases.of(self.block)
+            return Curvature(a, s, q_a, q_s, sums.eigenvalues(self.block))
+        if self.compress["compress"] == "projection":
+            raise CuratorError(
+                f"{self.emission.path}: projected gradients give no Λ; emit factors with bases (factors: {{bases: "
+                "RANKING}}), or rank with --damping identity"
+            )
+        q_a, q_s = torch.linalg.eigh(a)[1], torch.linalg.eigh(s)[1]
+        return Curvature(a, s, q_a, q_s, self._mean_square(q_a, q_s, first, last))
+
+
+@dataclass(frozen=True, eq=False)
+class EmittedFactors:
+    """The factors' sums of all ranks."""
+
+    emission: Emission
+
+    def _sums(self, block: Block) -> Iterator[tuple[list[Block], dict[str, Any], Callable[[int], Tensor]]]:
+        """(blocks of its map, their place among the sums, how to load one) of every rank that owns it.
+
+        All are after the same step, the newest that every one of these ranks saved.
+        """
+        if self.emission.manifest["factors"] is None:
+            raise CuratorError(
+                f"{self.emission.path}: no factors were emitted (emit.factors in the patch file); rank with --damping "
+                "identity, or emit them"
+            )
+        owners = []
+        for part in self.emission.ranks:
+            blocks = [block_of(entry) for entry in part.index["factors"].get(block.module, [])]
+            if block.key in [known.key for known in blocks]:
+                steps = {int(path.parent.name) for path in (part.path / "sums").glob("*/state.json")}
+                owners.append((part.path, blocks, steps))
+        if not owners:
+            raise UsageError(f"{self.emission.path}: no factors of {block.module}/{block.name} were emitted")
+        common = set.intersection(*(steps for _, _, steps in owners))
+        if not common:
+            there = "; ".join(f"{path.name} after {sorted(steps) or 'none'}" for path, _, steps in owners)
+            raise CuratorError(
+                f"{self.emission.path}: no sums of the factors that all ranks saved after the same step ({there}); "
+                "they are saved with each checkpoint"
+            )
+        for path, blocks, _ in owners:
+            folder = path / "sums" / str(max(common))
+            state = load_json(folder / "state.json")
+            yield blocks, state["parts"][block.module], partial(_sum, folder, state)
+
+    def covariances(self, block: Block) -> tuple[Tensor, Tensor]:
+        """(A, S), token averages, float64."""
+        sums: list[Any] = [0, 0]
+        tokens = 0
+        for blocks, place, load in self._sums(block):
+            sides = Covariances(blocks).sides
+            for which, side in enumerate(Side.of(block)):
+                sums[which] = sums[which] + load(place["first"] + sides.index(side))
+            tokens += place["tokens"]
+        return sums[0] / tokens, sums[1] / tokens
+
+    def eigenvalues(self, block: Block) -> Tensor:
+        """Λ [inputs, outputs], sample average, float64."""
+        total, samples = torch.zeros(1, dtype=torch.float64), 0
+        for blocks, place, load in self._sums(block):
+            number = [known.key for known in blocks].index(block.key)
+            total = total + load(place["first"] + place["sides"] + number)
+            samples += place["samples"]
+        return total / samples
+
+
+def _sum(folder: Path, state: dict[str, Any], number: int) -> Tensor:
+    return torch.from_numpy(load_sum(folder, state, number))
+
+
+def _write(
+    emission: Emission,
+    out: Path,
+    names: Sequence[str],
+    blocks: np.ndarray,
+    first: int,
+    last: int,
+    settings: dict[str, Any],
+    request: dict[str, Any],
+    fingerprints: dict[str, Any],
+) -> Ranking:
+    """A complete ranking folder; it appears when it is whole."""
+    if emission.corpus_fingerprint is None:
+        raise CuratorError(
+            f"{emission.path}: emitted without 'corpus' in the patch file, so that nothing says whose samples these "
+            "are; emit again with it"
+        )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CuratorError(f"{out}: exists already and is not empty; choose another --out, or remove it")
+    units = list(dict.fromkeys(name.rsplit("/", 1)[0] for name in names))
+    owners = np.array([units.index(name.rsplit("/", 1)[0]) for name in names])
+    scores = np.stack([blocks[owners == number].sum(0) for number in range(len(units))])
+    layout = emission.manifest["layout"]
+    manifest = {
+        "format": FORMAT,
+        "sign_convention": SIGN,
+        "samples": [first, last],
+        "units": units,
+        "blocks": list(names),
+        "settings": settings,
+        "fingerprints": {"corpus": emission.corpus_fingerprint, **fingerprints},
+        "layout": {
+            "micro_batch": layout["micro_batch_size"],
+            "shard_size": emission.manifest["batch_size"],
+            "seq_length": emission.manifest["seq_length"],
+        },
+        "request": {
+            **request,
+            "emission": str(emission.path.absolute()),
+            "batch_size": emission.manifest["batch_size"],
+        },
+        "versions": {
+            "curator": curator.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "emitted_by": {
+            **emission.manifest["made_with"],
+            "fingerprint": fingerprint(emission.manifest),
+            "steps": dict(zip(("written", "chosen"), emission.steps_written)),
+        },
+    }
+    arrays = {"scores": scores, "blocks": blocks, "losses": emission.losses(first, last)}
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    with new_folder(out) as folder:
+        for name, array in arrays.items():
+            save_array(folder / f"{name}.npy", array)
+        save_json(folder / "manifest.json", sealed(manifest, **arrays))
+    return Ranking.open(out)

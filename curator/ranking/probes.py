@@ -1,0 +1,73 @@
+"""The sequences on which the probes of a request are taken: given ones, or drawn from ids that stand for something."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from curator.artifacts.storage import load_json
+from curator.corpus import Corpus
+from curator.progress import console
+from curator.ranking.request import RankRequest
+from curator.units import Sequences, Unit, load_sequences
+from curator.units.probe_ids import ProbeIds, find_probe_ids
+
+
+class Probes:
+    """Draws the sequences of each unit.
+
+    Args:
+        corpus: whose ids stand in for those of a tokenizer, where none is known.
+        say: whether to print what is unusual.
+
+    Attributes:
+        ids: what is drawn from; None where the tokens are given.
+    """
+
+    def __init__(self, request: RankRequest, model: PreTrainedModel, corpus: Corpus | None, say: bool = True):
+        self.request, self.config, self._say = request, model.config, say
+        self._noted: set[str] = set()
+        self.ids: ProbeIds | None = None
+        if request.probe_tokens is None:
+            self.ids = find_probe_ids(
+                request.probe_ids,
+                self.config.vocab_size,
+                tokenizer=request.tokenizer,
+                model=request.model,
+                corpus=corpus,
+            )
+            if say and self.ids.unusual:
+                console.print(f"probe ids: {self.ids}", markup=False, soft_wrap=True)
+
+    def sequences(self, unit: Unit) -> Sequences:
+        """Those of ``unit``.
+
+        Raises:
+            CuratorError: the given tokens do not fit the model, or the ids are too few.
+        """
+        vocabulary, positions = self.config.vocab_size, self.config.max_position_embeddings
+        if self.ids is None:
+            assert self.request.probe_tokens is not None
+            return load_sequences(self.request.probe_tokens, vocabulary, positions)
+        sequences = unit.sequences(self.ids.of(self.request.probe), vocabulary, positions)
+        asked = 2 * self.request.probe.max_length
+        if self._say and asked > positions:
+            console.print(
+                f"{unit.name}: probe sequences are at most {int(sequences.lengths.max())} tokens, not {asked}, "
+                f"since the model has {positions} positions"
+            )
+        if self._say and unit.kind not in self._noted and not self.ids.holds(sequences):
+            self._noted.add(unit.kind)
+            console.print(
+                f"{unit.name}: its kind draws tokens of its own, which are not all among the probe ids"
+            )
+        return sequences
+
+
+def as_before(request: RankRequest, out: Path) -> RankRequest:
+    """``request``, that goes on with a ranking of an earlier version, which drew from all ids of the vocabulary."""
+    manifest = out / "manifest.json"
+    there = load_json(manifest) if request.probe_ids == "auto" and manifest.is_file() else None
+    if isinstance(there, dict) and "probe_ids" not in there:
+        return replace(request, probe_ids="all")
+    return request

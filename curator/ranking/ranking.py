@@ -1,0 +1,185 @@
+"""A ranking on disk: every sample's score for every unit, with what is needed to compute it again.
+
+    manifest.json   what was asked, fingerprints, versions, seeds, sign convention; of the arrays below, when complete
+    scores.npy      [units, samples]   sum over the unit's blocks; positive = training on it raises the probe
+    blocks.npy      [blocks, samples]  the same per block
+    losses.npy      [samples]          loss summed over the sample's tokens, in nats
+    queries/        P per block, and factors/ the curvature they were made with
+
+Column c is sample index ``first_sample + c``. All samples are kept, never only the top.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curator.artifacts.storage import check_content, fingerprint, load_array, load_json
+from curator.errors import CuratorError, UsageError
+
+FORMAT = "curator-ranking-1"
+IDENTITY = ("samples", "units", "blocks", "settings", "fingerprints", "layout")
+"""What of a manifest the scores depend on; fingerprints of queries and factors are of these."""
+ARRAYS = ("scores", "blocks", "losses")
+_KEYS = ("status", "samples", "units", "blocks", "settings", "fingerprints", "layout", "request")
+SIGN = (
+    "positive = training on the sample raises the probe: -<gradient of its summed loss, H^-1 probe gradient>"
+)
+
+
+def identity_of(manifest: Mapping[str, Any]) -> str:
+    """Fingerprint of everything that the scores of a manifest depend on."""
+    return fingerprint({key: manifest.get(key) for key in IDENTITY})
+
+
+def sealed(manifest: Mapping[str, Any], **arrays: np.ndarray) -> dict[str, Any]:
+    """The manifest of a complete ranking with these `ARRAYS`: with fingerprints of each, and of the whole."""
+    content = {name: fingerprint(arrays[name]) for name in ARRAYS}
+    whole = fingerprint([identity_of(manifest), content])
+    return {**manifest, "status": "complete", "content": content, "fingerprint": whole}
+
+
+def open_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the ranking folder ``path``, complete or not.
+
+    Raises:
+        CuratorError: no ranking, of another version, or its manifest was edited.
+    """
+    file = path / "manifest.json"
+    if not file.is_file():
+        raise CuratorError(
+            f"{path}: not a ranking (no manifest.json); make one with `curator rank --out {path}`"
+        )
+    manifest = load_json(file)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+        raise CuratorError(f"{file}: format is {found!r}, expected {FORMAT!r}")
+    missing = [key for key in _KEYS if key not in manifest]
+    if missing:
+        raise CuratorError(f"{file}: lacks {', '.join(missing)}; it was edited or cut short")
+    if "fingerprint" in manifest:
+        found = fingerprint([identity_of(manifest), manifest.get("content")])
+        if found != manifest["fingerprint"]:
+            raise CuratorError(
+                f"{file}: what it says has fingerprint {found}, but {manifest['fingerprint']} was written: it was "
+                "edited, or is of another ranking; put it back, or rank again"
+            )
+    return manifest
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """An opened, complete ranking; arrays are memory-mapped.
+
+    Attributes:
+        scores: [units, samples]; blocks: [blocks, samples]; losses: [samples] in nats.
+        units: the units' names; block_names: ``unit/block`` per row of ``blocks``.
+        first_sample: sample index of column 0.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    scores: np.ndarray
+    blocks: np.ndarray
+    losses: np.ndarray
+    units: list[str]
+    block_names: list[str]
+    first_sample: int
+
+    @staticmethod
+    def open(path: Path) -> "Ranking":
+        """Open a ranking folder.
+
+        Raises:
+            CuratorError: not a ranking, unfinished, or its arrays are not those its manifest was written for.
+        """
+        path = Path(path)
+        manifest = open_manifest(path)
+        if manifest["status"] != "complete":
+            raise CuratorError(
+                f"{path}: the ranking is unfinished; run the same `curator rank` command again to resume it"
+            )
+        first, last = manifest["samples"]
+        mend = f"the ranking is damaged: remove {path} and rank again"
+        try:
+            arrays = {name: load_array(path / f"{name}.npy") for name in ARRAYS}
+        except CuratorError as error:
+            raise CuratorError(f"{error}; {mend}") from error
+        expected = {
+            "scores": (len(manifest["units"]), last - first),
+            "blocks": (len(manifest["blocks"]), last - first),
+            "losses": (last - first,),
+        }
+        for name, shape in expected.items():
+            if arrays[name].shape != shape:
+                raise CuratorError(
+                    f"{path}/{name}.npy: shape {arrays[name].shape}, the manifest says {shape}"
+                )
+            written = manifest.get("content", {}).get(name)  # versions before it wrote none
+            check_content(path / f"{name}.npy", arrays[name], written, mend)
+        return Ranking(
+            path=path,
+            manifest=manifest,
+            scores=arrays["scores"],
+            blocks=arrays["blocks"],
+            losses=arrays["losses"],
+            units=list(manifest["units"]),
+            block_names=list(manifest["blocks"]),
+            first_sample=first,
+        )
+
+    def __len__(self) -> int:
+        return len(self.losses)
+
+    @property
+    def samples(self) -> np.ndarray:
+        """Sample index of every column."""
+        return np.arange(self.first_sample, self.first_sample + len(self))
+
+    @property
+    def corpus_fingerprint(self) -> str:
+        return str(self.manifest["fingerprints"]["corpus"])
+
+    @property
+    def batch_size(self) -> int | None:
+        """Samples per training step, where it was given; rankings of older versions do not say."""
+        found = self.manifest["request"].get("batch_size")
+        return found if isinstance(found, int) and found > 0 else None
+
+    @property
+    def steps(self) -> tuple[int, int] | None:
+        """Training steps [first, last) that are ranked whole; None where that is unknown, or none is."""
+        if self.batch_size is None:
+            return None
+        first, last = (
+            -(-self.first_sample // self.batch_size),
+            (self.first_sample + len(self)) // self.batch_size,
+        )
+        return (first, last) if first < last else None
+
+    def unit_index(self, unit: str | None) -> int:
+        """Row of ``unit``; the only one when None.
+
+        Raises:
+            UsageError: not in this ranking, or ambiguous; lists its units.
+        """
+        if unit is None and len(self.units) == 1:
+            return 0
+        if unit not in self.units:
+            asked = f"no unit '{unit}'" if unit else "say which unit"
+            raise UsageError(f"{self.path}: {asked}; this ranking has: {', '.join(self.units)}")
+        return self.units.index(unit)
+
+    def unit_scores(self, unit: str | None = None) -> np.ndarray:
+        """[samples] scores of one unit."""
+        return self.scores[self.unit_index(unit)]
+
+    def check_corpus(self, fingerprint: str, path: Path) -> None:
+        """Refuse another corpus than the one that was ranked."""
+        if fingerprint != self.corpus_fingerprint:
+            raise CuratorError(
+                f"{self.path} ranks the corpus with fingerprint {self.corpus_fingerprint} "
+                f"({self.manifest['request']['corpus']}), but {path} has {fingerprint}: give the same corpus"
+            )

@@ -1,0 +1,1 @@
+"""From top samples to patterns (paper, section 6.1 and appendix J): by a language model, or the builtin miner."""
