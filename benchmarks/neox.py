@@ -97,7 +97,7 @@ class Bench:
             self.folder / name,
         ]
         options = ["--queries-only", "--samples", "0:64", "--probe-sequences", "10"]
-        command = [sys.executable, "-m", "curator.cli.app", *words, *options]
+        command = [sys.executable, "-m", "curator.cli", *words, *options]
         subprocess.run(list(map(str, command)), check=True, capture_output=True, cwd=ROOT)
 
     def study(self, variant: str) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """The command line as a user meets it: exit codes, messages that list what exists, and what is left on disk.
 
 One tiny model is trained for all tests, in a folder with a space in its name. Commands run in this process through
-the real entry point, `curator.cli.app.main`, where an exception that it does not turn into a message fails the test;
+the real entry point, `curator.cli.main`, where an exception that it does not turn into a message fails the test;
 exit codes of a process, a Ctrl-C and a kill are tested on real ones.
 """
 
@@ -110,7 +110,7 @@ def refused(code: int, *words: Any, main: Callable[[], None] = main) -> str:
 
 def process(*words: Any, **kwargs: Any) -> "subprocess.Popen[str]":
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, "-m", "curator.cli.app", *map(str, words)], **pipes, **kwargs)
+    return subprocess.Popen([sys.executable, "-m", "curator.cli", *map(str, words)], **pipes, **kwargs)
 
 
 @pytest.fixture(scope="module")

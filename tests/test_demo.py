@@ -222,7 +222,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "curator.cli.app",
+        "curator.cli",
         "demo",
         "--quick",
         "--seeds",

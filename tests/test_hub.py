@@ -137,7 +137,7 @@ def test_a_hub_that_cannot_be_reached_is_said_in_one_line(spec: str, tmp_path: P
         "NO_PROXY": "*",
     }
     environment.pop("HF_HUB_OFFLINE", None)
-    command = [sys.executable, "-m", "curator.cli.app", "scan", "--checkpoints", spec, "--out", "scan"]
+    command = [sys.executable, "-m", "curator.cli", "scan", "--checkpoints", spec, "--out", "scan"]
     ended = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
     )

@@ -18,7 +18,7 @@ refused = partial(test_cli.refused, main=main)
 def process(*words: Any, **kwargs: Any) -> "subprocess.Popen[str]":
     """A process that has nothing to read; its output is piped."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, "-m", "synth.cli.app", *map(str, words)], **pipes, **kwargs)
+    return subprocess.Popen([sys.executable, "-m", "synth.cli", *map(str, words)], **pipes, **kwargs)
 
 
 def next_step(said: str) -> list[str]:

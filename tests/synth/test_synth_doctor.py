@@ -35,7 +35,7 @@ def test_the_keys_place_is_said_and_the_key_is_not() -> None:
 def test_the_command_prints_all_of_it() -> None:
     environ = {**os.environ, "DEEPSEEK_API_KEY": "sk-secret"}
     done = subprocess.run(
-        [sys.executable, "-m", "synth.cli.app", "doctor"], capture_output=True, text=True, env=environ
+        [sys.executable, "-m", "synth.cli", "doctor"], capture_output=True, text=True, env=environ
     )
     assert done.returncode == 0, done.stderr
     assert (
