@@ -1,37 +1,17 @@
-"""A progress bar with rate and time left for every long piece of work.
+"""How long work says where it is: to whoever called for it, and to nobody by default.
 
-On a terminal it is drawn live; in a log file one plain line per 30 seconds, so that a cluster
-job's output stays readable.
+Work says `progress` and `remark`; what becomes of them is the caller's: `reporting` sets it for the whole process. The
+command line draws bars (``cli/bars.py``), a trainer writes plain lines (`Lines`), a notebook may give its own.
 """
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from curator.visible import note
 
-from curator.cli.printing import console
-from curator.visible import note, visible
-
-__all__ = ["Advance", "console", "progress", "quiet"]
-_quiet = False
-
-
-def quiet() -> None:
-    """Show no progress in this process: its parent shows the whole."""
-    global _quiet
-    _quiet = True
+LINE_EVERY_S = 30.0
 
 
 class Advance(Protocol):
@@ -40,60 +20,73 @@ class Advance(Protocol):
     def __call__(self, count: int = 1, note: str = "") -> None: ...
 
 
-class _Rate(ProgressColumn):
-    def __init__(self, unit: str):
-        super().__init__()
-        self.unit = unit
+class Progress:
+    """Shows nothing; what shows something overrides both."""
 
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.1f} {self.unit}/s" if speed else f"- {self.unit}/s", style="cyan")
+    def task(
+        self, description: str, total: int, unit: str = "samples", done: int = 0
+    ) -> AbstractContextManager[Advance]:
+        """While ``total`` items are worked through, of which ``done`` were finished earlier."""
+        return nullcontext(_silent)
+
+    def remark(self, line: str) -> None:
+        """Something that happened, in one line."""
+
+
+class Lines(Progress):
+    """Plain lines on standard error, one per 30 seconds and task, so that a log stays readable."""
+
+    @contextmanager
+    def task(self, description: str, total: int, unit: str = "samples", done: int = 0) -> Iterator[Advance]:
+        started = last = time.monotonic()
+        finished = done
+
+        def log(final: bool = False, tail: str = "") -> None:
+            seconds = max(time.monotonic() - started, 1e-9)
+            rate = (finished - done) / seconds
+            left = "done" if final else f"{(total - finished) / rate:,.0f} s left" if rate else "starting"
+            tail = f" {tail}" if tail else ""
+            note(f"{description}: {finished}/{total} {unit}, {rate:,.1f}/s, {seconds:,.0f} s, {left}{tail}")
+
+        def advance(count: int = 1, note: str = "") -> None:
+            nonlocal finished, last
+            finished += count
+            if time.monotonic() - last >= LINE_EVERY_S:
+                last = time.monotonic()
+                log(tail=note)
+
+        yield advance
+        log(final=True)
+
+    def remark(self, line: str) -> None:
+        note(line)
+
+
+_current = Progress()
 
 
 @contextmanager
-def progress(description: str, total: int, unit: str = "samples", done: int = 0) -> Iterator[Advance]:
-    """Show ``description`` while ``total`` items are worked through; ``done`` were finished earlier."""
-    if _quiet:
-        yield lambda count=1, note="": None
-        return
-    if console.is_terminal:
-        bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Rate(unit),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", style="dim", markup=False),
-            console=console,
-        )
-        with bar:
-            task = bar.add_task(visible(description), total=total, completed=done, note="")
+def reporting(to: Progress) -> Iterator[None]:
+    """Until the block ends, all work of this process says to ``to`` where it is; processes it starts say nothing."""
+    global _current
+    before, _current = _current, to
+    try:
+        yield
+    finally:
+        _current = before
 
-            def advance(count: int = 1, note: str = "") -> None:
-                bar.update(task, advance=count)
-                if note:
-                    bar.update(task, note=visible(note))
 
-            yield advance
-        return
+def progress(
+    description: str, total: int, unit: str = "samples", done: int = 0
+) -> AbstractContextManager[Advance]:
+    """See `Progress.task`."""
+    return _current.task(description, total, unit, done)
 
-    started = last = time.monotonic()
-    finished = done
 
-    def log(final: bool = False, tail: str = "") -> None:
-        seconds = max(time.monotonic() - started, 1e-9)
-        rate = (finished - done) / seconds
-        left = "done" if final else f"{(total - finished) / rate:,.0f} s left" if rate else "starting"
-        tail = f" {tail}" if tail else ""
-        note(f"{description}: {finished}/{total} {unit}, {rate:,.1f}/s, {seconds:,.0f} s, {left}{tail}")
+def remark(line: str) -> None:
+    """See `Progress.remark`."""
+    _current.remark(line)
 
-    def advance_plain(count: int = 1, note: str = "") -> None:
-        nonlocal finished, last
-        finished += count
-        if time.monotonic() - last >= 30:
-            last = time.monotonic()
-            log(tail=note)
 
-    yield advance_plain
-    log(final=True)
+def _silent(count: int = 1, note: str = "") -> None:
+    """An `Advance` that shows nothing."""

@@ -18,6 +18,7 @@ from curator.artifacts.storage import is_temporary, save_text
 from curator.errors import UsageError
 from curator.neox.checkout import Checkout, choose_checkout
 from curator.neox.standing import INSIST
+from curator.progress import Lines, Progress, reporting
 from curator.visible import note
 from neox_patches import compat
 from neox_patches.settings import PatchFile, load_patch_file
@@ -168,7 +169,8 @@ def _train(
         from neox_patches.install import Patches
 
         Patches(adapter_for(checkout), settings, patch, insisted).install()
-    _run_script(script, arguments)
+    with reporting(Lines() if os.environ.get("RANK", "0") == "0" else Progress()):
+        _run_script(script, arguments)
 
 
 def _prepare(checkout: Checkout) -> list[str | None]:

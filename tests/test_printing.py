@@ -14,8 +14,7 @@ from rich.text import Text
 import curator
 import neox_patches
 import synth
-from curator import progress
-from curator.cli import printing
+from curator.cli import bars, printing, running
 from curator.cli.doctor import Check
 from curator.cli.printing import PlainConsole, say, say_traceback
 from curator.cli.tables import print_checks, print_fields, print_rows
@@ -54,7 +53,7 @@ def test_every_way_to_print_shows_text_as_it_is(capsys: pytest.CaptureFixture[st
     note(HOSTILE)
     printing.console.print(HOSTILE, soft_wrap=True)
     printing.stdout().print(Panel(Text(HOSTILE), title=Text(HOSTILE)))
-    with progress.progress(f"work{HOSTILE}", 2) as advance:
+    with running.Terminal().task(f"work{HOSTILE}", 2) as advance:
         advance(1, HOSTILE)
     try:
         raise ValueError(HOSTILE)
@@ -71,9 +70,10 @@ def test_on_a_terminal_only_our_own_styles_are_escapes(monkeypatch: pytest.Monke
     monkeypatch.setenv("TERM", "xterm-256color")
     out = io.StringIO()
     terminal = PlainConsole(file=out, force_terminal=True, width=200)
-    monkeypatch.setattr(progress, "console", terminal)
+    for module in (running, bars):
+        monkeypatch.setattr(module, "console", terminal)
     terminal.print(HOSTILE, style="bold", soft_wrap=True)
-    with progress.progress(f"work{HOSTILE}", 2) as advance:
+    with running.Terminal().task(f"work{HOSTILE}", 2) as advance:
         advance(1, HOSTILE)
     said = out.getvalue()
     assert "\x1b[1m" in said and r"\x1b[2J" in said

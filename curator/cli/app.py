@@ -12,7 +12,7 @@ import typer
 from curator.cli import corpus as cli_corpus
 from curator.cli import options
 from curator.cli import plans as cli_plans
-from curator.cli.ending import Commands, run_app
+from curator.cli.running import Commands, run_app
 
 app = typer.Typer(
     name="curator",

@@ -201,15 +201,15 @@ def run_collect(path: Path, out: Path, samples: tuple[int, int] | None) -> None:
 
 
 def _print_ranking(ranking: Ranking, out: Path) -> None:
-    last = ranking.first_sample + len(ranking) - 1
     rows = []
     for unit in ranking.units[:24]:
         scores = ranking.unit_scores(unit)
-        best = ranking.first_sample + int(scores.argmax())
+        best = int(ranking.samples_at(scores.argmax()))
         rows.append(
             [unit, f"{scores.min():+.4g}", f"{scores.mean():+.4g}", f"{scores.max():+.4g}", str(best)]
         )
-    title = f"{len(ranking)} samples, {ranking.first_sample} to {last}; positive = training on it raises the probe"
+    spanned = f"{len(ranking)} samples, {ranking.first_sample} to {ranking.end - 1}"
+    title = f"{spanned}; positive = training on it raises the probe"
     print_rows(title, ["unit", "lowest", "mean", "highest", "highest sample"], rows)
     if len(ranking.units) > len(rows):
         say(f"and {len(ranking.units) - len(rows)} more units")
@@ -226,12 +226,12 @@ def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
     out = require(settings, "out")
     rankings = [Ranking.open(path) for path in require(settings, "ranking")]
     batch_size = require(experiment, "batch_size")
-    corpus = ranked_corpus(rankings[0], experiment.corpus)
+    corpus = rankings[0].open_corpus(experiment.corpus)
     check_new_plan(out)
     plan = identity_plan(corpus, batch_size, settings.divisor, experiment.epochs)
     n_slots = plan.n_slots
     steps = settings.steps
-    if steps is None and any(ranking.samples[-1] >= n_slots for ranking in rankings):
+    if steps is None and any(ranking.samples_at(-1) >= n_slots for ranking in rankings):
         steps = (0, n_slots // batch_size)  # the corpus ends within a step, which is never trained on
     selection = select(
         sources_of(rankings, settings.units),
@@ -362,13 +362,3 @@ def check_device(device: str) -> None:
     if int(device.partition(":")[2] or 0) >= there:
         seen = f"sees {there} GPU(s), counted from 0" if there else "sees no GPU"
         raise UsageError(f"--device: {device}, but PyTorch {seen}; give --device cpu, or see curator doctor")
-
-
-def ranked_corpus(ranking: Ranking, path: Path | None) -> Corpus:
-    """The corpus of a ranking: the one given, else the one it was made with; checked either way."""
-    there = Path(ranking.manifest["request"]["corpus"])
-    if path is None and not there.exists() and not there.with_suffix(".bin").exists():
-        raise CuratorError(f"{ranking.path}: its corpus {there} is no longer there; give --corpus")
-    corpus = open_corpus(path or there)
-    ranking.check_corpus(corpus.fingerprint(), corpus.path)
-    return corpus

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from curator.artifacts.storage import save_array, save_json
-from curator.cli.commands import check_new_plan, how_to_follow, identity_plan, ranked_corpus, said_epochs
+from curator.cli.commands import check_new_plan, how_to_follow, identity_plan, said_epochs
 from curator.cli.printing import say
 from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
@@ -28,7 +28,7 @@ def run_inject(experiment: Experiment, flags: dict[str, Any]) -> None:
     check_new_plan(out)
     rankings = [Ranking.open(path) for path in settings.ranking]
     if rankings:
-        corpus = ranked_corpus(rankings[0], experiment.corpus)
+        corpus = rankings[0].open_corpus(experiment.corpus)
     else:
         corpus = open_corpus(require(experiment, "corpus"))
     plan = edited = _plan_to_edit(settings, corpus, experiment)

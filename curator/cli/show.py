@@ -9,7 +9,6 @@ from typing import Any
 
 from curator.artifacts.storage import load_json, save_json, save_text
 from curator.cli import next_steps
-from curator.cli.commands import ranked_corpus
 from curator.cli.next_steps import next_step
 from curator.cli.printing import say, stdout
 from curator.corpus import Corpus, open_corpus
@@ -51,7 +50,7 @@ def run_show(
             parts[order] = view_rows(corpus, select=order, count=count, **shared)  # type: ignore[arg-type]
     else:
         unit = ranking.units[ranking.unit_index(unit)]
-        corpus, of = ranked_corpus(ranking, corpus_path), f"of {unit} in {ranking.path}"
+        corpus, of = ranking.open_corpus(corpus_path), f"of {unit} in {ranking.path}"
         shared["tokenizer"] = _tokenizer(tokenizer, corpus, ranking)
         for order, count in (asked or {"top": SHOWN}).items():
             parts[order] = view_samples(ranking, corpus, unit, select=order, count=count, **shared)  # type: ignore[arg-type]

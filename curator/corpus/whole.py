@@ -7,19 +7,15 @@ making is checked to be one. Entries are read in order, in chunks, and ticked of
 bytes; longer maps are gone through several times.
 """
 
-import importlib.util
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from curator.errors import CuratorError
-
-if TYPE_CHECKING:
-    from curator.progress import Advance
+from curator.progress import Advance, Progress, progress
 
 CHUNK = 1 << 22
 """Entries read at a time."""
@@ -31,18 +27,10 @@ SHOWN_ENTRIES = 1 << 24
 
 def shown(
     description: str, total: int, unit: str = "entries", worth_it: bool | None = None
-) -> "AbstractContextManager[Advance]":
-    """Progress of a long check; a trainer's environment, which need not have rich, shows none."""
+) -> AbstractContextManager[Advance]:
+    """Progress of a long check; a short one shows none."""
     long = total > SHOWN_ENTRIES if worth_it is None else worth_it
-    if not long or importlib.util.find_spec("rich") is None:
-        return nullcontext(_silent)
-    from curator.progress import progress
-
-    return progress(description, total, unit)
-
-
-def _silent(count: int = 1, note: str = "") -> None:
-    """An ``Advance`` that shows nothing."""
+    return progress(description, total, unit) if long else Progress().task(description, total)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ import numpy as np
 
 from curator.artifacts.storage import save_json, save_text
 from curator.cli.next_steps import next_step
-from curator.cli.printing import say
+from curator.cli.printing import console, say
 from curator.cli.tables import print_rows
 from curator.corpus import open_corpus
 from curator.demo.settings import ARMS, THRESHOLDS, DemoSettings
-from curator.progress import console
 from curator.ranking.ranking import Ranking
 from curator.report.plots import Curve, plot_curves
 from curator.report.show import view_samples

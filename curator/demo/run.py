@@ -15,7 +15,7 @@ from typing import Any
 
 from curator.artifacts.workers import follow_parent
 from curator.demo.settings import ARMS, DemoSettings
-from curator.progress import console, progress, quiet
+from curator.progress import progress, remark
 
 _queue: "SimpleQueue[str] | None" = None
 
@@ -53,7 +53,7 @@ def run_seeds(
     queue: SimpleQueue[str] = context.SimpleQueue()
     workers = min(len(seeds), os.cpu_count() or 1)
     total = len(seeds) * stages
-    console.print(f"demo: {len(seeds)} seed(s) on {workers} process(es), into {out}/")
+    remark(f"demo: {len(seeds)} seed(s) on {workers} process(es), into {out}/")
     with (
         ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(queue,)) as pool,
         progress("demo", total, unit="stages") as advance,
@@ -83,7 +83,6 @@ def _relay(
 def _start_worker(queue: "SimpleQueue[str]") -> None:
     global _queue
     _queue = queue
-    quiet()
     follow_parent()
     import torch
 

@@ -93,9 +93,9 @@ def gather_candidates(
     for ranking in rankings[1:]:
         rankings[0].check_corpus(ranking.corpus_fingerprint, ranking.path)
     first = max(ranking.first_sample for ranking in rankings)
-    last = min(ranking.first_sample + len(ranking) for ranking in rankings)
+    last = min(ranking.end for ranking in rankings)
     if first >= last:
-        spans = ", ".join(f"{r.path} has {r.first_sample} to {r.first_sample + len(r) - 1}" for r in rankings)
+        spans = ", ".join(f"{r.path} has {r.first_sample} to {r.end - 1}" for r in rankings)
         raise CuratorError(f"the rankings have no sample in common: {spans}")
     if steps is not None:
         first, last = _within(steps, batch_size, epoch_samples, first, last)
@@ -121,11 +121,6 @@ def average_ranks(values: np.ndarray) -> np.ndarray:
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
-def highest_first(scores: np.ndarray) -> np.ndarray:
-    """Positions by falling score; equal scores in their order of storage."""
-    return np.argsort(-np.asarray(scores, np.float64), kind="stable")
-
-
 def _within(
     steps: tuple[int, int], batch_size: int | None, epoch_samples: int | None, first: int, last: int
 ) -> tuple[int, int]:
@@ -141,7 +136,7 @@ def _within(
 
 
 def _finite(ranking: Ranking, what: str, column: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    values = np.asarray(column[samples - ranking.first_sample], np.float64)
+    values = np.asarray(column[ranking.columns_of(samples)], np.float64)
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         raise CuratorError(

@@ -29,7 +29,7 @@ from curator.influence.factors import Covariances, Side
 from curator.influence.probe_gradient import probe_gradient
 from curator.influence.projection import projections
 from curator.models import load_model, model_fingerprint
-from curator.progress import console, progress
+from curator.progress import progress, remark
 from curator.ranking.bases import Bases
 from curator.ranking.probes import Probes
 from curator.ranking.ranking import FORMAT, SIGN, Ranking, sealed
@@ -127,7 +127,7 @@ def _compare_run(emission: Emission, checkpoint: Path) -> None:
     record = checkpoint / RECORD
     there = load_json(record).get("run") if record.is_file() else None
     if there is not None and there != emission.manifest["run"]:
-        console.print(
+        remark(
             f"note: {emission.path} was emitted by run {emission.manifest['run']}, {checkpoint} was saved by run "
             f"{there}; the scores mean something only if both trained alike"
         )

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from curator.artifacts.storage import load_json
 from curator.corpus import Corpus
-from curator.progress import console
+from curator.progress import remark
 from curator.ranking.request import RankRequest
 from curator.units import Sequences, Unit, load_sequences
 from curator.units.probe_ids import ProbeIds, find_probe_ids
@@ -37,7 +37,7 @@ class Probes:
                 corpus=corpus,
             )
             if say and self.ids.unusual:
-                console.print(f"probe ids: {self.ids}", markup=False, soft_wrap=True)
+                remark(f"probe ids: {self.ids}")
 
     def sequences(self, unit: Unit) -> Sequences:
         """Those of ``unit``.
@@ -52,15 +52,13 @@ class Probes:
         sequences = unit.sequences(self.ids.of(self.request.probe), vocabulary, positions)
         asked = 2 * self.request.probe.max_length
         if self._say and asked > positions:
-            console.print(
+            remark(
                 f"{unit.name}: probe sequences are at most {int(sequences.lengths.max())} tokens, not {asked}, "
                 f"since the model has {positions} positions"
             )
         if self._say and unit.kind not in self._noted and not self.ids.holds(sequences):
             self._noted.add(unit.kind)
-            console.print(
-                f"{unit.name}: its kind draws tokens of its own, which are not all among the probe ids"
-            )
+            remark(f"{unit.name}: its kind draws tokens of its own, which are not all among the probe ids")
         return sequences
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from curator.artifacts.storage import check_content, fingerprint, load_array, load_json
+from curator.corpus import Corpus, open_corpus
 from curator.errors import CuratorError, UsageError
 
 FORMAT = "curator-ranking-1"
@@ -136,7 +137,56 @@ class Ranking:
     @property
     def samples(self) -> np.ndarray:
         """Sample index of every column."""
-        return np.arange(self.first_sample, self.first_sample + len(self))
+        return np.arange(self.first_sample, self.end)
+
+    @property
+    def end(self) -> int:
+        """One past the last sample."""
+        return self.first_sample + len(self)
+
+    def samples_at(self, columns: np.ndarray) -> np.ndarray:
+        """The sample indices of these columns of the arrays."""
+        return self.first_sample + np.asarray(columns)
+
+    def columns_of(self, samples: np.ndarray) -> np.ndarray:
+        """Where these samples stand in the arrays.
+
+        Raises:
+            UsageError: a sample that was not ranked.
+        """
+        columns = np.asarray(samples) - self.first_sample
+        outside = np.asarray(samples)[(columns < 0) | (columns >= len(self))]
+        if outside.size:
+            raise UsageError(
+                f"{self.path}: sample {outside.flat[0]} was not ranked; it holds samples {self.first_sample} to "
+                f"{self.end - 1}"
+            )
+        return columns
+
+    def scores_of(self, samples: np.ndarray, unit: str | None = None) -> np.ndarray:
+        """The scores of these samples, in the order given, for one unit (the only one when None)."""
+        return self.unit_scores(unit)[self.columns_of(samples)]
+
+    def top(self, n: int | None = None, unit: str | None = None) -> np.ndarray:
+        """The ``n`` samples of highest score for one unit, the highest first; all of them when None."""
+        return self.samples_at(highest_first(self.unit_scores(unit))[:n])
+
+    def bottom(self, n: int | None = None, unit: str | None = None) -> np.ndarray:
+        """The ``n`` samples of lowest score, the lowest first."""
+        return self.samples_at(highest_first(-np.asarray(self.unit_scores(unit), np.float64))[:n])
+
+    def open_corpus(self, path: Path | None = None) -> Corpus:
+        """The corpus that was ranked: the one it was made with, or where that has moved, ``path``.
+
+        Raises:
+            CuratorError: it is not there, or is another corpus.
+        """
+        there = Path(self.manifest["request"]["corpus"])
+        if path is None and not there.exists() and not there.with_suffix(".bin").exists():
+            raise CuratorError(f"{self.path}: its corpus {there} is no longer there; give --corpus")
+        corpus = open_corpus(path or there)
+        self.check_corpus(corpus.fingerprint(), corpus.path)
+        return corpus
 
     @property
     def corpus_fingerprint(self) -> str:
@@ -155,7 +205,7 @@ class Ranking:
             return None
         first, last = (
             -(-self.first_sample // self.batch_size),
-            (self.first_sample + len(self)) // self.batch_size,
+            self.end // self.batch_size,
         )
         return (first, last) if first < last else None
 
@@ -183,3 +233,8 @@ class Ranking:
                 f"{self.path} ranks the corpus with fingerprint {self.corpus_fingerprint} "
                 f"({self.manifest['request']['corpus']}), but {path} has {fingerprint}: give the same corpus"
             )
+
+
+def highest_first(scores: np.ndarray) -> np.ndarray:
+    """Positions by falling score; equal scores in their order of storage."""
+    return np.argsort(-np.asarray(scores, np.float64), kind="stable")

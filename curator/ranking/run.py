@@ -48,7 +48,7 @@ from curator.influence.probe_gradient import probe_gradient, probe_model
 from curator.influence.scorer import Scorer
 from curator.influence.taps import Taps
 from curator.models import load_model, model_fingerprint
-from curator.progress import console, progress
+from curator.progress import progress, remark
 from curator.ranking.given_queries import GivenQueries
 from curator.ranking.probes import Probes, as_before
 from curator.ranking.queries import Queries
@@ -140,7 +140,7 @@ class RankRun:
     def run(self) -> Ranking:
         """Do what is missing, then open the result."""
         if self._claim() == "complete":
-            console.print(f"{self.out}: already complete")
+            remark(f"{self.out}: already complete")
             self._clear_up()
             return Ranking.open(self.out)
         if self.number == 0:
@@ -260,7 +260,7 @@ class RankRun:
         waited = 0.0
         while not ready():
             if waited % 30 == 0:
-                console.print(f"worker {self.number}/{self.workers}: waiting for {what}")
+                remark(f"worker {self.number}/{self.workers}: waiting for {what}")
             time.sleep(0.5)
             waited += 0.5
 

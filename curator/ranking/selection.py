@@ -15,8 +15,8 @@ import numpy as np
 
 from curator.artifacts.storage import fingerprint, load_checked, load_json, save_array, save_json
 from curator.errors import CuratorError, UsageError
-from curator.ranking.candidates import Candidates, Source, gather_candidates, highest_first, sources_of
-from curator.ranking.ranking import Ranking
+from curator.ranking.candidates import Candidates, Source, gather_candidates, sources_of
+from curator.ranking.ranking import Ranking, highest_first
 
 FORMAT = "curator-selection-1"
 LOSS_BINS = 100
@@ -104,7 +104,7 @@ def select(
             {
                 "path": str(ranking.path),
                 "unit": unit,
-                "samples": [ranking.first_sample, ranking.first_sample + len(ranking)],
+                "samples": [ranking.first_sample, ranking.end],
                 "fingerprint": fingerprint(ranking.manifest),
             }
             for ranking, unit in sources

@@ -15,8 +15,7 @@ from tokenizers import Tokenizer
 from curator.corpus.base import Corpus
 from curator.corpus.token_text import TokenText
 from curator.errors import CuratorError, UsageError
-from curator.ranking.candidates import highest_first
-from curator.ranking.ranking import Ranking
+from curator.ranking.ranking import Ranking, highest_first
 from curator.report.sample_view import SampleView
 
 Order = Literal["top", "bottom", "random", "first"]
@@ -50,7 +49,7 @@ def view_samples(
     scores = np.asarray(ranking.scores[row], np.float64)
     bad = np.flatnonzero(~np.isfinite(scores))
     if len(bad):
-        sample = ranking.first_sample + int(bad[0])
+        sample = ranking.samples_at(bad[0])
         raise CuratorError(f"{ranking.path}: the score of {unit} for sample {sample} is {scores[bad[0]]}")
     falling = highest_first(scores)
     ranks = np.empty(len(scores), np.int64)
@@ -61,7 +60,7 @@ def view_samples(
     else:
         columns = (falling if select == "top" else highest_first(-scores))[:count]
 
-    samples = ranking.first_sample + columns
+    samples = ranking.samples_at(columns)
     text = TokenText(tokenizer)
     blocks = {
         name.removeprefix(f"{unit}/"): number

@@ -20,7 +20,7 @@ from curator.errors import CuratorError, UsageError
 from curator.models import load_config, load_model
 from curator.models.equal import equal_groups, points_of
 from curator.models.hub import list_places, local
-from curator.progress import console, progress
+from curator.progress import progress, remark
 from curator.scan.formation import Thresholds, Window, crossing, formation_window
 from curator.scan.head_metrics import (
     checkpoint_fingerprint,
@@ -197,7 +197,7 @@ def scan_checkpoints(
         probe_ids, architecture["vocab_size"], tokenizer=tokenizer, model=first, corpus=corpus
     )
     if ids.unusual:
-        console.print(f"probe ids: {ids}", markup=False, soft_wrap=True)
+        remark(f"probe ids: {ids}")
     sequences = draw_repeated(
         ids.of(settings), architecture["vocab_size"], architecture["max_position_embeddings"]
     )
@@ -229,7 +229,7 @@ def scan_checkpoints(
     groups = equal_groups(list(folders.items()))
     points, said = points_of(list(folders), groups)
     for line in said:
-        console.print(f"{folder}: {line}", markup=False, soft_wrap=True)
+        remark(f"{folder}: {line}")
     if not points:
         raise CuratorError(f"{folder}: no checkpoint is left; give those of one training run, each once")
     scan = Scan(

@@ -62,7 +62,7 @@ def audit_fidelity(rows: Rows, ranking: Ranking, corpus: Corpus, drawn: np.ndarr
         own, made = samples.get(name, ()), np.flatnonzero(rows.row_patterns == number)[:MOST]
         if len(own) and len(made):
             found[name] = fidelity(rows.corpus.rows(made), corpus.rows(_some(own)))
-    random = corpus.rows(np.sort(ranking.first_sample + drawn[:MOST]))
+    random = corpus.rows(np.sort(ranking.samples_at(drawn[:MOST])))
     return {"patterns": found, "random": statistics(random, len(random)), "note": note}
 
 

@@ -34,8 +34,8 @@ from curator.artifacts.workers import follow_parent, worker_ended
 from curator.corpus import Corpus
 from curator.errors import CuratorError
 from curator.progress import progress
-from curator.ranking.candidates import Candidates, gather_candidates, highest_first
-from curator.ranking.ranking import Ranking
+from curator.ranking.candidates import Candidates, gather_candidates
+from curator.ranking.ranking import Ranking, highest_first
 from curator.ranking.selection import choose
 from synth.manifests import load_manifest
 from synth.patterns.matcher import Matcher
@@ -104,7 +104,7 @@ def audit_patterns(
     held_out = np.array(made_of["held_out"], np.int64)
     if not len(held_out):
         raise CuratorError(f"{registry.path}: nothing was held out; distill again with --holdout above 0")
-    first, stop = ranking.first_sample, ranking.first_sample + len(ranking)
+    first, stop = ranking.first_sample, ranking.end
     if held_out.min() < first or held_out.max() >= stop:
         raise CuratorError(
             f"{registry.path}: samples.held_out goes from {held_out.min()} to {held_out.max()}, the ranking from "

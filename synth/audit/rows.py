@@ -19,9 +19,8 @@ from curator.artifacts.storage import fingerprint, load_json, save_array, save_j
 from curator.corpus import Corpus
 from curator.corpus.npy import origins_file, save_origins
 from curator.errors import CuratorError
-from curator.ranking.candidates import highest_first
 from curator.ranking.given_queries import GivenQueries
-from curator.ranking.ranking import Ranking
+from curator.ranking.ranking import Ranking, highest_first
 from curator.ranking.run import rank
 from synth.audit.diversity import diversity, doublings
 from synth.audit.fidelity import audit_fidelity
@@ -250,8 +249,8 @@ def _diversity(
     width = rows.corpus.row_width
     counts = doublings(len(rows.corpus), width)
     beside = doublings(min(len(rows.corpus), len(ranking)), width)
-    top = ranking.first_sample + highest_first(natural)
-    random = ranking.first_sample + drawn
+    top = ranking.samples_at(highest_first(natural))
+    random = ranking.samples_at(drawn)
     sizes = np.bincount(rows.row_patterns, minlength=len(rows.patterns))
     largest = highest_first(sizes)[:LARGEST]
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from curator.cli import options as cli_options
-from curator.cli.ending import Commands, run_app
+from curator.cli.running import Commands, run_app
 from synth.cli import options
 from synth.cli import render as cli_render
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from curator.cli.commands import check_device, ranked_corpus
+from curator.cli.commands import check_device
 from curator.cli.next_steps import inject_rows, next_step
 from curator.cli.printing import say
 from curator.cli.tables import print_rows
@@ -30,7 +30,7 @@ def run_audit_data(
     check_device(device)
     rows = Rows.open(path)
     ranking = Ranking.open(ranking_path)
-    corpus = ranked_corpus(ranking, corpus_path)
+    corpus = ranking.open_corpus(corpus_path)
     result = audit_data(rows, ranking, corpus, out, AuditSettings(**given), model=model, device=device)
     print_audit(result, out, rows.manifest)
 

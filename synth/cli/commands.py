@@ -123,14 +123,14 @@ def run_audit_patterns(
     workers: int | None,
 ) -> None:
     """`synth audit patterns`."""
-    from curator.cli.commands import ranked_corpus
+
     from curator.ranking.ranking import Ranking
     from synth.audit.patterns import audit_patterns, finished
 
     registry = Registry.open(patterns)
     made_of = registry.header["samples"]
     ranking = Ranking.open(ranking_path or Path(made_of["ranking"]))
-    corpus = ranked_corpus(ranking, corpus_path)
+    corpus = ranking.open_corpus(corpus_path)
     tokens = tokenizer_file(tokenizer, registry)
     known = read_tokenizer(tokens)
     found = fingerprint(tokens.read_bytes())

@@ -15,7 +15,6 @@ from curator.corpus import Corpus, open_corpus
 from curator.demo.replicate import Replicate
 from curator.demo.settings import DemoSettings
 from curator.plan.plan import Plan
-from curator.ranking.candidates import highest_first
 from curator.ranking.ranking import Ranking
 from synth.demo.pipeline import run_builtin
 from synth.demo.settings import InsertSettings
@@ -66,7 +65,7 @@ def insertion(
         plan, source = plan.with_source("rendered", rendered.path, rendered.fingerprint())
         samples = np.arange(count)
     elif kind == "top":
-        samples = ranking.first_sample + highest_first(ranking.unit_scores())[:count]
+        samples = ranking.top(count)
     else:
         samples = random.choice(ranking.samples, count, replace=False)
     steps = extra_steps(

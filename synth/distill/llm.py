@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from curator.errors import UsageError
-from curator.progress import console, progress
+from curator.progress import progress, remark
 from synth.distill.reading import MOST, read_answer
 from synth.llm.answers import without_thoughts
 from synth.llm.cache import Answer
@@ -99,7 +99,7 @@ class LlmEngine:
                         self.chat.stop()
             except BaseException:  # above all Ctrl-C
                 self.chat.stop()
-                console.print("waiting for the answers under way, which are paid for and kept")
+                remark("waiting for the answers under way, which are paid for and kept")
                 raise
         results = [future.result() for future in futures]
         return [one for found, _ in results for one in found], [one for _, aside in results for one in aside]

@@ -10,7 +10,6 @@ from tokenizers import Tokenizer
 
 from curator.artifacts.claim import alone, clean, refuse_others
 from curator.artifacts.storage import fingerprint, is_temporary, save_json
-from curator.cli.commands import ranked_corpus
 from curator.corpus import Corpus
 from curator.corpus.token_text import read_tokenizer
 from curator.errors import CuratorError
@@ -50,7 +49,7 @@ class Top:
         """Raises CuratorError for a ranking, corpus or tokenizer that is not there or does not fit."""
         ranking = Ranking.open(path)
         name = ranking.units[ranking.unit_index(unit)]
-        rows = ranked_corpus(ranking, corpus)
+        rows = ranking.open_corpus(corpus)
         file = find_tokenizer_file(tokenizer, rows, ranking.manifest["request"]["model"])
         return Top(
             ranking=ranking,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curator.errors import CuratorError
-from curator.progress import console
+from curator.progress import remark
 from synth.llm.cache import TOO_LONG, Answer, Cache, name_of
 from synth.llm.form import MODES, Form
 from synth.llm.ledger import BilledError, BudgetReached, Ledger
@@ -219,7 +219,7 @@ class Chat:
             told = what in self._told
             self._told.add(what)
         if not told:
-            console.print(f"warning: {text}", soft_wrap=True, markup=False)
+            remark(f"warning: {text}")
 
     def _wait(self, failures: int, asked_for: float | None) -> float:
         """Seconds until the next attempt."""
@@ -238,7 +238,7 @@ class Chat:
             text = (
                 f"{self.settings.model}: {error}; waiting {seconds:.0f} s (Ctrl-C ends it; answers are kept)"
             )
-            console.print(text, soft_wrap=True, markup=False)
+            remark(text)
 
     def most_tokens(self, messages: Sequence[Message], schema: dict[str, Any] | None) -> int:
         """No server can count more tokens than this for a prompt, even if it writes the schema into it."""

@@ -15,8 +15,7 @@ from tokenizers import Tokenizer
 from curator.corpus import Corpus
 from curator.errors import CuratorError, UsageError
 from curator.models import tokenizer_file
-from curator.ranking.candidates import highest_first
-from curator.ranking.ranking import Ranking
+from curator.ranking.ranking import Ranking, highest_first
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,19 +58,19 @@ def split_top(ranking: Ranking, unit: str | None, top: int, holdout: float, seed
     held[np.random.default_rng(seed).permutation(len(order))[: round(holdout * len(order))]] = True
     if held.all():
         raise UsageError(f"--holdout {holdout:g} of {len(order)} samples leaves none to distill")
-    return Split(ranking.first_sample + order[~held], ranking.first_sample + order[held])
+    return Split(ranking.samples_at(order[~held]), ranking.samples_at(order[held]))
 
 
 def read_samples(
     ranking: Ranking, unit: str | None, corpus: Corpus, tokenizer: Tokenizer, samples: np.ndarray
 ) -> list[SampleText]:
     """These samples, in the order given, with their texts."""
-    scores = ranking.unit_scores(unit)
+    scores = ranking.scores_of(samples, unit)
     rows = corpus.rows(samples)
     texts = decode(tokenizer, rows)
     return [
-        SampleText(sample, float(scores[sample - ranking.first_sample]), text, row)
-        for sample, text, row in zip(samples.tolist(), texts, rows)
+        SampleText(sample, float(score), text, row)
+        for sample, score, text, row in zip(samples.tolist(), scores, texts, rows)
     ]
 
 

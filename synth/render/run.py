@@ -25,7 +25,7 @@ from curator.artifacts.storage import save_json
 from curator.artifacts.workers import worker_ended
 from curator.corpus.rendered import FORMAT
 from curator.errors import CuratorError
-from curator.progress import console, progress
+from curator.progress import progress, remark
 from synth.generate.generators import Generators
 from synth.render.fill import Source
 from synth.render.folder import PARTS, Assembled, Rows, assemble
@@ -63,7 +63,7 @@ def render(
     with alone(out):
         run = _Run(generators, settings, out, workers or _cores(), unsafe, only)
         if run.is_complete():
-            console.print(f"{out}: already complete")
+            remark(f"{out}: already complete")
         else:
             run.run()
         shutil.rmtree(out / PARTS, ignore_errors=True)

@@ -1,9 +1,9 @@
-"""How a command line ends: what a user can mend is said in one line, without a traceback."""
+"""How a command runs: its progress on the terminal; and how it ends: what a user can mend in one line, no traceback."""
 
 import errno
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import typer
@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from curator.cli.printing import console, say_traceback
 from curator.errors import CuratorError, UsageError
+from curator.progress import Advance, Lines, Progress, reporting
 from curator.visible import visible
 
 
@@ -39,10 +40,29 @@ def _visible_usage() -> Iterator[None]:
         raise
 
 
+class Terminal(Progress):
+    """Progress of a command: bars where standard error is a terminal, else lines."""
+
+    def task(
+        self, description: str, total: int, unit: str = "samples", done: int = 0
+    ) -> AbstractContextManager[Advance]:
+        """As ever."""
+        if not console.is_terminal:
+            return Lines().task(description, total, unit, done)
+        from curator.cli.bars import bar
+
+        return bar(description, total, unit, done)
+
+    def remark(self, line: str) -> None:
+        """As ever."""
+        console.print(line, soft_wrap=True)
+
+
 def run_app(app: typer.Typer) -> None:
     """Run a command line and exit: 0 done, 1 failed, 2 usage, 130 interrupted."""
     try:
-        app()
+        with reporting(Terminal()):
+            app()
     except CuratorError as error:
         _say_error(str(error))
         sys.exit(2 if isinstance(error, UsageError) else 1)
