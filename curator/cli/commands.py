@@ -231,7 +231,7 @@ def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
     plan = identity_plan(corpus, batch_size, settings.divisor, experiment.epochs)
     n_slots = plan.n_slots
     steps = settings.steps
-    if steps is None and any(ranking.samples_at(-1) >= n_slots for ranking in rankings):
+    if steps is None and any(ranking.end > n_slots for ranking in rankings):
         steps = (0, n_slots // batch_size)  # the corpus ends within a step, which is never trained on
     selection = select(
         sources_of(rankings, settings.units),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from curator.artifacts.storage import check_content, fingerprint, load_array, load_json
 from curator.corpus import Corpus, open_corpus
@@ -144,11 +145,11 @@ class Ranking:
         """One past the last sample."""
         return self.first_sample + len(self)
 
-    def samples_at(self, columns: np.ndarray) -> np.ndarray:
+    def samples_at(self, columns: npt.ArrayLike) -> np.ndarray:
         """The sample indices of these columns of the arrays."""
         return self.first_sample + np.asarray(columns)
 
-    def columns_of(self, samples: np.ndarray) -> np.ndarray:
+    def columns_of(self, samples: npt.ArrayLike) -> np.ndarray:
         """Where these samples stand in the arrays.
 
         Raises:
@@ -163,7 +164,7 @@ class Ranking:
             )
         return columns
 
-    def scores_of(self, samples: np.ndarray, unit: str | None = None) -> np.ndarray:
+    def scores_of(self, samples: npt.ArrayLike, unit: str | None = None) -> np.ndarray:
         """The scores of these samples, in the order given, for one unit (the only one when None)."""
         return self.unit_scores(unit)[self.columns_of(samples)]
 
