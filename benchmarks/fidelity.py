@@ -2,7 +2,7 @@
 
 Corpora of ``natural_corpus.py``, one per seed; `synth distill`, `generate` and `render` of the code in ``--checkout``
 (this one unless said), `synth audit patterns` of this one, which opens the folders of earlier versions, so that both
-are measured alike. Rows are then held against the samples of their pattern (``synth/fidelity.py``).
+are measured alike. Rows are then held against the samples of their pattern (``synth/audit/fidelity.py``).
 
     python benchmarks/fidelity.py --out FOLDER
     git worktree add ../before COMMIT && python benchmarks/fidelity.py --out FOLDER --checkout ../before

@@ -1,7 +1,7 @@
 """A rank's part of an emission on disk: memory-mapped arrays, made whole at the start, filled step by step.
 
 A row has its place by arithmetic, so a run that was killed and goes on writes over what it wrote before. The layout is
-described in curator/emission.py, which reads it.
+described in curator/influence/emission.py, which reads it.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""Flags of ``synth render`` and ``synth audit data``; ``cli.py`` registers the functions."""
+"""Flags of ``synth render`` and ``synth audit data``; ``app.py`` registers the functions."""
 
 from pathlib import Path
 from typing import Annotated

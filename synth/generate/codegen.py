@@ -3,7 +3,7 @@
 The source is plain enough to be read and edited by hand. It goes through the same sandbox, policy and checks as code
 that a language model wrote. Where the pattern has a ``recurrence``, the function follows its texts, and draws one item
 for each of their numbers; else it draws every value for itself. Characters per token, which the function needs to stop
-near ``target_tokens``, are measured by whoever calls (``generate.py``).
+near ``target_tokens``, are measured by whoever calls (``run.py``).
 """
 
 import pprint
