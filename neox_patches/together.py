@@ -49,3 +49,11 @@ def together(action: Callable[[], T], device: torch.device) -> T:
     if refusal is not None:
         raise refusal
     return result  # type: ignore[return-value]
+
+
+def not_saved(what: str, error: OSError) -> CuratorError:
+    """``what`` of a checkpoint could not be saved, as a full disk: an error with the way on."""
+    return CuratorError(
+        f"{what} could not be saved ({error.strerror or error}), so that no checkpoint of this step is named by "
+        "'latest' either; make room, and start the same command again: it goes on from the checkpoint before"
+    )

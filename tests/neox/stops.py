@@ -2,8 +2,8 @@
 
 Set NEOX_STOP to ``MOMENT:STEP``; rank 0 of a run that train_direct.py starts heeds it. Moments, in the order in which a
 checkpoint is saved: ``disk-full`` (while the emission's sums are saved), ``files`` (after the trainer's first file),
-``record`` (all files are there, the record is not), ``latest`` (the record is there), ``named`` (``latest`` names the
-checkpoint); and ``again`` (as ``files``, when the same run writes it once more).
+``record`` (all files are there, the record is not), ``record-full`` (the disk is full then), ``latest`` (the record
+is there), ``named`` (``latest`` names the checkpoint); and ``again`` (as ``files``, when the same run writes it again).
 """
 
 import errno
@@ -65,6 +65,8 @@ def install() -> None:
         )
     elif moment == "files":
         on(TorchCheckpointEngine, "save", when=engine_file, after=True)
+    elif moment == "record-full":
+        on(resume.Bookkeeper, "record", when=lambda _, __, at: at == int(step), do=lambda *_: _full(resume))
     elif moment == "record":
         on(resume.Bookkeeper, "record", when=lambda _, __, at: at == int(step))
     elif moment in ("latest", "named"):
@@ -89,7 +91,15 @@ def _fill(folder: Path, store: Any) -> None:
                 assert error.errno == errno.ENOSPC
         return
 
+    _full(store)
+
+
+def _full(module: Any) -> None:
+    """Let the next write of a module say that the disk is full."""
+
     def full(path: Path, *_: Any) -> NoReturn:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    store.save_array = full
+    for name in ("save_array", "write_record"):
+        if hasattr(module, name):
+            setattr(module, name, full)
