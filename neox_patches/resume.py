@@ -36,7 +36,7 @@ from curator.neox_records import (
 from curator.neox_resume import ANEW, UNPATCHED, Standing, check_goes_on, check_latest, joined, standing_of
 from curator.plan import Plan
 from curator.storage import save_text
-from neox_patches.together import not_saved, rank
+from neox_patches.together import in_words, not_saved, rank
 
 T = TypeVar("T")
 
@@ -218,7 +218,7 @@ class Bookkeeper:
                 if named:
                     save_text(folder / "latest", str(given["tag"]))
             except OSError as error:
-                raise not_saved(f"{checkpoint}: its record", error) from error
+                raise not_saved(str(error.filename or checkpoint), error) from error
 
         named = by_rank_0(begin) or named
         given["save_latest"] = False
@@ -259,8 +259,10 @@ def by_rank_0(judge: Callable[[], T]) -> T:
     if rank() == 0:
         try:
             found[0] = judge()
-        except (CuratorError, OSError) as error:
+        except CuratorError as error:
             found[1] = str(error)
+        except OSError as error:
+            found[1] = in_words(error)
     if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
         torch.distributed.broadcast_object_list(found, src=0)
     if found[1] is not None:

@@ -1,7 +1,9 @@
 """Records of patched runs: bound to the files that they describe, unknown where they are missing, never "no plan"."""
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -39,6 +41,7 @@ from curator.neox_resume import (
     with_ends,
 )
 from curator.plan import Plan
+from neox_patches import resume, unpatched
 from neox_patches.resume import Bookkeeper, describe_run
 
 LATE, EARLY = (Plan.identity(80, 4, "corpus").mask(np.array([slot])) for slot in (50, 2))
@@ -401,3 +404,50 @@ def test_a_start_is_listed_once_until_there_is_a_new_checkpoint(tmp_path: Path) 
     run = read_run(tmp_path)
     assert run is not None and [there.from_ for there in run.starts] == [0, 4]
     assert run.starts[1].files == fingerprint_of(describe_files(checkpoint_folder(tmp_path, 4)))
+
+
+def test_a_start_without_a_patch_file_does_not_begin_an_arm_anew(tmp_path: Path) -> None:
+    """An arm without a plan needs no patches, and its weights come from its ``latest`` all the same."""
+    baseline = Stretch(trained="unpatched")
+    folder = saved(tmp_path, 4, baseline)
+    args = SimpleNamespace(save=str(tmp_path), load=str(tmp_path), finetune=False, iteration=None)
+
+    def pretrain(*insist: str) -> Any:
+        training = SimpleNamespace(pretrain=lambda _: "trained")
+        unpatched.install(training, frozenset(insist))
+        return training.pretrain(args)
+
+    assert pretrain() == "trained", "nothing there speaks of patches that a start without them would miss"
+    started(tmp_path, start(4, baseline, checkpoint=str(folder)))
+    with pytest.raises(CuratorError, match=f"printf global_step4 > {tmp_path / 'latest'}"):
+        pretrain()
+    assert pretrain(ANEW) == "trained"
+    (tmp_path / "latest").write_text("global_step5")
+    with pytest.raises(CuratorError, match="names 'global_step5', which is not there"):
+        pretrain()
+    (tmp_path / "latest").write_text("global_step4")
+    assert pretrain() == "trained"
+
+
+def test_what_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start, what is done before a checkpoint is written over, its record, and ``latest``."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "FILE")
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise full
+
+    def save_checkpoint(save_dir: str, tag: str, save_latest: bool = True) -> None:
+        (tmp_path / tag).mkdir(exist_ok=True)
+
+    for name in ("write_run", "remove_record", "write_record", "save_text"):
+        books = Bookkeeper(PATCHED, LATE, frozenset(), {"patch_file": None}, lambda _: None)
+        engine = SimpleNamespace(save_checkpoint=save_checkpoint)
+        books.check(SimpleNamespace(save=str(tmp_path), load=None), None)
+        books.attach(engine, 0)
+        with monkeypatch.context() as patch:
+            patch.setattr(resume, name, stop)
+            with pytest.raises(CuratorError, match=r"^FILE.*No space left on device") as error:
+                books.begin()
+                engine.save_checkpoint(str(tmp_path), "global_step2")
+        assert ("start the same command again" in str(error.value)) == (name in ("write_record", "save_text"))
+        assert not (tmp_path / "latest").exists()

@@ -21,6 +21,7 @@ def install() -> None:
         return
     from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
 
+    from curator import neox_records
     from neox_patches import resume
     from neox_patches.emit import store
 
@@ -66,7 +67,12 @@ def install() -> None:
     elif moment == "files":
         on(TorchCheckpointEngine, "save", when=engine_file, after=True)
     elif moment == "record-full":
-        on(resume.Bookkeeper, "record", when=lambda _, __, at: at == int(step), do=lambda *_: _full(resume))
+        on(
+            resume.Bookkeeper,
+            "record",
+            when=lambda _, __, at: at == int(step),
+            do=lambda *_: _full(neox_records),
+        )
     elif moment == "record":
         on(resume.Bookkeeper, "record", when=lambda _, __, at: at == int(step))
     elif moment in ("latest", "named"):
@@ -100,6 +106,4 @@ def _full(module: Any) -> None:
     def full(path: Path, *_: Any) -> NoReturn:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    for name in ("save_array", "write_record"):
-        if hasattr(module, name):
-            setattr(module, name, full)
+    module.save_array = module.save_json = full

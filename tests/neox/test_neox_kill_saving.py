@@ -77,7 +77,8 @@ def test_stopped_between_sums_files_record_and_latest(
     full = logs[moments.index("disk-full")]
     assert "could not be saved (No space left on device)" in full and "start the same command again" in full
     full = logs[moments.index("record-full")]
-    said = f"error: {tmp_path / 'save' / 'global_step4'}: its record could not be saved (No space left on device)"
+    record = checkpoint_folder(tmp_path / "save", 4) / RECORD
+    said = f"error: {record} could not be saved (No space left on device), so that no checkpoint of this step is named"
     assert full.count(said) == 2 and "Traceback" not in full, "both ranks stop, in one line"
 
     whole = {**study, "emit": {**emit, "out": str(tmp_path / "out-whole")}}
