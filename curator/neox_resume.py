@@ -173,9 +173,8 @@ def _begun(load: Path, save: Path | None) -> str | None:
     elsewhere = save is None or save.resolve() != load.resolve()
     if elsewhere and checkpoints_in(load):
         return "checkpoints are there"
-    if (
-        len(list(recorded_checkpoints(load))) > 1
-    ):  # one alone may be of a run that was stopped before it was named
+    # one alone may be of a run that was stopped before it was named
+    if len(list(recorded_checkpoints(load))) > 1:
         return "its run has saved checkpoints there"
     return None
 

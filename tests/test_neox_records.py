@@ -392,6 +392,8 @@ def test_a_start_is_listed_once_until_there_is_a_new_checkpoint(tmp_path: Path) 
     engine.save_checkpoint(str(tmp_path), tag="global_step4", client_state={})
     assert latest_step(tmp_path) == 4 and not any(save["latest"] for save in saves)
     assert named == [None, None, "global_step2", "global_step2"], "one that is whole, or none"
+    engine.save_checkpoint(str(tmp_path), tag="global_step4", save_latest=False)
+    assert latest_step(tmp_path) == 4, "it named this one before"
     record = read_record(checkpoint_folder(tmp_path, 4))
     assert record is not None and record.files == describe_files(checkpoint_folder(tmp_path, 4))
     before = read_run(tmp_path)
@@ -427,6 +429,27 @@ def test_a_start_without_a_patch_file_does_not_begin_an_arm_anew(tmp_path: Path)
         pretrain()
     (tmp_path / "latest").write_text("global_step4")
     assert pretrain() == "trained"
+
+
+def test_a_patched_start_begins_an_arm_anew_only_where_that_is_insisted_on(tmp_path: Path) -> None:
+    folder = saved(tmp_path, 4, PATCHED)
+    started(tmp_path, start(4, PATCHED, checkpoint=str(folder)))
+    args = SimpleNamespace(save=str(tmp_path), load=str(tmp_path), finetune=False)
+    said: list[str] = []
+
+    def books(*insisted: str) -> Bookkeeper:
+        made = Bookkeeper(PATCHED, LATE, frozenset(insisted), {"patch_file": None}, said.append)
+        made.check(args, None)
+        return made
+
+    with pytest.raises(CuratorError, match="new weights at step 0"):
+        books()
+    again = books(ANEW)
+    again.attach(SimpleNamespace(save_checkpoint=lambda tag: None), 0)
+    again.begin()
+    run = read_run(tmp_path)
+    assert run is not None and (run.starts[-1].from_, run.starts[-1].insisted) == (0, (ANEW,))
+    assert "begins anew, as insisted" in said[0]
 
 
 def test_what_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
