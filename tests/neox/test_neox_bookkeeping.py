@@ -85,11 +85,14 @@ def test_a_forgotten_patch_file_and_a_stale_record_are_noticed(trainer: Trainer,
         made = {**config, **changes}
         return trainer.run(tmp_path / name, made, study, patched=True, check=False, environment=environment)
 
-    for name, changes in {  # in the folder itself; into another one; over it, from the beginning
+    cases: dict[
+        str, dict[str, Any]
+    ] = {  # in the folder itself; into another one; over it, from the beginning
         "same": {},
         "another": {"save": str(tmp_path / "elsewhere")},
         "over": {"load": None},
-    }.items():
+    }
+    for name, changes in cases.items() if trainer.generation == "HEAD" else [("same", cases["same"])]:
         said = error_of(start(name, **changes))
         assert f"{save}" in said and "is trained with the plan" in said and "--insist unpatched" in said
     assert not (tmp_path / "elsewhere").exists()
@@ -113,6 +116,8 @@ def test_a_forgotten_patch_file_and_a_stale_record_are_noticed(trainer: Trainer,
     assert "global_step4: with what its 4 steps were trained is not known: it has no record" in said
     assert "Go on from global_step2" in said
 
+    if trainer.generation != "HEAD":
+        return  # what follows is of files alone
     replaced()  # ... or writes over a checkpoint, whose record is stale then
     (save / "latest").unlink()
     trainer.run(tmp_path / "over-it", {**config, "exit-interval": 2})
