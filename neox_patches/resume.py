@@ -3,7 +3,7 @@
 A checkpoint is saved in this order: sums of an emission; the trainer's files; the record, bound to those files;
 ``latest``. Whatever stops the run in between, ``latest`` names a checkpoint that is whole and known. Where the trainer
 writes over one that is there (GPT-NeoX may save its last step twice), its record is removed first, and ``latest`` names
-the checkpoint before it meanwhile.
+a known checkpoint before it meanwhile, or is not there.
 """
 
 import datetime
@@ -26,6 +26,7 @@ from curator.neox.records import (
     Stretch,
     checkpoint_folder,
     latest_step,
+    read_record,
     read_run,
     recorded_checkpoints,
     remove_record,
@@ -33,9 +34,9 @@ from curator.neox.records import (
     write_record,
     write_run,
 )
-from curator.neox.standing import UNPATCHED, Standing, check_goes_on, joined, standing_of
+from curator.neox.standing import ANEW, UNPATCHED, Standing, check_goes_on, check_latest, joined, standing_of
 from curator.plan.plan import Plan
-from neox_patches.together import rank
+from neox_patches.together import in_words, not_saved, rank
 
 T = TypeVar("T")
 
@@ -83,7 +84,7 @@ class Bookkeeper:
         self.standing: Standing | None = None
         self.checkpoint: Path | None = None
         self.step = 0
-        self.written = False
+        self.anew = self.written = False
 
     def check(self, neox_args: Any, iteration: int | None) -> None:
         """Before the trainer loads: is the checkpoint what was recorded, and does this start fit it?
@@ -96,18 +97,25 @@ class Bookkeeper:
         """
         self.save = Path(neox_args.save) if neox_args.save else None
         load = Path(neox_args.load) if neox_args.load else None
-        step = step_to_load(neox_args, iteration)
-        if load is None or not step:
+        if load is None:
             return
-        self.checkpoint, self.step = checkpoint_folder(load, step), step
 
-        def judge() -> Standing:
+        def judge() -> tuple[int, Standing | None, bool]:
+            anew = iteration is None and check_latest(load, self.save, self.insisted)
+            step = step_to_load(neox_args, iteration) or 0
+            if not step:
+                return 0, None, anew
             standing = standing_of(load, step, self.save, self.insisted)
             if self.now.trained == "patched":
                 check_goes_on(load, standing.stretches, step, self.now, self.plan)
-            return standing
+            return step, standing, anew
 
-        self.standing = by_rank_0(judge)
+        self.step, self.standing, self.anew = by_rank_0(judge)
+        if self.anew:
+            self.say(f"{load}: there is no 'latest': begins anew, as insisted")
+        if self.standing is None:
+            return
+        self.checkpoint = checkpoint_folder(load, self.step)
         for note in self.standing.notes:
             self.say(note)
 
@@ -136,9 +144,16 @@ class Bookkeeper:
         engine.save_checkpoint = save_checkpoint
 
     def _name(self) -> str:
-        """The save folder's own name for its run, or a new one."""
-        there = None if self.save is None else read_run(self.save)
-        return uuid.uuid4().hex[:16] if there is None else there.run
+        """The save folder's own name for its run; where that is lost, its checkpoints'; or a new one."""
+        new = uuid.uuid4().hex[:16]
+        if self.save is None:
+            return new
+        there = read_run(self.save)
+        if there is not None:
+            return there.run
+        known = (step for step in recorded_checkpoints(self.save) if step <= self.step)
+        records = (read_record(checkpoint_folder(self.save, step)) for step in known)
+        return next((record.run for record in records if record is not None), new)
 
     def claim(self) -> None:
         """Name the run in its save folder, so that an emission of it can be told from another's."""
@@ -150,12 +165,17 @@ class Bookkeeper:
         if self.written:
             return
         self.written = True
-        if self.save is None or rank() != 0:
-            return
+        if self.save is not None:
+            by_rank_0(self._add_start)
+
+    def _add_start(self) -> None:
+        assert self.save is not None
         standing = self.standing
         insisted = [] if standing is None else [*standing.insisted]
         if self.now.trained == "unpatched":
             insisted.append(UNPATCHED)
+        if self.anew:
+            insisted.append(ANEW)
         start = Start(
             date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             from_=self.step,
@@ -178,19 +198,33 @@ class Bookkeeper:
         if step is None:
             return save(*call.args, **call.kwargs)
         folder, named = Path(given["save_dir"]), given["save_latest"]
-        if rank() == 0:
-            before = (other for other in recorded_checkpoints(folder) if other < step)
-            if latest_step(folder) == step and (other := next(before, None)) is not None:
-                save_text(folder / "latest", checkpoint_folder(folder, other).name)
-            remove_record(checkpoint_folder(folder, step))
+        checkpoint = checkpoint_folder(folder, step)
+
+        def begin() -> bool:
+            """Nothing speaks for what is going to be written over; whether ``latest`` did."""
+            named_now = latest_step(folder) == step
+            if named_now:
+                before = next((other for other in recorded_checkpoints(folder) if other < step), None)
+                if before is None:
+                    (folder / "latest").unlink()
+                else:
+                    save_text(folder / "latest", checkpoint_folder(folder, before).name)
+            remove_record(checkpoint)
+            return named_now
+
+        def end() -> None:
+            try:
+                self.record(folder, step)
+                if named:
+                    save_text(folder / "latest", str(given["tag"]))
+            except OSError as error:
+                raise not_saved(str(error.filename or checkpoint), error) from error
+
+        named = by_rank_0(begin) or named
         given["save_latest"] = False
         result = save(*call.args, **call.kwargs)
         barrier()  # every rank's files are there
-        if rank() == 0:
-            self.record(folder, step)
-            if named:
-                save_text(folder / "latest", str(given["tag"]))
-        barrier()
+        by_rank_0(end)
         return result
 
     def record(self, save: Path, step: int) -> None:
@@ -225,8 +259,10 @@ def by_rank_0(judge: Callable[[], T]) -> T:
     if rank() == 0:
         try:
             found[0] = judge()
-        except (CuratorError, OSError) as error:
+        except CuratorError as error:
             found[1] = str(error)
+        except OSError as error:
+            found[1] = in_words(error)
     if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
         torch.distributed.broadcast_object_list(found, src=0)
     if found[1] is not None:

@@ -39,8 +39,8 @@ def together(action: Callable[[], T], device: torch.device) -> T:
         result = action()
     except CuratorError as error:
         refusal = error
-    except OSError as error:  # no permission, or no space
-        refusal = CuratorError(f"{error.filename or 'a file'}: {error.strerror or error}")
+    except OSError as error:
+        refusal = CuratorError(in_words(error))
     if world_size() > 1:
         first = torch.tensor([world_size() if refusal is None else rank()], device=device)
         torch.distributed.all_reduce(first, op=torch.distributed.ReduceOp.MIN)
@@ -49,3 +49,16 @@ def together(action: Callable[[], T], device: torch.device) -> T:
     if refusal is not None:
         raise refusal
     return result  # type: ignore[return-value]
+
+
+def in_words(error: OSError) -> str:
+    """No permission, no space or the like, and for which file."""
+    return f"{error.filename or 'a file'}: {error.strerror or error}"
+
+
+def not_saved(what: str, error: OSError) -> CuratorError:
+    """``what`` of a checkpoint could not be saved, as a full disk: an error with the way on."""
+    return CuratorError(
+        f"{what} could not be saved ({error.strerror or error}), so that no checkpoint of this step is named by "
+        "'latest' either; make room, and start the same command again: it goes on from the checkpoint before"
+    )

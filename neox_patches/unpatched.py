@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from curator.errors import CuratorError
-from curator.neox.records import Stretch
-from curator.neox.standing import COMMAND, UNPATCHED, UNRECORDED, needs_patches
+from curator.neox.records import Stretch, read_run
+from curator.neox.standing import COMMAND, UNPATCHED, UNRECORDED, check_latest, needs_patches
 from curator.visible import note
 from neox_patches.resume import Bookkeeper, step_to_load
 from neox_patches.together import rank
@@ -26,22 +26,25 @@ def install(training: Any, insisted: frozenset[str]) -> None:
     def checked(neox_args: Any, *args: Any, **kwargs: Any) -> Any:
         save = Path(neox_args.save) if neox_args.save else None
         load = Path(neox_args.load) if neox_args.load else None
-        step = step_to_load(neox_args, getattr(neox_args, "iteration", None))
+        iteration = getattr(neox_args, "iteration", None)
+        step = step_to_load(neox_args, iteration)
         reason = needs_patches(load, save, step)
+        if reason is not None and UNPATCHED not in insisted:
+            raise CuratorError(
+                f"{reason}, but this start has no patch file, or an empty one: it would train on other data, or "
+                "emit nothing. Give --patch FILE before the script; or set another save, and a load that was "
+                f"trained without patches; or insist: {COMMAND} {UNPATCHED} ..."
+            )
+        if load is not None and iteration is None and any(map(read_run, filter(None, (save, load)))):
+            check_latest(load, save, insisted)
         if reason is not None:
-            if UNPATCHED not in insisted:
-                raise CuratorError(
-                    f"{reason}, but this start has no patch file, or an empty one: it would train on other data, or "
-                    "emit nothing. Give --patch FILE before the script; or set another save, and a load that was "
-                    f"trained without patches; or insist: {COMMAND} {UNPATCHED} ..."
-                )
-            _keep_books(training, neox_args)
+            _keep_books(training, neox_args, insisted)
         return pretrain(neox_args, *args, **kwargs)
 
     training.pretrain = checked
 
 
-def _keep_books(training: Any, neox_args: Any) -> None:
+def _keep_books(training: Any, neox_args: Any, insisted: frozenset[str]) -> None:
     """Let the records say that training goes on without patches."""
     now = Stretch(
         trained="unpatched",
@@ -49,7 +52,7 @@ def _keep_books(training: Any, neox_args: Any) -> None:
         seq_length=int(neox_args.seq_length),
     )
     paths: dict[str, str | None] = {"patch_file": None, "corpus": None, "plan": None}
-    books = Bookkeeper(now, None, frozenset({UNPATCHED, UNRECORDED}), paths, _say)
+    books = Bookkeeper(now, None, insisted | {UNPATCHED, UNRECORDED}, paths, _say)
     setup, step, save = training.setup_model_and_optimizer, training.train_step, training.save_checkpoint
 
     def setup_model_and_optimizer(*args: Any, **kwargs: Any) -> Any:

@@ -156,8 +156,8 @@ def test_the_baseline_continued_and_an_arm_from_the_beginning(base: Path) -> Non
 
 def test_a_baseline_that_was_trained_without_patches(base: Path) -> None:
     """Known at every further start as what it was at the first."""
-    (base / "save" / "neox_patches.json").unlink()
-    (checkpoint_folder(base / "save", 4) / "neox_patches.json").unlink()
+    for record in (base / "save").rglob("neox_patches.json"):
+        record.unlink()
     plan = plan_of(base, "plan", mask=30)
     words = ("--plan", plan, "--from", base / "save", "--corpus", base / "rows.npy")
     said = done("arm", *words, "--out", base / "arm")

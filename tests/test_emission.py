@@ -33,23 +33,23 @@ def layout(rank: int) -> Layout:
     return Layout(2, 1, 2, rank, 1, 0, 1, 0)
 
 
-def open_store(folder: Path, rank: int = 0, **more: Any) -> RankStore:
+def open_store(folder: Path, rank: int = 0, shapes: Any = (), **more: Any) -> RankStore:
     index = {
         "mp_rank": 0,
         "pp_rank": 0,
         "blocks": [],
-        "gradients": [],
+        "gradients": [list(shape) for shape in shapes],
         "scored": ["induction:0.0/qk"],
         "factors": {BLOCK.module: [describe_block(BLOCK)]},
     }
     folder = folder / f"rank-{rank:05}"
-    return RankStore(folder, layout(rank), STEPS, None, [], 1, index, **more)
+    return RankStore(folder, layout(rank), STEPS, None, shapes, 1, index, **more)
 
 
-def emission(folder: Path, flags: Any = WRITTEN, plan: Plan | None = None) -> Emission:
+def emission(folder: Path, flags: Any = WRITTEN, plan: Plan | None = None, shapes: Any = ()) -> Emission:
     """Two ranks' folders; every sample's score is its index. ``flags``: [ranks, steps], or one for all."""
     for rank in range(2):
-        out = open_store(folder, rank)
+        out = open_store(folder, rank, shapes)
         if plan is not None:
             out._write_rows(STEPS, plan, None)
         samples = np.load(out.folder / "samples.npy")
@@ -153,6 +153,53 @@ def test_a_folder_that_is_made_anew_after_its_steps_is_refused(tmp_path: Path) -
     ):
         open_store(tmp_path, first_step=15)
     assert not (tmp_path / "rank-00000").exists()
+
+
+ARRAYS = ["slots", "sources", "samples", "weights", "losses", "flags", "scores", "gradients/0", "gradients/1"]
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_an_array_that_was_lost_is_neither_made_anew_nor_read_as_zeros(tmp_path: Path, name: str) -> None:
+    """Of a part whose index is there; whether its steps are over for the trainer, or about to be done again."""
+    shapes = [(2, 3), (3, 2)]
+    there = emission(tmp_path, shapes=shapes)
+    folder = there.ranks[1].path
+    assert sorted(ARRAYS) == sorted(
+        str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.npy")
+    )
+    path = folder / f"{name}.npy"
+    whole = path.read_bytes()
+
+    def refusals(said: str) -> None:
+        for step, way_on in (
+            (15, r"5 of the chosen steps \(10 to 14\) are over: .* choose steps from 15 on"),
+            (10, f"put it back, or remove {folder} as a whole"),
+        ):
+            with pytest.raises(CuratorError, match=f"^{path}: {said}.*emitted: {way_on}"):
+                open_store(tmp_path, 1, shapes, first_step=step)
+        with pytest.raises(CuratorError, match=f"^{path}: {said}.*emitted: put the file back, or emit again"):
+            Emission.open(tmp_path)
+
+    path.unlink()
+    refusals("no such file")
+    assert not path.exists()
+    path.write_bytes(whole[:-1])
+    refusals("not a whole .npy array")
+    kind = np.load(there.ranks[0].path / f"{name}.npy").dtype
+    for wrong in (np.zeros(3, kind), np.zeros(np.load(there.ranks[0].path / f"{name}.npy").shape, np.int16)):
+        np.save(path, wrong)
+        refusals(f"holds {wrong.dtype} of shape")
+    path.write_bytes(whole)
+    open_store(tmp_path, 1, shapes, first_step=15)
+    assert len(Emission.open(tmp_path).ranks) == 2
+
+
+def test_a_part_without_an_index_is_made_from_the_beginning(tmp_path: Path) -> None:
+    """A start that was stopped while it made its files left some of them: none is taken for written."""
+    emission(tmp_path, shapes=[(2, 3)])
+    (tmp_path / "rank-00000" / "index.json").unlink()
+    out = open_store(tmp_path, 0, [(2, 3)], first_step=10)
+    assert not any(out.reached(step) for step in STEPS) and np.isnan(out.arrays["losses"]).all()
 
 
 def test_the_sums_of_the_two_newest_checkpoints_are_kept(

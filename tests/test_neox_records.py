@@ -1,7 +1,10 @@
 """Records of patched runs: bound to the files that they describe, unknown where they are missing, never "no plan"."""
 
 import dataclasses
+import errno
 import json
+import os
+import shutil
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,8 +30,18 @@ from curator.neox.records import (
     write_record,
     write_run,
 )
-from curator.neox.standing import UNRECORDED, check_goes_on, joined, needs_patches, standing_of, with_ends
+from curator.neox.standing import (
+    ANEW,
+    UNRECORDED,
+    check_goes_on,
+    check_latest,
+    joined,
+    needs_patches,
+    standing_of,
+    with_ends,
+)
 from curator.plan.plan import Plan
+from neox_patches import resume, unpatched
 from neox_patches.resume import Bookkeeper, describe_run
 
 LATE, EARLY = (Plan.identity(80, 4, "corpus").mask(np.array([slot])) for slot in (50, 2))
@@ -87,6 +100,33 @@ def test_damaged_records_are_refused(tmp_path: Path, change: dict[str, Any], say
     with pytest.raises(CuratorError, match=says) as error:
         standing_of(tmp_path, 4)
     assert str(path) in str(error.value) and "Remove it" in str(error.value)
+
+
+@pytest.mark.parametrize("of", ["checkpoint", "run"])
+@pytest.mark.parametrize("content", ["", '{"format": "neox-patches-run", "ver', "{}"])
+def test_a_damaged_record_is_unknown_like_a_lost_one(tmp_path: Path, of: str, content: str) -> None:
+    saved(tmp_path, 2, PATCHED)
+    folder = saved(tmp_path, 4, PATCHED)
+    started(tmp_path, start(0, PATCHED))
+    path = (folder if of == "checkpoint" else tmp_path) / "neox_patches.json"
+    path.write_text(content)
+    if of == "run":
+        assert standing_of(tmp_path, 4).stretches == (PATCHED,), "the checkpoint's own record is enough"
+        (folder / "neox_patches.json").unlink()
+    with pytest.raises(CuratorError, match="is not known: ") as error:
+        standing_of(tmp_path, 4)
+    assert (
+        f"Go on from global_step2, the newest checkpoint with a record: printf global_step2 > {tmp_path}"
+        in (str(error.value))
+    )
+    assert of == "run" or f"{path}: cannot be read" in str(error.value)
+    insisted = standing_of(tmp_path, 4, insisted=frozenset({UNRECORDED}))
+    assert insisted.stretches == (Stretch(trained="unknown"),)
+    if of == "run":
+        with pytest.raises(CuratorError, match=f"^{path}: cannot be read.* Remove it"):
+            needs_patches(tmp_path, tmp_path, 4)
+    path.unlink()
+    assert "with the plan" in str(needs_patches(tmp_path, tmp_path, 4))
 
 
 def test_a_digest_covers_small_files_whole_and_torchs_large_ones_by_their_table(
@@ -161,6 +201,67 @@ def test_a_missing_record_is_unknown_where_the_folder_was_patched_and_unpatched_
     insisted = standing_of(tmp_path, 4, insisted=frozenset({UNRECORDED}))
     assert insisted.stretches == (Stretch(trained="unknown"),) and insisted.insisted == (UNRECORDED,)
     check_goes_on(tmp_path, insisted.stretches, 4, describe_run(EARLY, "corpus", 4, 32), EARLY)
+
+
+@pytest.mark.parametrize("there", [2, 6], ids=["earlier", "later"])
+def test_another_checkpoints_record_speaks_where_the_runs_is_lost(tmp_path: Path, there: int) -> None:
+    """Of a folder that was trained with a plan: never "no plan", and a forgotten patch file is noticed."""
+    saved(tmp_path, 4, recorded=False)
+    other = saved(tmp_path, there, PATCHED)
+    with pytest.raises(CuratorError, match=rf"4 steps .* is not known.* Go on from global_step{there}"):
+        standing_of(tmp_path, 4)
+    for load, save in ((tmp_path, None), (tmp_path, tmp_path), (None, tmp_path)):
+        reason = needs_patches(load, save, None if load is None else 4)
+        assert f"{other} was trained with the plan" in str(reason)
+    started(tmp_path, start(8, PATCHED))  # and begun again later
+    with pytest.raises(CuratorError, match="is not known"):
+        standing_of(tmp_path, 4)
+    (other / "neox_patches.json").write_text("")
+    with pytest.raises(CuratorError, match="is not known"):
+        standing_of(tmp_path, 4)
+    later = (Stretch(trained="unpatched"), dataclasses.replace(PATCHED, from_=5))
+    write_record(other, CheckpointRecord(run="me", stretches=later, files=describe_files(other), step=there))
+    assert standing_of(tmp_path, 4).stretches == (Stretch(trained="unpatched"),), "patches came later"
+
+
+def test_latest_is_there_or_missing_for_a_reason(tmp_path: Path) -> None:
+    load, save = tmp_path / "load", tmp_path / "save"
+    latest = load / "latest"
+    assert not check_latest(load, load) and not check_latest(load, save), "nothing was saved yet"
+    folder = saved(load, 2, PATCHED)
+    assert not check_latest(load, load), "stopped before its first checkpoint was named"
+    found = {}
+
+    def refused(case: str, *says: str, of: Path = load) -> None:
+        with pytest.raises(CuratorError) as error:
+            check_latest(load, of)
+        found[case] = str(error.value)
+        assert all(text in found[case] for text in says), found[case]
+
+    go_on = (
+        f"Go on from global_step{{}}, the newest checkpoint with a record: printf global_step{{}} > {latest}"
+    )
+    refused("loaded from elsewhere", "checkpoints are there", go_on.format(2, 2), of=save)
+    saved(load, 4, PATCHED)
+    refused("of two one was named", "has saved checkpoints there", go_on.format(4, 4))
+    shutil.rmtree(checkpoint_folder(load, 4))
+    (folder / "neox_patches.json").unlink()  # an arm's: its start vouches for the copy
+    vouched = start(2, PATCHED, checkpoint=str(folder), files=fingerprint_of(describe_files(folder)))
+    started(load, start(0, PATCHED), vouched)
+    refused("arm", "went on from step 2", go_on.format(2, 2), "python -m neox_patches --insist anew")
+    assert check_latest(load, load, frozenset({ANEW}))
+    for typed in ("global_step20", "", "4"):
+        latest.write_text(typed)
+        refused("mistyped", f"{latest}: names {typed!r}, which is not there", go_on.format(2, 2))
+    shutil.rmtree(folder)
+    saved(load, 6, recorded=False)
+    refused("none known", f"No checkpoint in {load} has a record (global_step6 have none)")
+    latest.unlink()
+    started(load, start(0, PATCHED), vouched, start(0, PATCHED, insisted=(ANEW,)))
+    assert not check_latest(load, load), "begun anew since"
+    saved(load, 8, PATCHED)
+    latest.write_text("global_step8\n")
+    assert not check_latest(load, load)
 
 
 def test_what_a_start_went_on_from_is_known_at_the_next_start_too(tmp_path: Path) -> None:
@@ -290,13 +391,86 @@ def test_a_start_is_listed_once_until_there_is_a_new_checkpoint(tmp_path: Path) 
     engine.save_checkpoint(str(tmp_path), tag="global_step4", client_state={})
     engine.save_checkpoint(str(tmp_path), tag="global_step4", client_state={})
     assert latest_step(tmp_path) == 4 and not any(save["latest"] for save in saves)
-    assert named == [None, "global_step2", "global_step2", "global_step2"], (
-        "the one before, where there is one"
-    )
+    assert named == [None, None, "global_step2", "global_step2"], "one that is whole, or none"
+    engine.save_checkpoint(str(tmp_path), tag="global_step4", save_latest=False)
+    assert latest_step(tmp_path) == 4, "it named this one before"
     record = read_record(checkpoint_folder(tmp_path, 4))
     assert record is not None and record.files == describe_files(checkpoint_folder(tmp_path, 4))
+    before = read_run(tmp_path)
+    (tmp_path / "neox_patches.json").unlink()
     begun().save_checkpoint(str(tmp_path), tag="global_step6", save_latest=False)
+    assert before is not None and read_run(tmp_path).run == before.run, "its checkpoints name it"  # type: ignore[union-attr]
+    write_run(tmp_path, before)
+    begun()
     assert latest_step(tmp_path) == 4 and list(recorded_checkpoints(tmp_path)) == [6, 4, 2]
     run = read_run(tmp_path)
     assert run is not None and [there.from_ for there in run.starts] == [0, 4]
     assert run.starts[1].files == fingerprint_of(describe_files(checkpoint_folder(tmp_path, 4)))
+
+
+def test_a_start_without_a_patch_file_does_not_begin_an_arm_anew(tmp_path: Path) -> None:
+    """An arm without a plan needs no patches, and its weights come from its ``latest`` all the same."""
+    baseline = Stretch(trained="unpatched")
+    folder = saved(tmp_path, 4, baseline)
+    args = SimpleNamespace(save=str(tmp_path), load=str(tmp_path), finetune=False, iteration=None)
+
+    def pretrain(*insist: str) -> Any:
+        training = SimpleNamespace(pretrain=lambda _: "trained")
+        unpatched.install(training, frozenset(insist))
+        return training.pretrain(args)
+
+    assert pretrain() == "trained", "nothing there speaks of patches that a start without them would miss"
+    started(tmp_path, start(4, baseline, checkpoint=str(folder)))
+    with pytest.raises(CuratorError, match=f"printf global_step4 > {tmp_path / 'latest'}"):
+        pretrain()
+    assert pretrain(ANEW) == "trained"
+    (tmp_path / "latest").write_text("global_step5")
+    with pytest.raises(CuratorError, match="names 'global_step5', which is not there"):
+        pretrain()
+    (tmp_path / "latest").write_text("global_step4")
+    assert pretrain() == "trained"
+
+
+def test_a_patched_start_begins_an_arm_anew_only_where_that_is_insisted_on(tmp_path: Path) -> None:
+    folder = saved(tmp_path, 4, PATCHED)
+    started(tmp_path, start(4, PATCHED, checkpoint=str(folder)))
+    args = SimpleNamespace(save=str(tmp_path), load=str(tmp_path), finetune=False)
+    said: list[str] = []
+
+    def books(*insisted: str) -> Bookkeeper:
+        made = Bookkeeper(PATCHED, LATE, frozenset(insisted), {"patch_file": None}, said.append)
+        made.check(args, None)
+        return made
+
+    with pytest.raises(CuratorError, match="new weights at step 0"):
+        books()
+    again = books(ANEW)
+    again.attach(SimpleNamespace(save_checkpoint=lambda tag: None), 0)
+    again.begin()
+    run = read_run(tmp_path)
+    assert run is not None and (run.starts[-1].from_, run.starts[-1].insisted) == (0, (ANEW,))
+    assert "begins anew, as insisted" in said[0]
+
+
+def test_what_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start, what is done before a checkpoint is written over, its record, and ``latest``."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "FILE")
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise full
+
+    def save_checkpoint(save_dir: str, tag: str, save_latest: bool = True) -> None:
+        (tmp_path / tag).mkdir(exist_ok=True)
+
+    for name in ("write_run", "remove_record", "write_record", "save_text"):
+        books = Bookkeeper(PATCHED, LATE, frozenset(), {"patch_file": None}, lambda _: None)
+        engine = SimpleNamespace(save_checkpoint=save_checkpoint)
+        books.check(SimpleNamespace(save=str(tmp_path), load=None), None)
+        books.attach(engine, 0)
+        with monkeypatch.context() as patch:
+            patch.setattr(resume, name, stop)
+            with pytest.raises(CuratorError, match=r"^FILE.*No space left on device") as error:
+                books.begin()
+                engine.save_checkpoint(str(tmp_path), "global_step2")
+        assert ("start the same command again" in str(error.value)) == (name in ("write_record", "save_text"))
+        assert not (tmp_path / "latest").exists()

@@ -13,7 +13,7 @@ Rows are the rank's rows of each chosen step, in order. All quantities are of th
 free of loss scale, accumulation, micro-batch mean and plan weight; rows of weight 0 have NaN.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +43,50 @@ _MANIFEST = (
 )
 _INDEX = ("mp_rank", "pp_rank", "blocks", "gradients", "scored", "factors")
 
+Wanted = Mapping[str, tuple[tuple[int, ...], type]]
+"""Name of an array -> its shape and type."""
+
+
+def placed_arrays(rows: int) -> Wanted:
+    """The arrays that say what each row is; they are whole from the beginning."""
+    kinds = {"slots": np.int64, "sources": np.int32, "samples": np.int64, "weights": np.float32}
+    return {name: ((rows,), kind) for name, kind in kinds.items()}
+
+
+def filled_arrays(steps: int, rows: int, scores: int, gradients: Sequence[Sequence[int]]) -> Wanted:
+    """The arrays that are filled step by step; ``gradients``: shapes per sample, of each block."""
+    wanted: dict[str, tuple[tuple[int, ...], type]] = {
+        "losses": ((rows,), np.float32),
+        "flags": ((steps,), np.uint8),
+    }
+    if scores:
+        wanted["scores"] = ((scores, rows), np.float32)
+    return wanted | {f"gradients/{k}": ((rows, *shape), np.float32) for k, shape in enumerate(gradients)}
+
+
+def check_arrays(folder: Path, wanted: Wanted, mend: str) -> None:
+    """Refuse a rank's part in which an array is missing, cut short, or of another shape or type.
+
+    Its index.json is written when they are all there, so that what is missing later was lost.
+
+    Args:
+        mend: what to do about it, in words.
+
+    Raises:
+        CuratorError: names the file.
+    """
+    for name, (shape, kind) in wanted.items():
+        path = folder / f"{name}.npy"
+        try:
+            there = load_array(path)
+        except CuratorError as error:
+            raise CuratorError(f"{error}, though it was emitted: {mend}") from error
+        if there.shape != shape or there.dtype != kind:
+            raise CuratorError(
+                f"{path}: holds {there.dtype} of shape {there.shape}, but {np.dtype(kind)} of shape {shape} was "
+                f"emitted: {mend}"
+            )
+
 
 @dataclass(frozen=True, eq=False)
 class RankPart:
@@ -53,8 +97,16 @@ class RankPart:
     rows_per_step: int
 
     @staticmethod
-    def open(path: Path, rows_per_step: int) -> "RankPart":
-        return RankPart(path, _with_keys(path / "index.json", _INDEX), rows_per_step)
+    def open(path: Path, n_steps: int, rows_per_step: int) -> "RankPart":
+        """Open it, all its arrays being there.
+
+        Raises:
+            CuratorError: one is missing, cut short or another; names the file.
+        """
+        index, rows = _with_keys(path / "index.json", _INDEX), n_steps * rows_per_step
+        filled = filled_arrays(n_steps, rows, len(index["scored"]), index["gradients"])
+        check_arrays(path, {**placed_arrays(rows), **filled}, "put the file back, or emit again")
+        return RankPart(path, index, rows_per_step)
 
     def array(self, name: str) -> np.ndarray:
         """The array called ``name``."""
@@ -104,7 +156,7 @@ class Emission:
         """Open an emission folder, finished or not.
 
         Raises:
-            CuratorError: no emission, of another version, or a rank's folder is missing.
+            CuratorError: no emission, of another version, or a rank's folder, or an array in it, is missing.
         """
         path = Path(path)
         if not (path / "manifest.json").is_file():
@@ -124,7 +176,7 @@ class Emission:
         for rank in range(world):
             folder = path / f"rank-{rank:05}"
             if (folder / "index.json").is_file():
-                ranks.append(RankPart.open(folder, rows))
+                ranks.append(RankPart.open(folder, len(manifest["steps"]), rows))
             else:
                 raise CuratorError(
                     f"{path}: rank {rank} of {world} left nothing; copy rank-{rank:05} from the node it ran on, or "

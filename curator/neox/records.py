@@ -8,7 +8,7 @@ Imports neither torch nor the trainer: `curator arm` reads these records too.
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -17,7 +17,7 @@ from curator.artifacts.schema import Source, convert
 from curator.artifacts.storage import load_json, save_json
 from curator.errors import CuratorError, UsageError
 from curator.influence.emission import RECORD
-from curator.neox.digests import FileEntry, describe_files, problem_of_files
+from curator.neox.digests import FileEntry, describe_files, fingerprint_of, problem_of_files
 
 FORMAT = {"format": "neox-patches-run", "version": 2}
 _STEP = re.compile(r"global_step(\d+)")
@@ -161,7 +161,10 @@ def remove_record(checkpoint: Path) -> None:
 def _read(path: Path) -> tuple[int, dict[str, Any]] | None:
     if not path.is_file():
         return None
-    there = load_json(path)
+    try:
+        there = load_json(path)
+    except CuratorError as error:
+        raise _damaged(path, str(error).removeprefix(f"{path}: ")) from error
     if not isinstance(there, dict) or there.get("format") != FORMAT["format"]:
         raise _damaged(path, f"expected a JSON object with {FORMAT}")
     version = int(there["version"]) if there.get("version") in (1, FORMAT["version"]) else None
@@ -180,8 +183,17 @@ def _as(kind: type[T], data: Mapping[str, Any], path: Path) -> T:
 
 def _damaged(path: Path, says: str) -> CuratorError:
     return CuratorError(
-        f"{path}: {says}; was it edited, or written by another version? Remove it, and what it says is unknown"
+        f"{path}: cannot be read: {says}; was it edited, cut short, or written by another version? Remove it, and "
+        "what it says is unknown"
     )
+
+
+def told(read: Callable[[Path], T | None], place: Path) -> tuple[T | None, str | None]:
+    """(what `read_run` or `read_record` finds in ``place``, why that cannot be read)."""
+    try:
+        return read(place), None
+    except CuratorError as error:
+        return None, str(error)
 
 
 def _json(value: Any) -> Any:
@@ -218,15 +230,35 @@ def latest_step(load: Path) -> int | None:
     return step if step is not None and checkpoint_folder(load, step).is_dir() else None
 
 
+def problem_of_record(record: CheckpointRecord, there: tuple[FileEntry, ...], step: int) -> str | None:
+    """Why the record does not speak for the checkpoint after ``step`` steps, whose files are ``there``; or None."""
+    if record.files is None:  # of an earlier version
+        return None
+    if record.step != step or not record.stretches:
+        return (
+            f"its record is of step {record.step}, and tells of {len(record.stretches)} stretches of training"
+        )
+    problem = problem_of_files(record.files, there)
+    return problem and f"{problem}: something else has written there since, or part of it is lost"
+
+
+def start_from(run: RunRecord | None, step: int, files: str) -> Start | None:
+    """The first start of the run that went on from a checkpoint of ``step`` steps with these files, by fingerprint."""
+    starts = () if run is None else run.starts
+    same = (start for start in starts if start.from_ == step and start.checkpoint is not None)
+    return next((start for start in same if start.files == files), None)
+
+
 def recorded_checkpoints(save: Path) -> Iterator[int]:
-    """Steps of checkpoints whose record is there and, as far as it says, of these files; the newest first."""
+    """Steps of checkpoints that are whole and known, by their own record or a start's; the newest first."""
+    run, _ = told(read_run, save)
     for step in reversed(checkpoints_in(save)):
         checkpoint = checkpoint_folder(save, step)
-        try:
-            record = read_record(checkpoint)
-        except CuratorError:
+        record, _ = told(read_record, checkpoint)
+        if record is None and not any(start.from_ == step for start in (run.starts if run else ())):
             continue
-        if record is None:
-            continue
-        if record.files is None or problem_of_files(record.files, describe_files(checkpoint)) is None:
+        described = describe_files(checkpoint)
+        if (record is not None and problem_of_record(record, described, step) is None) or start_from(
+            run, step, fingerprint_of(described)
+        ):
             yield step

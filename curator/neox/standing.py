@@ -9,22 +9,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curator.errors import CuratorError
-from curator.neox.digests import FileEntry, describe_files, fingerprint_of, problem_of_files
+from curator.influence.emission import RECORD
+from curator.neox.digests import describe_files, fingerprint_of
 from curator.neox.records import (
-    CheckpointRecord,
     RunRecord,
     Stretch,
     checkpoint_folder,
+    checkpoints_in,
+    problem_of_record,
     read_record,
     read_run,
     recorded_checkpoints,
+    start_from,
+    told,
 )
 from curator.plan.plan import Plan
 
-UNPATCHED, UNRECORDED = "unpatched", "unrecorded"
+UNPATCHED, UNRECORDED, ANEW = "unpatched", "unrecorded", "anew"
 INSIST = {
     UNPATCHED: "train without a patch file where the folder was trained with one",
     UNRECORDED: "go on from a checkpoint whose record is missing, or is of other files",
+    ANEW: "begin with new weights at step 0 although checkpoints are there, of which 'latest' names none",
 }
 """What can be insisted on, in words."""
 
@@ -65,23 +70,21 @@ def standing_of(
     checkpoint = checkpoint_folder(load, step)
     described = describe_files(checkpoint)
     files = fingerprint_of(described)
-    record = read_record(checkpoint)
+    record, problem = told(read_record, checkpoint)
     if record is not None and record.files is None:
         note = f"{checkpoint}: its record is of an earlier version, which did not describe files: taken unchecked"
         return Standing(record.stretches, files, (note,))
-    problem = _problem(record, described, step)
-    if record is not None and problem is None:
-        return Standing(record.stretches, files, _spoken(record.stretches, step))
-    runs = [read_run(folder) for folder in dict.fromkeys((load, checkpoint.resolve().parent))]
-    run = next((found for found in runs if found is not None), None)
-    of_save = None if save is None else read_run(save)
-    for start in [start for found in (of_save, *runs) if found is not None for start in found.starts]:
-        if start.from_ == step and start.files == files and start.checkpoint is not None:
-            before = tuple(stretch for stretch in start.stretches if stretch.from_ < step)
-            return Standing(before, files, _spoken(before, step))
-    if run is not None and run.starts and all(start.from_ > step for start in run.starts):
-        run = None  # patches came later
-    if record is None and run is None:
+    if record is not None:
+        problem = problem_of_record(record, described, step)
+        if problem is None:
+            return Standing(record.stretches, files, _spoken(record.stretches, step))
+    folders = tuple(dict.fromkeys((load, checkpoint.resolve().parent)))
+    runs = [told(read_run, folder)[0] for folder in folders]
+    of_save = None if save is None else told(read_run, save)[0]
+    if start := next(filter(None, (start_from(run, step, files) for run in (of_save, *runs))), None):
+        before = tuple(stretch for stretch in start.stretches if stretch.from_ < step)
+        return Standing(before, files, _spoken(before, step))
+    if problem is None and not any(_speaks_of_patches(folder, step) for folder in folders):
         note = (
             f"{checkpoint}: step {step} was saved without patches, so that its batch size and data cannot be compared "
             "with this run's"
@@ -91,22 +94,21 @@ def standing_of(
     text = f"{checkpoint}: with what its {step} steps were trained is not known: {why}"
     if UNRECORDED in insisted:
         return Standing((Stretch(trained="unknown"),), files, (f"{text}; insisted on",), (UNRECORDED,))
+    run = next((found for found in runs if found is not None), None)
     raise CuratorError(f"{text}. {_ways_on(load, step, run, command)}")
 
 
-def _problem(record: CheckpointRecord | None, there: tuple[FileEntry, ...], step: int) -> str | None:
-    if record is None:
-        return None
-    if record.step != step or not record.stretches:
-        return (
-            f"its record is of step {record.step}, and tells of {len(record.stretches)} stretches of training"
-        )
-    problem = problem_of_files(record.files or (), there)
-    return (
-        None
-        if problem is None
-        else f"{problem}: something else has written there since, or part of it is lost"
-    )
+def _speaks_of_patches(folder: Path, step: int) -> bool:
+    """Whether something recorded in a save folder says, or may say, that patches were there by ``step``."""
+    run, damage = told(read_run, folder)
+    if damage or (run is not None and (not run.starts or any(start.from_ <= step for start in run.starts))):
+        return True
+    for other in checkpoints_in(folder):  # the run's record may be lost, or begun again later
+        record, damage = told(read_record, checkpoint_folder(folder, other))
+        stretches = () if record is None else record.stretches
+        if damage or any(there.from_ <= step and there.trained != "unpatched" for there in stretches):
+            return True
+    return False
 
 
 def _spoken(stretches: tuple[Stretch, ...], step: int) -> tuple[str, ...]:
@@ -126,15 +128,68 @@ def _ways_on(load: Path, step: int, run: RunRecord | None, command: str) -> str:
             f"{start.date}, from step {start.from_}, {start.stretches[-1].words}" for start in starts
         )
         says = f"The folder's last starts that may have made it: {told}. " if told else ""
-    newest = next((other for other in recorded_checkpoints(load) if other != step), None)
+    return (
+        f"{says}{_newest(load, step)}; or, if you know that it was trained as this start is configured: "
+        f"{command} {UNRECORDED} ..."
+    )
+
+
+def check_latest(load: Path, save: Path | None, insisted: frozenset[str] = frozenset()) -> bool:
+    """Before the trainer reads ``latest`` in ``load``: is the checkpoint there, or is there a reason for having none?
+
+    Without ``latest`` the trainer begins with new weights. That is right before the first checkpoint, and where a run
+    was stopped while it saved that one.
+
+    Returns:
+        Whether training begins anew because that is insisted on.
+
+    Raises:
+        CuratorError: ``latest`` was mistyped or lost; says what to write into it.
+    """
+    latest = load / "latest"
+    if latest.is_file():
+        tag = latest.read_text().strip()
+        if tag and (load / tag).is_dir():
+            return False
+        raise CuratorError(f"{latest}: names {tag!r}, which is not there. {_newest(load)}")
+    because = _begun(load, save)
+    if because is None:
+        return False
+    if ANEW in insisted:
+        return True
+    raise CuratorError(
+        f"{load}: there is no 'latest', so that training would begin with new weights at step 0, although {because}. "
+        f"{_newest(load)}; or, to begin anew: {COMMAND} {ANEW} ..."
+    )
+
+
+def _begun(load: Path, save: Path | None) -> str | None:
+    """Why a start from ``load``, which has no ``latest``, is not the beginning of its run, in words."""
+    for folder in dict.fromkeys((save, load)):
+        run = None if folder is None else read_run(folder)
+        if folder is not None and run is not None and run.starts and run.starts[-1].from_:
+            last = run.starts[-1]
+            return f"{folder / RECORD} says that its run went on from step {last.from_} ({last.date})"
+    elsewhere = save is None or save.resolve() != load.resolve()
+    if elsewhere and checkpoints_in(load):
+        return "checkpoints are there"
+    # one alone may be of a run that was stopped before it was named
+    if len(list(recorded_checkpoints(load))) > 1:
+        return "its run has saved checkpoints there"
+    return None
+
+
+def _newest(load: Path, but: int | None = None) -> str:
+    """Which checkpoint in ``load`` to go on from, and how; ``but``: not this one."""
+    newest = next((step for step in recorded_checkpoints(load) if step != but), None)
     if newest is None:
-        back = f"No other checkpoint in {load} has a record"
-    else:
-        back = (
-            f"Go on from global_step{newest}, the newest checkpoint with a record: printf global_step{newest} > "
-            f"{load / 'latest'}"
-        )
-    return f"{says}{back}; or, if you know that it was trained as this start is configured: {command} {UNRECORDED} ..."
+        others = [f"global_step{step}" for step in checkpoints_in(load) if step != but]
+        there = f" ({', '.join(others)} have none)" if others else ""
+        return f"No {'' if but is None else 'other '}checkpoint in {load} has a record{there}"
+    return (
+        f"Go on from global_step{newest}, the newest checkpoint with a record: printf global_step{newest} > "
+        f"{load / 'latest'}"
+    )
 
 
 def with_ends(stretches: tuple[Stretch, ...], step: int) -> list[tuple[Stretch, int]]:
@@ -214,19 +269,21 @@ def needs_patches(load: Path | None, save: Path | None, step: int | None) -> str
     """
     loaded = load if step is not None else None
     for folder in dict.fromkeys((save, loaded)):
-        run = None if folder is None else read_run(folder)
-        if folder is None or run is None:
+        if folder is None:
             continue
-        if run.starts:
+        run = read_run(folder)
+        if run is not None and run.starts:
             last = run.starts[-1]
             if last.stretches[-1].needs_patches:
                 by = f" (patch file {last.patch_file})" if last.patch_file else ""
                 return f"{folder} is trained {last.stretches[-1].words}{by}"
             continue
-        newest = next(recorded_checkpoints(folder), None)  # an earlier version listed no starts
-        record = None if newest is None else read_record(checkpoint_folder(folder, newest))
-        if record is not None and record.stretches[-1].needs_patches:
-            return f"{checkpoint_folder(folder, newest or 0)} was trained {record.stretches[-1].words}"
+        # an earlier version listed no starts, or their list is lost
+        records = {other: read_record(checkpoint_folder(folder, other)) for other in checkpoints_in(folder)}
+        newest = max((other for other, record in records.items() if record is not None), default=0)
+        record = records.get(newest)
+        if record is not None and record.stretches and record.stretches[-1].needs_patches:
+            return f"{checkpoint_folder(folder, newest)} was trained {record.stretches[-1].words}"
     if loaded is not None and step is not None:
         record = read_record(checkpoint_folder(loaded, step))
         if record is not None and record.stretches and record.stretches[-1].needs_patches:

@@ -26,7 +26,7 @@ from neox_patches.emit.sums import Sums
 from neox_patches.emit.taps import tap
 from neox_patches.loss import PlanWeights, unscale_rows
 from neox_patches.settings import Emit
-from neox_patches.together import rank
+from neox_patches.together import not_saved, rank
 
 
 class Emitter:
@@ -260,11 +260,8 @@ class Emitter:
         try:
             self.store.save_sums(step, arrays, state)
         except OSError as error:
-            raise CuratorError(
-                f"{self.store.folder}: the factors' sums after step {step} could not be saved "
-                f"({error.strerror or error}), so that no checkpoint of this step is named by 'latest' either; make "
-                "room, and start the same command again: it goes on from the checkpoint before"
-            ) from error
+            what = f"{self.store.folder}: the factors' sums after step {step}"
+            raise not_saved(what, error) from error
 
     def _restore_sums(self, first_step: int) -> None:
         assert self.store is not None

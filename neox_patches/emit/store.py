@@ -24,7 +24,14 @@ from curator.artifacts.storage import (
 )
 from curator.corpus import Corpus
 from curator.errors import CuratorError
-from curator.influence.emission import NOT_REACHED, load_sum
+from curator.influence.emission import (
+    NOT_REACHED,
+    Wanted,
+    check_arrays,
+    filled_arrays,
+    load_sum,
+    placed_arrays,
+)
 from curator.plan.plan import Plan
 from neox_patches.clock import Layout
 from neox_patches.data import held
@@ -61,26 +68,24 @@ class RankStore:
         self.folder, self.layout = folder, layout
         self.place = {step: number for number, step in enumerate(steps)}
         self.n_rows = len(steps) * layout.rows_per_step
-        wanted: dict[str, tuple[tuple[int, ...], Any]] = {
-            "losses": ((self.n_rows,), np.float32),
-            "flags": ((len(steps),), np.uint8),
-        }
-        if n_scores:
-            wanted["scores"] = ((n_scores, self.n_rows), np.float32)
-        wanted |= {f"gradients/{k}": ((self.n_rows, *shape), np.float32) for k, shape in enumerate(shapes)}
+        wanted = filled_arrays(len(steps), self.n_rows, n_scores, shapes)
         there = load_json(folder / "index.json") if (folder / "index.json").is_file() else None
         check_not_lost(folder, there is not None, steps, first_step)
         if there is not None:
             check_same(folder, index, there)
+            check_arrays(folder, {**placed_arrays(self.n_rows), **wanted}, _way_on(folder, steps, first_step))
             remove_temporaries(folder)
         self._check_space(wanted, sums_bytes)
         if there is None:
             self._write_rows(steps, plan, served)
-        self.arrays = {name: self._open(name, shape, dtype) for name, (shape, dtype) in wanted.items()}
-        if there is None:
+            for name, (shape, dtype) in wanted.items():
+                _make(folder / f"{name}.npy", shape, dtype)
             save_json(folder / "index.json", index)
+        self.arrays = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r+", allow_pickle=False) for name in wanted
+        }
 
-    def _check_space(self, wanted: dict[str, Any], sums_bytes: int) -> None:
+    def _check_space(self, wanted: Wanted, sums_bytes: int) -> None:
         """Refuse at the start what would not fit: all ranks are taken to write to this disk, as a shared folder is."""
         if self.folder.exists() and not self.folder.is_dir():
             raise CuratorError(f"{self.folder}: is a file; give another emit.out, or remove it")
@@ -114,19 +119,6 @@ class RankStore:
             ("weights", weights),
         ):
             save_array(self.folder / f"{name}.npy", array)
-
-    def _open(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        path = self.folder / f"{name}.npy"
-        if path.is_file():
-            array = np.load(path, mmap_mode="r+", allow_pickle=False)
-            if array.shape == shape and array.dtype == dtype:
-                return array
-        path.parent.mkdir(parents=True, exist_ok=True)
-        array = open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-        _reserve(path)
-        if dtype == np.float32 and array.ndim <= 2:
-            array[:] = np.nan  # gradients, which are large, stay sparse: flags say what was written
-        return array
 
     def rows(self, step: int) -> slice:
         """Where the step's rows lie."""
@@ -199,13 +191,29 @@ def check_not_lost(folder: Path, there: bool, steps: Sequence[int], first_step: 
     Raises:
         CuratorError: says which steps would be missing.
     """
+    if any(step < first_step for step in steps) and not there:
+        way_on = _way_on(folder, steps, first_step)
+        raise CuratorError(f"{folder}: nothing is there, but {way_on}")
+
+
+def _way_on(folder: Path, steps: Sequence[int], first_step: int) -> str:
+    """What to do about something of a rank's part that is lost."""
     over = [step for step in steps if step < first_step]
-    if over and not there:
-        raise CuratorError(
-            f"{folder}: nothing is there, but {len(over)} of the chosen steps ({over[0]} to {over[-1]}) are over: "
-            f"training goes on from step {first_step}. If the folder was lost or moved, put it back; else choose steps "
-            f"from {first_step} on, and another emit.out"
-        )
+    if not over:
+        return f"put it back, or remove {folder} as a whole, since none of its steps are over: it is made anew then"
+    return (
+        f"{len(over)} of the chosen steps ({over[0]} to {over[-1]}) are over: training goes on from step {first_step}. "
+        f"If it was lost or moved, put it back; else choose steps from {first_step} on, and another emit.out"
+    )
+
+
+def _make(path: Path, shape: tuple[int, ...], dtype: type) -> None:
+    """An array to be filled, over whatever a start that was stopped while it made the part left there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    _reserve(path)
+    if dtype == np.float32 and array.ndim <= 2:
+        array[:] = np.nan  # gradients, which are large, stay sparse: flags say what was written
 
 
 def _reserve(path: Path) -> None:

@@ -2,9 +2,9 @@
 
 All places of a text are followed through the template at once (``search.py``), so time and memory are linear in the
 text where no value has to come back, and bounded where one has. A field that joins several items is matched by the
-characters its items are made of and by its possible lengths; judging generated texts is exact (``membership.py``). Refused:
-regular expressions, whose going back takes minutes and gigabytes on some templates. No clock either: the same text
-always gets the same answer.
+characters its items are made of and by its possible lengths; judging generated texts is exact (``membership.py``).
+Refused: regular expressions, whose going back takes minutes and gigabytes on some templates. No clock either: the same
+text always gets the same answer.
 """
 
 from collections.abc import Iterator

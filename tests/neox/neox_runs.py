@@ -301,7 +301,7 @@ def assert_same_checkpoint(a: Path, b: Path, step: int) -> None:
     tensors = 0
     for name in left:
         flat_left, flat_right = (
-            {key: tensor for key, tensor in _tensors(side[name]) if "rng_" not in key}
+            {key: tensor for key, tensor in tensors_in(side[name]) if "rng_" not in key}
             for side in (left, right)
         )
         assert flat_left.keys() == flat_right.keys()
@@ -311,12 +311,13 @@ def assert_same_checkpoint(a: Path, b: Path, step: int) -> None:
     assert tensors > 10
 
 
-def _tensors(value: Any, place: str = "") -> Any:
+def tensors_in(value: Any, place: str = "") -> Any:
+    """(place, tensor) of every tensor in a checkpoint's file."""
     if isinstance(value, torch.Tensor):
         yield place, value
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _tensors(inner, f"{place}/{key}")
+            yield from tensors_in(inner, f"{place}/{key}")
     elif isinstance(value, list | tuple):
         for number, inner in enumerate(value):
-            yield from _tensors(inner, f"{place}/{number}")
+            yield from tensors_in(inner, f"{place}/{number}")

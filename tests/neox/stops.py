@@ -2,8 +2,8 @@
 
 Set NEOX_STOP to ``MOMENT:STEP``; rank 0 of a run that train_direct.py starts heeds it. Moments, in the order in which a
 checkpoint is saved: ``disk-full`` (while the emission's sums are saved), ``files`` (after the trainer's first file),
-``record`` (all files are there, the record is not), ``latest`` (the record is there), ``named`` (``latest`` names the
-checkpoint); and ``again`` (as ``files``, when the same run writes it once more).
+``record`` (all files are there, the record is not), ``record-full`` (the disk is full then), ``latest`` (the record
+is there), ``named`` (``latest`` names the checkpoint); and ``again`` (as ``files``, when the same run writes it again).
 """
 
 import errno
@@ -21,6 +21,7 @@ def install() -> None:
         return
     from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
 
+    from curator import neox_records
     from neox_patches import resume
     from neox_patches.emit import store
 
@@ -65,6 +66,13 @@ def install() -> None:
         )
     elif moment == "files":
         on(TorchCheckpointEngine, "save", when=engine_file, after=True)
+    elif moment == "record-full":
+        on(
+            resume.Bookkeeper,
+            "record",
+            when=lambda _, __, at: at == int(step),
+            do=lambda *_: _full(neox_records),
+        )
     elif moment == "record":
         on(resume.Bookkeeper, "record", when=lambda _, __, at: at == int(step))
     elif moment in ("latest", "named"):
@@ -89,7 +97,13 @@ def _fill(folder: Path, store: Any) -> None:
                 assert error.errno == errno.ENOSPC
         return
 
+    _full(store)
+
+
+def _full(module: Any) -> None:
+    """Let the next write of a module say that the disk is full."""
+
     def full(path: Path, *_: Any) -> NoReturn:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    store.save_array = full
+    module.save_array = module.save_json = full

@@ -77,6 +77,17 @@ def test_a_killed_arm_goes_on_with_the_same_command(
         tmp_path / "forgotten" / "log.txt"
     ).read_text(errors="replace")
 
+    latest = arm / "latest"
+    for number, (typed, why) in enumerate(
+        {"": "so that training would begin with new weights", "global_step40": "which is not there"}.items()
+    ):
+        latest.write_text(typed) if typed else latest.unlink()
+        lost = start_arm(trainer, arm, tmp_path / f"lost-{number}")
+        said = (tmp_path / f"lost-{number}" / "log.txt") if lost.wait(240) == 1 else Path("went on")
+        text = said.read_text(errors="replace")
+        assert why in text and f"printf global_step4 > {latest}" in text and "Traceback" not in text, text
+    latest.write_text("global_step4")
+
     process, log = start_arm(trainer, arm, tmp_path / "1"), tmp_path / "1" / "log.txt"
     deadline = time.monotonic() + 240
     while not re.search(r"iteration +6/ +8 ", log.read_text(errors="replace")):

@@ -1,6 +1,7 @@
 """A run stopped at any moment of saving a checkpoint goes on, and ends bit-identically to one that was left alone."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from neox_runs import MICRO, PP1_ZERO1, Trainer, assert_same_checkpoint
 from test_neox_launch import plan_study
 
-from curator.influence.emission import Emission
+from curator.influence.emission import RECORD, Emission
 from curator.neox.records import checkpoint_folder, latest_step, read_record, read_run, recorded_checkpoints
 
 
@@ -50,7 +51,7 @@ def stopped_and_resumed(
             check=False,
             environment=environment,
         )
-        assert run.returncode == (1 if moment == "disk-full" else -9), run.output[-3000:]
+        assert run.returncode == (1 if moment.endswith("full") else -9), run.output[-3000:]
         assert latest_step(save) == (4 if moment == "named" else 2), moment
         logs.append(run.output)
         filler.unlink(missing_ok=True)  # the user makes room
@@ -70,11 +71,15 @@ def test_stopped_between_sums_files_record_and_latest(
     config = head.config(**PP1_ZERO1, train_iters=7, lr_decay_iters=7, checkpoint_factor=2)
     emit = {"steps": [1, 2, 3, 4, 5], "units": ["induction:*"], "factors": {}, "gradients": {}}
     study["emit"] = {**emit, "out": str(small_disk / "out")}
-    moments = ["latest", "record", "files", "disk-full", "named"]
+    moments = ["latest", "record", "record-full", "files", "disk-full", "named"]
 
     logs = stopped_and_resumed(head, tmp_path, study, config, moments, 2, small_disk / "filler")
     full = logs[moments.index("disk-full")]
     assert "could not be saved (No space left on device)" in full and "start the same command again" in full
+    full = logs[moments.index("record-full")]
+    record = checkpoint_folder(tmp_path / "save", 4) / RECORD
+    said = f"error: {record} could not be saved (No space left on device), so that no checkpoint of this step is named"
+    assert full.count(said) == 2 and "Traceback" not in full, "both ranks stop, in one line"
 
     whole = {**study, "emit": {**emit, "out": str(tmp_path / "out-whole")}}
     head.run(tmp_path / "whole", {**config, "save": str(tmp_path / "whole" / "save")}, whole, ranks=2)
@@ -88,7 +93,7 @@ def test_stopped_between_sums_files_record_and_latest(
         for name in names:
             assert np.array_equal(left.array(name), right.array(name), equal_nan=True), name
     starts = read_run(tmp_path / "save").starts  # type: ignore[union-attr]
-    assert [start.from_ for start in starts] == [0, 2, 2, 2, 2, 4]
+    assert [start.from_ for start in starts] == [0, 2, 2, 2, 2, 2, 4]
 
 
 def test_stopped_before_the_record_and_before_latest_in_v1(trainer_for: Any, tmp_path: Path) -> None:
@@ -108,3 +113,29 @@ def test_stopped_before_the_record_and_before_latest_in_v1(trainer_for: Any, tmp
     trainer.run(tmp_path / "rest-again", again, study)
     trainer.run(tmp_path / "whole", {**config, "save": str(tmp_path / "whole" / "save")}, study)
     assert_same_checkpoint(tmp_path / "save", tmp_path / "whole" / "save", 6)
+
+
+def test_while_the_only_recorded_checkpoint_is_written_over_latest_does_not_name_it(
+    trainer_for: Any, tmp_path: Path
+) -> None:
+    """Behind a plain baseline's, which the record of the start alone vouches for; then behind none."""
+    trainer = trainer_for("v1.0")
+    study, corpus, _ = plan_study(tmp_path, MICRO, 5)
+    save, environment = tmp_path / "save", {"NEOX_STOP": "again:6"}
+    latest = save / "latest"
+    config = trainer.config(train_iters=6, lr_decay_iters=6, checkpoint_factor=3, save=str(save))
+    config["extra-save-iters"] = [6]
+    trainer.run(tmp_path / "plain", {**config, "exit-interval": 3})
+    config["load"], behind = str(save), {"corpus": str(corpus), "epochs": 2}
+    run = trainer.run(tmp_path / "arm", config, behind, check=False, environment=environment)
+    assert run.returncode == -9 and "saved without patches" in run.output
+    assert latest.read_text() == "global_step3" and not (save / "global_step3" / RECORD).exists()
+    rest = trainer.run(tmp_path / "rest-arm", config, behind)
+    assert "from step 3, no plan" in rest.output and latest.read_text() == "global_step6"
+
+    shutil.rmtree(save)
+    config["checkpoint-factor"] = 1000
+    run = trainer.run(tmp_path / "alone", config, study, check=False, environment=environment)
+    assert run.returncode == -9 and not latest.exists()
+    rest = trainer.run(tmp_path / "rest-alone", config, study)
+    assert "from step 0, plan" in rest.output and latest.read_text() == "global_step6"

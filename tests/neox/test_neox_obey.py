@@ -6,7 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from neox_runs import MICRO, PP1_ZERO1, SEQ, Finished, Trainer, assert_same_checkpoint
+import torch
+from neox_runs import (
+    MICRO,
+    PP1_ZERO1,
+    SEQ,
+    Finished,
+    Trainer,
+    assert_same_checkpoint,
+    checkpoint_files,
+    tensors_in,
+)
 
 from curator.corpus import open_corpus
 from curator.influence.emission import Emission
@@ -102,6 +112,27 @@ def test_a_step_masked_as_a_whole_has_a_zero_gradient(head: Trainer, tmp_path: P
     second = {f"0/{name.split('/')[1]}": value for name, value in grads.items() if name.startswith("1/")}
     assert relative(second, by_hand) < 1e-2  # one update of weight decay and Adam lies between
     assert all(np.isfinite(value).all() for value in grads.values())
+
+
+def test_a_step_masked_as_a_whole_still_moves_the_weights(head: Trainer, tmp_path: Path) -> None:
+    """As docs/neox.md says: by weight decay, and by the momentum of the steps before; so does any such control."""
+    corpus, save = write_rows(tmp_path / "rows.npy", 8), tmp_path / "save"
+    plan = Plan.identity(8, 4, open_corpus(corpus).fingerprint()).mask(np.arange(4, 8))
+    study = {"corpus": str(corpus), "plan": save_plan(plan, tmp_path / "plan")}
+    config = head.config(train_iters=2, checkpoint_factor=1, save=str(save))
+    grads = head.run(tmp_path / "run", config, study, grad_steps=[1]).grads()
+    assert grads and not any(value.any() for value in grads.values())
+    first, second = (
+        {key: tensor for file in checkpoint_files(save, step).values() for key, tensor in tensors_in(file)}
+        for step in (1, 2)
+    )
+    moments = [key for key in first if key.endswith("exp_avg")]
+    assert moments and all(
+        torch.allclose(second[key], 0.9 * first[key]) and first[key].any() for key in moments
+    )
+    weights = [key for key in first if key.startswith("/module/")]
+    assert any("bias" in key for key in weights), "which have no weight decay, so that momentum moves them"
+    assert not [key for key in weights if torch.equal(first[key], second[key])]
 
 
 def insertion_plan(corpus: Path, injected: Path, batch: int, kind: str, folder: Path) -> tuple[Plan, int]:

@@ -185,6 +185,13 @@ def test_emission_goes_on_after_a_kill(head: Trainer, tmp_path: Path) -> None:
     assert refused.returncode == 1 and "there are sums after 5 steps alone" in refused.output
     assert (sums / "5").is_dir(), "a start that is refused removes nothing"
     (sums / "5").rename(sums / "3")
+    gradients, away = (tmp_path / "b" / "rank-00000" / name for name in ("gradients", "away"))
+    gradients.rename(away)
+    refused = head.run(tmp_path / "lost", {**config, **save, "load": save["save"]}, study("b"), check=False)
+    assert refused.returncode == 1 and not gradients.exists()
+    lost = refused.output.splitlines()[-1]
+    assert lost.startswith(f"error: {gradients / '0.npy'}: no such file, though it was emitted: 2 of"), lost
+    away.rename(gradients)
     head.run(tmp_path / "second", {**config, **save, "load": save["save"]}, study("b"))
     whole, parts = Emission.open(tmp_path / "a"), Emission.open(tmp_path / "b")
     assert parts.contiguous() == whole.contiguous() == (4, 20)
