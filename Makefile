@@ -11,13 +11,14 @@ PEERS_STAMP := $(PEERS)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv neox peers demo test lint bench bench-neox clean
+.PHONY: help venv neox peers demo quick test lint bench bench-neox clean
 
 help:
 	@echo "make venv    create $(VENV) and install the pinned versions of constraints.txt (PYTHON=$(PYTHON))"
 	@echo "make neox    add DeepSpeed and what a GPT-NeoX checkout imports; Linux only, needed to train with it"
 	@echo "make peers   create $(PEERS) with a proxy of language models that others wrote, for the tests that ask it"
 	@echo "make demo    train, scan, rank, mask and retrain a small model on this machine; results in demo/"
+	@echo "make quick   run the tests that need no trainer, no demo and no kill"
 	@echo "make test    run the tests (PYTEST_ARGS='-k plan' picks some)"
 	@echo "make lint    ruff, ruff format and mypy"
 	@echo "make bench   measure speed against plain passes (bench-neox: in the official trainer, against plain training)"
@@ -63,6 +64,10 @@ $(PEERS_STAMP): tests/peers/requirements.txt
 
 demo: $(STAMP)
 	$(BIN)/curator demo --out demo
+
+# What needs no trainer, no demo, no process that is killed and no generated code that runs.
+quick: $(STAMP)
+	$(BIN)/pytest -n 2 --dist worksteal -m "not neox and not kill and not demo and not sandbox and not slow" $(PYTEST_ARGS)
 
 # Two processes: the tests that train with GPT-NeoX are many short runs of one thread each.
 test: $(NEOX_STAMP)

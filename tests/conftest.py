@@ -7,6 +7,7 @@ oracle can be compared with. Golden models are cached, so a test that changes we
 import copy
 import multiprocessing
 import os
+import re
 import signal
 import sys
 from collections import Counter
@@ -47,6 +48,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GOLDEN = Path(__file__).parent / "golden"
+MARKS = {
+    "neox": r"tests/neox/",
+    "kill": r"kill",
+    "demo": r"test_demo|test_synth_demo",
+    "sandbox": r"test_synth_(sandbox|checks|generate|render|cli|shown|audit_data|full_disk|alone)",
+}
+"""Marker -> what is found in the path and name of the tests that have it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by where they stand and what they are called."""
+    for item in items:
+        for mark, pattern in MARKS.items():
+            if re.search(pattern, item.nodeid):
+                item.add_marker(mark)
 
 
 @cache
