@@ -283,7 +283,7 @@ def start(
 
 def finish(process: BaseProcess) -> int | None:
     """The exit code; None of a process that hangs, which is ended."""
-    process.join(60)
+    process.join(300)
     code = process.exitcode
     if code is None:
         process.kill()

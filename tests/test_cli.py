@@ -143,7 +143,7 @@ def test_exit_codes_are_0_done_1_failed_2_usage(tmp_path: Path) -> None:
     }
     started = {code: process(*words) for code, words in cases.items()}
     for code, child in started.items():
-        out, err = child.communicate(timeout=60)
+        out, err = child.communicate(timeout=300)
         assert child.returncode == code, err
         assert "Traceback" not in err and bool(out) == (code == 0) and bool(err) == (code != 0)
 
@@ -183,7 +183,7 @@ def test_an_interrupted_ranking_says_so_and_goes_on(
         assert child.poll() is None and time.monotonic() < until
         time.sleep(0.01)
     child.send_signal(signal_)
-    err = child.communicate(timeout=60)[1]
+    err = child.communicate(timeout=300)[1]
     assert child.returncode == code and "Traceback" not in err
     if signal_ is signal.SIGINT:
         assert "interrupted; the same command resumes" in err

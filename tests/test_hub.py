@@ -139,7 +139,7 @@ def test_a_hub_that_cannot_be_reached_is_said_in_one_line(spec: str, tmp_path: P
     environment.pop("HF_HUB_OFFLINE", None)
     command = [sys.executable, "-m", "curator.cli", "scan", "--checkpoints", spec, "--out", "scan"]
     ended = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )
     assert ended.returncode == 1 and "Traceback" not in ended.stderr
     last = ended.stderr.strip().splitlines()[-1]

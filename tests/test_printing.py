@@ -120,7 +120,7 @@ def test_a_wrong_command_line_is_repeated_as_text(
     command = {"curator": ["show"], "synth": ["generate", "--engine", "builtin", "--out", "x"]}[program]
     given = [part for word in words for part in (command if word == "COMMAND" else [word])]
     done = subprocess.run(
-        [sys.executable, "-m", f"{program}.cli", *given], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", f"{program}.cli", *given], capture_output=True, text=True, timeout=300
     )
     assert done.returncode in (1, 2) and done.stdout == ""
     assert r"\x1b[" in done.stderr and "\x1b" not in done.stderr and "\u202e" not in done.stderr

@@ -128,7 +128,7 @@ class Trainer:
         ranks: int = 1,
         grad_steps: Sequence[int] = (),
         check: bool = True,
-        timeout: float = 240,
+        timeout: float = 600,
         environment: Mapping[str, str] | None = None,
     ) -> Finished:
         """Train in ``folder``, which gets config.yml, study.yml, the witness' records and log-{rank}.txt.

@@ -94,7 +94,7 @@ class Saved:
                     )
                 )
         try:
-            codes = [process.wait(180) for process in processes]
+            codes = [process.wait(600) for process in processes]
         finally:
             for process in processes:
                 process.kill()

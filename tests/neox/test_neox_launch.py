@@ -117,7 +117,7 @@ def test_the_launcher_hands_our_variables_to_other_nodes(trainer: Trainer, tmp_p
     else:
         (tmp_path / ".deepspeed_env").write_text(f"NEOX_PATCHES_FILE={tmp_path / 'study.yml'}\n")
     run = subprocess.run(
-        command, cwd=trainer.home, env=environment, capture_output=True, text=True, timeout=120
+        command, cwd=trainer.home, env=environment, capture_output=True, text=True, timeout=300
     )
     assert run.returncode == 0, run.stdout + run.stderr[-2000:]
     (words,) = [line for line in (tmp_path / "called").read_text().splitlines() if line.startswith("pdsh")]
@@ -172,7 +172,7 @@ def test_make_compiles_the_index_helper_with_this_python(head: Trainer, tmp_path
             env=cpu_environment(head.home) | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         assert run.returncode == 0 and "helpers.cpp" in run.stdout, run.stderr
         found.append("pybind11/include" in run.stdout)

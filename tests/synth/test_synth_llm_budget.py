@@ -220,7 +220,7 @@ def test_processes_share_one_budget(tmp_path: Path) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(300)
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert 0.009 < Ledger(file, None).total <= 0.01
 
