@@ -47,8 +47,9 @@ class Entry:
     """A pattern of the registry.
 
     Attributes:
-        provenance: ``samples`` and ``scores`` in which it was found, how many patterns were ``merged`` into it, and
-            what the engine knows (model, prompt, requests).
+        provenance: ``samples`` and ``scores`` in which it was found, in how many others the search for it was given up
+            (``undecided``, where there are any), how many patterns were ``merged`` into it, and what the engine knows
+            (model, prompt, requests).
     """
 
     pattern: Pattern
@@ -89,8 +90,8 @@ class Registry:
                 pattern, provenance = Pattern.from_json(item["pattern"]), item["provenance"]
                 if not _is_provenance(provenance):
                     raise CuratorError(
-                        "its provenance needs 'samples' and 'scores', as many whole numbers as numbers, so it was "
-                        f"edited; {MEND}"
+                        "its provenance needs 'samples' and 'scores', as many whole numbers as numbers (and a whole "
+                        f"number 'undecided', if any), so it was edited; {MEND}"
                     )
                 entries.append(Entry(pattern, provenance))
             except (CuratorError, KeyError, TypeError) as error:
@@ -146,6 +147,7 @@ def _is_provenance(value: Any) -> bool:
         and isinstance(scores, list)
         and len(samples) == len(scores)
         and all(map(_is_index, samples))
+        and _is_index(value.get("undecided", 0))
         and all(isinstance(score, int | float) and not isinstance(score, bool) for score in scores)
     )
 
@@ -191,6 +193,7 @@ def _total(group: Sequence[Found]) -> float:
 def _entry(group: Sequence[Found], pattern_id: str) -> Entry:
     scores = {s: score for one in group for s, score in zip(one.samples, one.scores)}
     samples = sorted(scores, key=lambda s: (-scores[s], s))
+    undecided = {s for one in group for s in one.undecided} - scores.keys()
     known: list[dict[str, Any]] = []
     for one in group:
         if one.provenance and one.provenance not in known:
@@ -201,6 +204,7 @@ def _entry(group: Sequence[Found], pattern_id: str) -> Entry:
             "samples": samples,
             "scores": [scores[s] for s in samples],
             "merged": len(group),
+            **({"undecided": len(undecided)} if undecided else {}),
             **({"sources": known} if known else {}),
         },
     )
