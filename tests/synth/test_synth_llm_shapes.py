@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from openai_server import OpenAIServer, Reply, Request
 
+from curator.errors import UsageError
 from synth.llm.cache import Answer
 from synth.llm.chat import Chat, ChatFailed
 from synth.llm.settings import ChatSettings
@@ -408,6 +409,17 @@ def test_what_speaks_no_http_is_refused_at_once_and_costs_nothing(tmp_path: Path
         ):
             chat.ask(MESSAGES, None, "x")
     assert chat.spent() == 0 and chat.totals.retries == 0
+
+
+@pytest.mark.parametrize("url", ["http://\u2177.com/v1", "http://h/" + "a" * 70_000], ids=lambda u: u[:20])
+def test_an_address_that_only_the_client_knows_to_be_none_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "a" * 20)
+    with Chat(ChatSettings(base_url=url, model="m"), tmp_path) as chat, pytest.raises(UsageError) as caught:
+        chat.ask(MESSAGES, None, "x")
+    said = str(caught.value)
+    assert said.startswith("--base-url http://") and "\n" not in said and len(said) < 500
 
 
 def test_https_where_http_is_spoken_is_refused_at_once_and_costs_nothing(
