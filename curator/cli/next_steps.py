@@ -6,10 +6,10 @@ What only the user knows stands there as a word in capitals, and the line before
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from curator.cli.printing import say
-from curator.corpus.rendered import RenderedCorpus
+from curator.corpus.rendered import LEAST, RenderedCorpus
 from curator.errors import CuratorError
 from curator.models.hub import list_places
 from curator.ranking.ranking import Ranking
@@ -18,6 +18,8 @@ from curator.settings import Experiment
 if TYPE_CHECKING:
     from curator.scan.scan import Scan
 
+ENOUGH = 100
+"""Rows per pattern that are proposed where there were too few to tell."""
 UNKNOWN = {
     "CORPUS": "your training data",
     "MODEL": "a checkpoint",
@@ -102,3 +104,31 @@ def after_rendering(rows: RenderedCorpus) -> list[object]:
     if rows.audited or rows.ranking is None:
         return inject_rows(rows.path, len(rows), None if rows.ranking is None else Path(rows.ranking))
     return ["synth", "audit", "data", rows.path, "--ranking", rows.ranking, "--out", "audit"]
+
+
+def after_audit(audit: dict[str, Any], out: Path, manifest: dict[str, Any]) -> list[object]:
+    """Render what was kept, or put it into training where only that was rendered; else ask for rows enough to tell.
+
+    An exhausted pattern gives no more rows, however many are asked for.
+
+    Args:
+        audit: what `synth audit data` wrote to ``out``; manifest: of the rows it is of.
+
+    Returns:
+        Nothing where there is a verdict and nothing is kept.
+    """
+    rows, patterns = Path(audit["rows"]), audit["patterns"]
+    render = ["synth", "render", manifest["request"]["generators"]]
+    if audit["kept"]:
+        if len(audit["kept"]) == len(patterns) and manifest["request"].get("only"):  # kept once more
+            return inject_rows(rows, manifest["rows"], Path(audit["ranking"]))
+        other = "rows-kept" if rows.name == "rows" else "rows"
+        return [*render, "--only", out / "audit.json", "--count", manifest["rows"], "--out", other]
+    exhausted = {one["pattern_id"] for one in manifest["patterns"] if one["exhausted"]}
+    few = [one for one in patterns if one["scored"] < LEAST]
+    if any(one["rows"] < LEAST and one["pattern_id"] not in exhausted for one in few):
+        return [*render, "--weights", "equal", "--count", ENOUGH * len(patterns), "--out", f"{rows.name}-2"]
+    if any(one["rows"] >= LEAST for one in few):
+        words = ["synth", "audit", "data", rows, "--ranking", audit["ranking"]]
+        return [*words, "--sample", ENOUGH, "--out", f"{out.name}-2"]
+    return []

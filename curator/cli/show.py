@@ -20,6 +20,8 @@ from curator.report.sample_view import SampleView
 from curator.report.show import UNRANKED, view_rows, view_samples
 from curator.report.writers import shortened, to_json, to_markdown, to_terminal
 
+AUDIT = "audit.json"
+"""Beside the ranking of the rows that it judges."""
 SHOWN = 5
 """Samples, unless a number is given."""
 LONGEST = 2000
@@ -72,10 +74,11 @@ def run_show(
 
 
 def _next(path: Path, corpus: Corpus, ranking: Ranking | None, unit: str | None) -> list[object]:
-    """What samples are looked at for; nothing where they were scored to judge them (an audit says what is next)."""
+    """What samples are looked at for; nothing where they were scored with the queries of others, and by no audit."""
     if ranking is not None:
-        audited = ranking.manifest["request"].get("queries_of")
-        return [] if audited else next_steps.mask(ranking, str(unit))
+        if not ranking.manifest["request"].get("queries_of"):
+            return next_steps.mask(ranking, str(unit))
+        return _next_of_audit(path if (path / AUDIT).is_file() else path.absolute().parent)
     if isinstance(corpus, RenderedCorpus):
         return next_steps.after_rendering(corpus)
     words = [
@@ -93,13 +96,24 @@ def _next(path: Path, corpus: Corpus, ranking: Ranking | None, unit: str | None)
     return list(words)
 
 
+def _next_of_audit(folder: Path) -> list[object]:
+    """What `synth audit data` named there; where it sent the user here, other patterns."""
+    try:
+        audit = load_json(folder / AUDIT)
+        manifest = load_json(Path(audit["rows"]) / "manifest.json")
+        words = next_steps.after_audit(audit, folder, manifest)
+        return words or ["synth", "distill", audit["ranking"], "--out", "patterns-2"]
+    except (CuratorError, KeyError, TypeError):  # no audit, or its rows are not there any more
+        return []
+
+
 def _ranking(path: Path) -> Ranking | None:
     """The ranking at ``path``, or the one of the audit there; None where it is no ranking.
 
     Raises:
         CuratorError: it is a damaged or unfinished one.
     """
-    if (path / "audit.json").is_file() and (path / "ranking" / "manifest.json").is_file():
+    if (path / AUDIT).is_file() and (path / "ranking" / "manifest.json").is_file():
         return Ranking.open(path / "ranking")
     file = path / "manifest.json"
     if file.is_file():

@@ -14,6 +14,8 @@ from curator.corpus.ninja import NinjaCorpus
 from curator.errors import CuratorError
 
 FORMAT = "synth-rows-1"
+LEAST = 10
+"""Rows of a pattern that must be scored to tell whether it carries influence."""
 
 
 class RenderedCorpus(NinjaCorpus):

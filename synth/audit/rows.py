@@ -18,6 +18,7 @@ from curator.artifacts.claim import alone, claimed
 from curator.artifacts.storage import fingerprint, load_json, save_array, save_json
 from curator.corpus import Corpus
 from curator.corpus.npy import origins_file, save_origins
+from curator.corpus.rendered import LEAST
 from curator.errors import CuratorError
 from curator.ranking.given_queries import GivenQueries
 from curator.ranking.ranking import Ranking, highest_first
@@ -28,8 +29,6 @@ from synth.audit.plot import plot_audit
 from synth.render.folder import Rows
 
 FORMAT = "synth-audit-data-1"
-LEAST = 10
-"""Scored rows that a verdict needs."""
 RESAMPLES = 2000
 """Of the bootstrap."""
 LARGEST = 5

@@ -5,16 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from curator.cli.commands import check_device
-from curator.cli.next_steps import inject_rows, next_step
+from curator.cli.next_steps import after_audit, next_step
 from curator.cli.printing import say
 from curator.cli.tables import print_rows
 from curator.ranking.ranking import Ranking
 from synth.audit.plot import NAMES
 from synth.audit.rows import LEAST, AuditSettings, audit_data
 from synth.render.folder import Rows
-
-ENOUGH = 100
-"""Rows per pattern that are proposed where there were too few to tell."""
 
 
 def run_audit_data(
@@ -84,52 +81,15 @@ def print_audit(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> 
     if few:
         named = ", ".join(few[:8]) + (f" and {len(few) - 8} more" if len(few) > 8 else "")
         say(f"Fewer than {LEAST} rows were scored of {named}: too few to tell whether they carry influence.")
-    if not kept:
-        _say_more_rows(result, out, manifest)
-        return
     say(f"Written to {out}/: audit.json, kept.json, audit.png, ranking/.")
-    if kept == patterns and manifest["request"].get("only"):  # what an audit had chosen is kept again
-        next_step(*inject_rows(Path(result["rows"]), manifest["rows"], Path(result["ranking"])))
-    else:
-        words = [
-            "--only",
-            out / "audit.json",
-            "--count",
-            manifest["rows"],
-            "--out",
-            _other(result["rows"], "rows"),
-        ]
-        next_step("synth", "render", manifest["request"]["generators"], *words)
-
-
-def _other(rows: str, name: str) -> str:
-    """A folder's name that is not that of the rows."""
-    return f"{name}-kept" if Path(rows).name == name else name
-
-
-def _say_more_rows(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> None:
-    """What to do where nothing is kept: a verdict on the patterns needs enough rows of them.
-
-    An exhausted pattern gives no more rows, however many are asked for. Where there is a verdict, the rows are to be
-    looked at.
-    """
-    say(f"Written to {out}/: audit.json, kept.json, audit.png, ranking/.")
-    exhausted = {one["pattern_id"] for one in manifest["patterns"] if one["exhausted"]}
-    few = [one for one in result["patterns"] if one["scored"] < LEAST]
-    short = [one for one in few if one["rows"] < LEAST and one["pattern_id"] not in exhausted]
-    rows = Path(result["rows"])
-    if short:
-        words = ["--weights", "equal", "--count", ENOUGH * len(result["patterns"]), "--out", f"{rows.name}-2"]
-        next_step("synth", "render", manifest["request"]["generators"], *words)
-    elif any(one["rows"] >= LEAST for one in few):
-        words = ["--ranking", result["ranking"], "--sample", ENOUGH, "--out", f"{out.name}-2"]
-        next_step("synth", "audit", "data", rows, *words)
-    else:
-        if len(few) == len(result["patterns"]):
+    words = after_audit(result, out, manifest)
+    if not words:
+        if len(few) == patterns:
             say(f"Wanted are patterns with more to draw from: none of these gives {LEAST} distinct rows.")
         else:
             say("Wanted are other patterns, or another ranking: these rows are not what raises the probe.")
-        next_step("curator", "show", out, "--top", 5)
+        words = ["curator", "show", out, "--top", 5]
+    next_step(*words)
 
 
 def print_fidelity(found: dict[str, Any], names: Sequence[str]) -> None:

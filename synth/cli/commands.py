@@ -99,11 +99,18 @@ def _print_registry(registry: Registry, out: Path, chosen: dict[str, Any], asked
         )
     if header["set_aside"]:
         say(f"{len(header['set_aside'])} answers or patterns were set aside, with reasons, in registry.json.")
-    nowhere = [e.pattern.pattern_id for e in registry.entries if not e.provenance["samples"]]
-    if nowhere:
-        named = ", ".join(nowhere[:8]) + (f" and {len(nowhere) - 8} more" if len(nowhere) > 8 else "")
+    nowhere = [e for e in registry.entries if not e.provenance["samples"]]
+    absent = [e.pattern.pattern_id for e in nowhere if not e.provenance.get("undecided")]
+    unknown = [e.pattern.pattern_id for e in nowhere if e.provenance.get("undecided")]
+    if absent:
         say(
-            f"{named}: in none of the samples they were made of, so that they weigh 0 unless --weights says more."
+            f"{_listed(absent)}: in none of the samples they were made of, so that they weigh 0 unless --weights says "
+            "more."
+        )
+    if unknown:
+        say(
+            f"{_listed(unknown)}: undecided, since the search for them took too much work in samples that they were "
+            "made of, and found them in no other; they weigh 0 unless --weights says more."
         )
     held_out = len(header["samples"]["held_out"])
     say(f"Written to {out}/registry.json; {held_out} top samples held out.")
@@ -112,6 +119,11 @@ def _print_registry(registry: Registry, out: Path, chosen: dict[str, Any], asked
         next_step("synth", "audit", "patterns", out, *moved)
     else:
         next_step("synth", "generate", out, *_engine_words(registry), "--out", "generators")
+
+
+def _listed(ids: list[str]) -> str:
+    """At most eight of them by name."""
+    return ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
 
 
 def run_audit_patterns(

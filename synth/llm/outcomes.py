@@ -42,8 +42,12 @@ _FILTER = re.compile(
     r"content.?(filter|policy|exists.risk|management)|data_inspection|moderation", re.IGNORECASE
 )
 _FORMAT = re.compile(
-    r"response.?format|json.?schema|json_object|structured.?output|guided|grammar|\bschema\b", re.IGNORECASE
+    r"response.?format|json.?schema|json_object|json.?mode|structured.?output|guided|grammar|\bschema\b",
+    re.IGNORECASE,
 )
+_TEMPERATURE = re.compile(r"\btemperature\b", re.IGNORECASE)
+_LIMIT = re.compile(r"max_?tokens", re.IGNORECASE)
+_OTHER_LIMIT = re.compile(r"max_?completion_?tokens", re.IGNORECASE)
 _NO_SUCH = re.compile(
     r"unsupported|not supported|unrecogni[sz]ed|unknown|not permitted|forbidden|extra|deprecated",
     re.IGNORECASE,
@@ -87,9 +91,9 @@ class Refused(Exception):
         words = f"{said.text} {said.param} {said.code}"
         bad = status in (400, 422)
         self.about_format = (bad or (formatted and status in OWN_FAULT)) and bool(_FORMAT.search(words))
-        self.about_temperature = bad and re.search(r"\btemperature\b", words) is not None
+        self.about_temperature = bad and bool(_TEMPERATURE.search(words))
         self.about_limit = bad and (
-            "max_completion_tokens" in words or ("max_tokens" in words and _NO_SUCH.search(words) is not None)
+            bool(_OTHER_LIMIT.search(words)) or bool(_LIMIT.search(words) and _NO_SUCH.search(words))
         )
         self.filtered = (bad or status == 403) and bool(_FILTER.search(words))
         self.too_long = status == 413 or (bad and bool(_TOO_LONG.search(words)))
@@ -160,7 +164,7 @@ def judge(
     shown += f": {plain(said.text)}"
     passing = status in (408, 409, 425, 429) or status >= 500
     form_unknown = formatted and status in OWN_FAULT and _FORMAT.search(said.text)
-    if passing and not form_unknown and said.code != "insufficient_quota":
+    if passing and not form_unknown and said.code.lower() != "insufficient_quota":
         # behind a gateway's time-out a model may have been at work; the other errors came in its place
         billed = status == 408 or (status >= 500 and status not in (503, 529) and (answered or status > 501))
         return Failed(shown, billed, wait_s)

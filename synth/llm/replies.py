@@ -40,16 +40,14 @@ def read_reply(body: bytes, url: str, formatted: bool, plain: Plain) -> Reply:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
-        raise Failed(
-            f"the answer is not one of the chat API: {plain(beginning[:200])!r}", billed=True
-        ) from None
+        raise _no_json(beginning, url, plain) from None
     choices = content.get("choices") if isinstance(content, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
     said = Said.of(content) or Said.of(choice)
     if said is not None:
         raise _judge_within(said, formatted, plain)
     if not isinstance(content, dict) or "choices" not in content:
-        raise WrongPlace(f"{plain(url)} answers {plain(beginning[:200])!r}")
+        raise _elsewhere(beginning, url, plain)
     message = choice.get("message")
     if not isinstance(message, dict):
         raise Failed(f"the answer is not one of the chat API: {plain(beginning[:200])!r}", billed=True)
@@ -68,6 +66,20 @@ def read_reply(body: bytes, url: str, formatted: bool, plain: Plain) -> Reply:
         prompt_tokens=_count(usage.get("prompt_tokens"), least=1),
         completion_tokens=_count(usage.get("completion_tokens"), least=1 if text else 0),
     )
+
+
+def _no_json(beginning: str, url: str, plain: Plain) -> Exception:
+    """A chat API may break off in its JSON, send it in pieces, or keep us waiting with blank lines until it gives up;
+    whoever says something else, or nothing, is none."""
+    start = beginning.removeprefix("\ufeff").lstrip()
+    if start.startswith(("{", "data:")) or (beginning and not start):
+        return Failed(f"the answer is not one of the chat API: {plain(beginning[:200])!r}", billed=True)
+    return _elsewhere(beginning, url, plain)
+
+
+def _elsewhere(beginning: str, url: str, plain: Plain) -> WrongPlace:
+    shown = repr(plain(beginning[:200])) if beginning else "with nothing"
+    return WrongPlace(f"{plain(url)} answers {shown}")
 
 
 def _judge_within(said: Said, formatted: bool, plain: Plain) -> Exception:

@@ -7,11 +7,13 @@ think by default, which is billed and counts towards max_tokens, so it is turned
 
 import math
 import os
+import re
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from curator.errors import CuratorError, UsageError
+from curator.visible import visible
 
 JsonMode = Literal["auto", "schema", "object", "text"]
 DEEPSEEK_KEY = "DEEPSEEK_API_KEY"
@@ -54,13 +56,19 @@ class ChatSettings:
     thinking: bool = False
 
     def __post_init__(self) -> None:
+        odd = re.search(r"\s", self.base_url) or not self.base_url.isprintable()
         try:
             url = urlsplit(self.base_url)
             sound = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-        except ValueError:  # brackets that do not close, a port that is no number
+            if sound and self.host.isascii():
+                self.host.encode("idna")  # as it is looked up
+        except ValueError:  # brackets that do not close, a port that is no number, a name that no host has
             sound = False
-        if not sound:
-            raise UsageError(f"--base-url {self.base_url}: expected a URL such as https://api.deepseek.com")
+        if odd or not sound:
+            raise UsageError(
+                f"--base-url {' '.join(visible(self.base_url).splitlines())}: expected a URL such as "
+                "https://api.deepseek.com" + (", without blanks or unprintable characters" if odd else "")
+            )
         if url.username or url.password or url.query or url.fragment:
             raise UsageError(
                 "--base-url: no user, password or query belongs there; the key is read from --key-env"

@@ -17,6 +17,7 @@ from typing import Any
 
 import openai
 
+from curator.errors import UsageError
 from synth.llm.limits import Attempts, TooLate
 from synth.llm.outcomes import Failed, Refused, Said, WrongPlace, judge, page
 from synth.llm.replies import Reply, read_reply
@@ -51,23 +52,34 @@ _attempt: ContextVar[_Attempt] = ContextVar("_attempt")
 
 
 class Wire:
-    """A connection to the server of ``settings``; thread-safe."""
+    """A connection to the server of ``settings``; thread-safe.
+
+    Raises:
+        CuratorError: there is no key for it, or its address is none.
+    """
 
     def __init__(self, settings: ChatSettings):
         self._settings = settings
         self._key = settings.key()
         self._attempts = Attempts()
-        self._client = openai.AsyncOpenAI(
-            api_key=self._key,
-            base_url=settings.base_url,
-            timeout=None,  # that of the attempt rules them all
-            max_retries=0,
-            http_client=openai.DefaultAsyncHttpxClient(
-                timeout=None,
-                follow_redirects=False,
-                event_hooks={"request": [_watch], "response": [self._check_status]},
-            ),
-        )
+        try:
+            self._client = openai.AsyncOpenAI(
+                api_key=self._key,
+                base_url=settings.base_url,
+                timeout=None,  # that of the attempt rules them all
+                max_retries=0,
+                http_client=openai.DefaultAsyncHttpxClient(
+                    timeout=None,
+                    follow_redirects=False,
+                    event_hooks={"request": [_watch], "response": [self._check_status]},
+                ),
+            )
+        except Exception as error:
+            if type(error).__name__ != "InvalidURL":
+                raise
+            raise UsageError(
+                f"--base-url {self._plain(settings.base_url)}: {self._plain(str(error))}"
+            ) from None
         # loads a large part of the library, in time that is no attempt's
         self._create = self._client.chat.completions.with_streaming_response.create
 

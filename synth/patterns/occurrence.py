@@ -15,6 +15,7 @@ class Found:
 
     Attributes:
         samples: indices of the samples in which it was found; scores: their scores, in the same order.
+        undecided: indices of those in which the search for it was given up: neither found there nor absent.
         provenance: what else is known (model, prompt, request), as plain JSON values.
     """
 
@@ -22,11 +23,21 @@ class Found:
     samples: tuple[int, ...]
     scores: tuple[float, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
+    undecided: tuple[int, ...] = ()
 
     @staticmethod
-    def of(pattern: Pattern, samples: Sequence[SampleText], **provenance: Any) -> "Found":
+    def of(
+        pattern: Pattern,
+        samples: Sequence[SampleText],
+        undecided: Sequence[SampleText] = (),
+        **provenance: Any,
+    ) -> "Found":
         return Found(
-            pattern, tuple(s.sample for s in samples), tuple(s.score for s in samples), dict(provenance)
+            pattern,
+            tuple(s.sample for s in samples),
+            tuple(s.score for s in samples),
+            dict(provenance),
+            tuple(s.sample for s in undecided),
         )
 
     @staticmethod
@@ -36,9 +47,17 @@ class Found:
         It occurs where its template stands twice in a row. Where it does so in no sample, those count in which it
         stands once, if it has anchors: what comes back from one sample to the next was asked for too.
         """
+        undecided: list[SampleText] = []
         for least in (2, 1) if pattern.anchor_tokens else (2,):
-            matcher = Matcher(pattern, least=least)
-            holding = [sample for sample in samples if matcher.occurs(sample.text)]
+            holding, undecided = searched(Matcher(pattern, least=least), samples)
             if holding:
-                return Found.of(pattern, holding, **provenance)
-        return Found.of(pattern, (), **provenance)
+                return Found.of(pattern, holding, undecided, **provenance)
+        return Found.of(pattern, (), undecided, **provenance)
+
+
+def searched(matcher: Matcher, samples: Sequence[SampleText]) -> tuple[list[SampleText], list[SampleText]]:
+    """The samples in which the pattern occurs, and those in which the search for it was given up."""
+    occurs = [(sample, matcher.occurs(sample.text)) for sample in samples]
+    return [sample for sample, found in occurs if found], [
+        sample for sample, found in occurs if found is None
+    ]

@@ -9,7 +9,7 @@ the other's provenance.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from curator.artifacts.storage import fingerprint
 from curator.errors import CuratorError, UsageError
 from curator.progress import progress
 from synth.manifests import load_manifest
-from synth.patterns.neighbours import Close
+from synth.patterns.neighbours import Close, Coded, Coding, jaccard
 from synth.patterns.occurrence import Found
 from synth.patterns.pattern import Pattern
 
@@ -47,8 +47,9 @@ class Entry:
     """A pattern of the registry.
 
     Attributes:
-        provenance: ``samples`` and ``scores`` in which it was found, how many patterns were ``merged`` into it, and
-            what the engine knows (model, prompt, requests).
+        provenance: ``samples`` and ``scores`` in which it was found, in how many others the search for it was given up
+            (``undecided``, where there are any), how many patterns were ``merged`` into it, and what the engine knows
+            (model, prompt, requests).
     """
 
     pattern: Pattern
@@ -89,8 +90,8 @@ class Registry:
                 pattern, provenance = Pattern.from_json(item["pattern"]), item["provenance"]
                 if not _is_provenance(provenance):
                     raise CuratorError(
-                        "its provenance needs 'samples' and 'scores', as many whole numbers as numbers, so it was "
-                        f"edited; {MEND}"
+                        "its provenance needs 'samples' and 'scores', as many whole numbers as numbers (and a whole "
+                        f"number 'undecided', if any), so it was edited; {MEND}"
                     )
                 entries.append(Entry(pattern, provenance))
             except (CuratorError, KeyError, TypeError) as error:
@@ -146,6 +147,7 @@ def _is_provenance(value: Any) -> bool:
         and isinstance(scores, list)
         and len(samples) == len(scores)
         and all(map(_is_index, samples))
+        and _is_index(value.get("undecided", 0))
         and all(isinstance(score, int | float) and not isinstance(score, bool) for score in scores)
     )
 
@@ -158,22 +160,24 @@ def merge(found: Sequence[Found], similar: float = SIMILAR) -> list[Entry]:
     """Merge near-duplicates and number what is left p001, p002, … by falling sum of their samples' scores."""
     order = sorted(found, key=lambda one: (-len(set(one.samples)), -sum(one.scores), one.pattern.template))
     normals = [normal_form(one.pattern) for one in order]
-    forms = [(_grams(template), frozenset(telling)) for template, telling in normals]
-    kept: list[tuple[frozenset[str], frozenset[str]]] = []
+    templates, anchors = [_grams(template) for template, _ in normals], [frozenset(a) for _, a in normals]
+    of_templates, of_anchors = Coding(templates), Coding(anchors)
+    forms = [(of_templates.of(grams), of_anchors.of(telling)) for grams, telling in zip(templates, anchors)]
+    kept: list[tuple[Coded, Coded]] = []
     merged: list[list[Found]] = []
     exact: dict[tuple[str, tuple[str, ...]], int] = {}
     # equal anchors add 1 to a mean that must reach the threshold, so this much is asked of the templates at least
-    index = Close((grams for grams, _ in forms), 2 * similar - 1)
+    index = Close(of_templates.rank, 2 * similar - 1)
     with progress("merging patterns", len(order), unit="patterns") as advance:
-        for one, normal, form in zip(order, normals, forms):
+        for one, normal, grams, form in zip(order, normals, templates, forms):
             place = exact.get(normal)
             if place is None:
-                close = (k for k in index.candidates(form[0]) if _reaches(similar, form, kept[k]))
+                close = (k for k in index.candidates(grams) if _reaches(similar, form, kept[k]))
                 place = next(close, None)
             if place is None:
                 exact[normal] = len(kept)
                 kept.append(form)
-                index.add(form[0])
+                index.add(grams)
                 merged.append([one])
             else:
                 merged[place].append(one)
@@ -191,6 +195,7 @@ def _total(group: Sequence[Found]) -> float:
 def _entry(group: Sequence[Found], pattern_id: str) -> Entry:
     scores = {s: score for one in group for s, score in zip(one.samples, one.scores)}
     samples = sorted(scores, key=lambda s: (-scores[s], s))
+    undecided = {s for one in group for s in one.undecided} - scores.keys()
     known: list[dict[str, Any]] = []
     for one in group:
         if one.provenance and one.provenance not in known:
@@ -201,6 +206,7 @@ def _entry(group: Sequence[Found], pattern_id: str) -> Entry:
             "samples": samples,
             "scores": [scores[s] for s in samples],
             "merged": len(group),
+            **({"undecided": len(undecided)} if undecided else {}),
             **({"sources": known} if known else {}),
         },
     )
@@ -222,7 +228,8 @@ def normal_form(pattern: Pattern) -> tuple[str, tuple[str, ...]]:
 def similarity(a: Pattern, b: Pattern) -> float:
     """From 0 to 1; see the module."""
     (ta, aa), (tb, ab) = normal_form(a), normal_form(b)
-    return _similarity(_grams(ta), frozenset(aa), _grams(tb), frozenset(ab))
+    templates = _jaccard(_grams(ta), _grams(tb))
+    return (templates + _jaccard(set(aa), set(ab))) / 2 if aa or ab else templates
 
 
 def _plain(text: str) -> str:
@@ -233,20 +240,14 @@ def _grams(text: str) -> frozenset[str]:
     return frozenset(text[i : i + 3] for i in range(max(1, len(text) - 2)))
 
 
-def _similarity(ga: frozenset[str], aa: frozenset[str], gb: frozenset[str], ab: frozenset[str]) -> float:
-    templates = _jaccard(ga, gb)
-    return (templates + _jaccard(aa, ab)) / 2 if aa or ab else templates
-
-
-def _reaches(
-    similar: float, a: tuple[frozenset[str], frozenset[str]], b: tuple[frozenset[str], frozenset[str]]
-) -> bool:
-    """Whether their similarity does; the anchors, which are few, tell most pairs apart."""
-    if (a[1] or b[1]) and (1 + _jaccard(a[1], b[1])) / 2 < similar:
+def _reaches(similar: float, a: tuple[Coded, Coded], b: tuple[Coded, Coded]) -> bool:
+    """Whether their `similarity` does."""
+    templates = jaccard(a[0], b[0])
+    if (1 + templates) / 2 < similar:
         return False
-    return _similarity(*a, *b) >= similar
+    return ((templates + jaccard(a[1], b[1])) / 2 if a[1].size or b[1].size else templates) >= similar
 
 
-def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+def _jaccard(a: Set[str], b: Set[str]) -> float:
     shared = len(a & b)
     return shared / (len(a) + len(b) - shared)

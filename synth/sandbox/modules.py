@@ -100,7 +100,13 @@ WITHHELD: dict[str, tuple[str, ...]] = {
 LATE = (
     ("\\N{", ("unicodedata",)),
     ("code(", ("encodings.cp1252", "encodings.latin_1", "encodings.utf_16", "encodings.utf_32")),
+    ("UserDict", ("copy",)),
     ("datetime", ("time",)),
+    ("most_common", ("heapq",)),
+    ("namereplace", ("unicodedata",)),
+    ("statistics", ("heapq",)),
     ("strptime", ("_strptime",)),
+    ("uuid3", ("hashlib",)),
+    ("uuid5", ("hashlib",)),
 )
 """What Python imports on its own when a source that holds these characters runs, when no file can be opened."""

@@ -8,7 +8,7 @@ import test_cli
 from command_line import done, follow, next_step, process, refused
 from conftest import GOLDEN
 
-from curator.artifacts.storage import load_json
+from curator.artifacts.storage import load_json, save_json
 from curator.corpus import open_corpus
 from curator.corpus.token_text import TokenText
 from curator.plan.plan import Plan
@@ -111,6 +111,11 @@ def test_from_a_ranking_to_a_plan_by_following_what_every_command_says_next(
     assert "What rows keep of the samples that their pattern was distilled from" in said
 
     only = ["synth", "render", str(folder / "generators"), "--only", "audit/audit.json", "--count", "45"]
+    assert next_step(test_cli.done("show", "audit", "--top", 1)) == [*only, "--out", "rows"]
+    there = next_step(test_cli.done("show", "audit/ranking", "--top", 1))
+    assert there == [
+        str(folder / word) if word == "audit/audit.json" else word for word in [*only, "--out", "rows"]
+    ]
     said = follow(said, [*only, "--out", "rows"], "--workers", 1)
     rows = Rows.open(folder / "rows")
     assert rows.patterns == kept and np.asarray(rows.corpus.rows(slice(None))).shape == (45, 129)
@@ -136,6 +141,15 @@ def test_from_a_ranking_to_a_plan_by_following_what_every_command_says_next(
     for file in ("audit/tokenizer.json", "audit/scored-origins.json"):  # as older versions left an audit
         (folder / file).unlink()
     assert "as rendered" not in test_cli.done("show", "audit/ranking", "--top", 1)
+
+    none = load_json(folder / "audit" / "audit.json") | {"kept": []}  # a verdict, and nothing carries
+    for one in none["patterns"]:
+        one["scored"] = 50
+    save_json(folder / "audit" / "audit.json", none)
+    other = ["synth", "distill", str(folder / "my ranking"), "--out", "patterns-2"]
+    assert next_step(test_cli.done("show", "audit", "--top", 1)) == other
+    save_json(folder / "audit" / "audit.json", none | {"rows": "moved"})
+    assert "Next: " not in test_cli.done("show", "audit", "--top", 1)
 
 
 def _shows_what_was_scored(folder: Path, path: str) -> None:

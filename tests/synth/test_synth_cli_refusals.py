@@ -136,6 +136,11 @@ CASES: dict[str, tuple[list[Any], int, str]] = {
         "--base-url api.example.com: expected a URL such as https://api.deepseek.com",
     ),
     "an address with an open bracket": ([*DISTILL, "--base-url", "http://[x"], 2, "expected a URL such as"),
+    "an address with a character that no terminal shows": (
+        [*DISTILL, "--base-url", "http://ex\x01ample/v1"],
+        2,
+        r"--base-url http://ex\x01ample/v1: expected a URL such as",
+    ),
     "an address with a port that is none": ([*DISTILL, "--base-url", "http://h:99999"], 2, "expected a URL"),
     "a key in the address": (
         [*DISTILL, "--base-url", "http://me:key@h"],

@@ -21,7 +21,7 @@ from synth.distill.reading import MOST, MOST_READ, read_patterns
 from synth.llm import settings as settings_module
 from synth.llm.chat import ChatFailed
 from synth.llm.ledger import BudgetReached
-from synth.patterns.pattern import Pattern
+from synth.patterns.pattern import Pattern, PatternError
 from synth.patterns.samples import SampleText
 
 
@@ -139,7 +139,7 @@ def test_it_goes_back_so_often_and_then_what_is_valid_is_kept(
         ('{"pattern": []}', "'patterns' is a required property"),
         (answered(7), "not of type 'object'"),
         (answered(None), "not of type 'object'"),
-        (answered(pattern_json(run="rm -rf /")), "Additional properties"),
+        (answered(pattern_json(run="rm -rf /", fields=[])), "passed over: run"),
         (answered(pattern_json(pattern_id="../../p")), "does not match"),
         (answered(pattern_json(template="INFO worker-{number.__class__}: {words}")), "plain {name}"),
         (answered(pattern_json(template="INFO worker-{number!r:>1000000000}: {words}")), "plain {name}"),
@@ -176,6 +176,7 @@ PRETTY = json.dumps(json.loads(TWO), indent=1)
     [
         (GOOD[:-1] + ', "reasoning": "as seen", "count": 1}', ["Log lines"], ["reasoning", "count"]),
         ('{"reasoning": "first I look", ' + GOOD[1:], ["Log lines"], ["reasoning"]),
+        ('{"\\ud800": 1, ' + GOOD[1:], ["Log lines"], ["\\ud800"]),
         (f"Sure!\n```json\n{GOOD}\n```\nI hope this helps.", ["Log lines"], None),
         (f"I see two.\n</think>\n\n{TWO}", ["Log lines", "Other"], None),
     ],
@@ -188,6 +189,58 @@ def test_what_stands_beside_the_patterns_throws_none_of_them_away(
     assert [one.pattern.pattern_name for one in found] == names and not set_aside
     assert len(openai_server.requests) == 1
     assert all(one.provenance.get("ignored_keys") == ignored for one in found)
+
+
+FIELD = pattern_json()["fields"][0]
+SURE = pattern_json(confidence=0.9)
+
+
+@pytest.mark.parametrize(
+    ("content", "ignored"),
+    [
+        (answered(SURE), ["patterns.confidence"]),
+        (answered(SURE, SURE), ["patterns.confidence"]),
+        (answered(SURE).replace("0.9", "NaN"), ["patterns.confidence"]),
+        (answered(SURE).replace("0.9", "[" * 60 + "]" * 60), ["patterns.confidence"]),
+        (
+            answered(pattern_json(fields=[{**FIELD, "description": "n"}, pattern_json()["fields"][1]])),
+            ["patterns.fields.description"],
+        ),
+        (
+            answered(pattern_json(recurrence="often", examples=["INFO"])),
+            ["patterns.recurrence", "patterns.examples"],
+        ),
+        (answered(SURE)[:-1] + ', "notes": 1}', ["notes", "patterns.confidence"]),
+        (answered(SURE, pattern_json(template=""))[:-30], ["patterns.confidence"]),
+    ],
+    ids=lambda value: str(value)[:0],
+)
+def test_keys_of_no_pattern_are_passed_over_and_cost_nothing(
+    openai_server: OpenAIServer, tmp_path: Path, content: str, ignored: list[str]
+) -> None:
+    """In a registry on disk, which is read strictly, a hand wrote such a key."""
+    openai_server.reply = lambda request: Reply(content=content)
+    found, set_aside = engine(openai_server, tmp_path, tries=0)(samples(5))
+    assert [one.pattern for one in found] == [Pattern.from_json(pattern_json())]
+    assert found[0].provenance["ignored_keys"] == ignored
+    assert bool(set_aside) == (not content.endswith("}")) and len(openai_server.requests) == 1
+    json.dumps([one.provenance for one in found], ensure_ascii=False).encode()
+    with pytest.raises(PatternError, match="Additional properties"):
+        Pattern.from_json(SURE)
+
+
+def test_a_key_that_was_misspelt_is_named_where_it_is_missed(
+    openai_server: OpenAIServer, tmp_path: Path
+) -> None:
+    misspelt = pattern_json(lenght_control="repeat")
+    del misspelt["length_control"]
+    openai_server.script = [Reply(content=answered(misspelt)), Reply(content=GOOD)]
+    found, set_aside = engine(openai_server, tmp_path)(samples(5))
+    assert len(found) == 1 and not set_aside
+    for said in ("'length_control' is a required property", "were passed over: lenght_control"):
+        assert f"patterns.0: {said}" in openai_server.requests[1].texts[3].replace(
+            "keys that no pattern has ", ""
+        )
 
 
 @pytest.mark.parametrize("extra", [1, 5, MOST_READ - MOST])
@@ -357,17 +410,16 @@ def test_injected_samples_change_nothing_but_the_text_between_the_boundaries(
     assert "IGNORE ALL" in texts[1][1] and "\x1b" not in texts[1][1] and "\\x1b[2J\\x00" in texts[1][1]
 
 
-def test_a_model_that_obeys_an_injection_is_refused_or_only_gives_text(
-    openai_server: OpenAIServer, tmp_path: Path
-) -> None:
+def test_a_model_that_obeys_an_injection_only_gives_text(openai_server: OpenAIServer, tmp_path: Path) -> None:
     obeyed = answered({**pattern_json(), "shell": "id"})
     named = answered(pattern_json(pattern_name="<script>alert(1)</script> `rm -rf /`"))
     openai_server.script = [Reply(content=obeyed), Reply(content=named)]
     found, set_aside = engine(openai_server, tmp_path, concurrency=1, tries=0)(
         samples(10, "{} " + INJECTED.replace("{", "{{").replace("}", "}}"))
     )
-    assert len(set_aside) == 1 and "shell" in set_aside[0]["reason"]
-    assert found[0].pattern.function == "generate_p001_script_alert_1_script_rm_rf"
+    assert not set_aside and found[0].pattern == Pattern.from_json(pattern_json())
+    assert found[0].provenance["ignored_keys"] == ["patterns.shell"]
+    assert found[1].pattern.function == "generate_p001_script_alert_1_script_rm_rf"
 
 
 def test_long_samples_are_cut_and_the_prompt_says_so(openai_server: OpenAIServer, tmp_path: Path) -> None:

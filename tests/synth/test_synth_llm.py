@@ -46,9 +46,9 @@ def ask(
         Reply(drop="middle"),
         Reply(delay=30),
         Reply(trickle_s=0.05),
-        Reply(raw=b"garbage"),
+        Reply(raw=b'{"garbage"'),
         Reply(raw=b'{"choices": [{"message": {"content": "tru'),
-        Reply(raw=b"[" * 200_000),
+        Reply(raw=b'{"a":' * 200_000),
         Reply(raw=b'{"error": {"message": "overloaded"}}'),
         Reply(raw=b'{"choices": []}'),
         Reply(raw=b'{"choices": [{"message": null}]}'),
@@ -309,7 +309,7 @@ def test_the_key_is_sent_and_shown_in_no_message(
     monkeypatch.setenv("MY_KEY", KEY)
     openai_server.script = [
         Reply(status=500, error=f"your key {KEY} is odd"),
-        Reply(raw=f"garbage with {KEY}".encode()),
+        Reply(raw=f"{{garbage with {KEY}".encode()),
         Reply(content='{"a": "b"}'),
         Reply(status=401, error=f"Incorrect API key provided: {KEY}"),
         Reply(raw=KEY.encode()),

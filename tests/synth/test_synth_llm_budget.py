@@ -89,7 +89,7 @@ def test_a_budget_of_nothing_asks_nothing(openai_server: OpenAIServer, tmp_path:
         (Reply(drop="before"), True),
         (Reply(drop="middle"), True),
         (Reply(delay=30), True),
-        (Reply(raw=b"garbage"), True),
+        (Reply(raw=b'{"garbage"'), True),
     ],
 )
 def test_an_attempt_that_may_be_billed_stays_charged(

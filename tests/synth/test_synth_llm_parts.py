@@ -26,6 +26,13 @@ from synth.patterns.samples import SampleText
     ("changes", "says"),
     [
         ({"base_url": "api.deepseek.com"}, "expected a URL"),
+        ({"base_url": "http://ex ample/v1"}, "--base-url http://ex ample/v1: .* without blanks"),
+        ({"base_url": "http://h/v1\n"}, "--base-url .* without blanks or unprintable"),
+        ({"base_url": "http://h\x00/v1"}, r"--base-url http://h\\x00/v1: .* unprintable"),
+        ({"base_url": "http://h\u200b/v1"}, r"--base-url http://h\\u200b/v1: .* unprintable"),
+        ({"base_url": "http://h/v1\ud800"}, "--base-url .* unprintable"),
+        ({"base_url": "http://h..x/v1"}, "--base-url http://h..x/v1: expected a URL"),
+        ({"base_url": f"http://{'a' * 70}/v1"}, "--base-url .* expected a URL"),
         ({"base_url": "https://user:secret@host/v1"}, "no user, password"),
         ({"base_url": "https://host/v1?key=secret"}, "no user, password"),
         ({"json_mode": "yaml"}, "auto, schema, object, text"),
@@ -43,7 +50,7 @@ from synth.patterns.samples import SampleText
 def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says) as caught:
         ChatSettings(**changes)
-    assert "secret" not in str(caught.value)
+    assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_prices_are_known_for_the_default_model_alone() -> None:

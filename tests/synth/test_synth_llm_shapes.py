@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from openai_server import OpenAIServer, Reply, Request
 
+from curator.errors import UsageError
 from synth.llm.cache import Answer
 from synth.llm.chat import Chat, ChatFailed
 from synth.llm.settings import ChatSettings
@@ -66,6 +67,8 @@ NO_TEMPERATURE = [
     "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported.",
     "Unsupported parameter: 'temperature' is not supported with this model.",
     "`temperature` is deprecated for this model.",
+    "Temperature is not supported by this model",
+    "TEMPERATURE: unknown parameter",
     "litellm.UnsupportedParamsError: gpt-5 models don't support temperature=0.0. Only temperature=1 is supported.",
 ]
 
@@ -124,6 +127,9 @@ def test_a_temperature_that_is_refused_for_another_reason_ends_after_one_more_tr
     [
         ("Unsupported parameter: 'max_tokens' is not supported with this model.", "max_tokens"),
         ("max_tokens: Extra inputs are not permitted", "max_tokens"),
+        ("Max_tokens is not supported by this model", "max_tokens"),
+        ("maxTokens is UNKNOWN", "max_tokens"),
+        ("'MAX_TOKENS' does not go with this model; give MAX_COMPLETION_TOKENS", "max_tokens"),
         ("Unrecognized request argument supplied: max_tokens. Use 'max_completion_tokens'", "max_tokens"),
     ],
 )
@@ -165,6 +171,7 @@ def test_many_parameters_are_given_up_one_after_the_other(
         'response_format type must be one of "text" or "json_object", but got: json_schema',
         "[{'type': 'literal_error', 'loc': ('body', 'response_format', 'type'), 'input': 'json_schema'}]",
         "Failed to parse grammar",
+        "JSON mode is not supported by this model",
         "JSON schema conversion failed: Unrecognized schema: {}",
     ],
 )
@@ -321,6 +328,12 @@ PAGE = b"<!DOCTYPE html>\n<html><head><title>Welcome to\n nginx!</title></head><
         Reply(raw=b'{"status": "ok"}'),
         Reply(raw=b'{"object": "list", "data": []}'),
         Reply(raw=b'"hello"'),
+        Reply(raw=b"OK", headers={"Content-Type": "text/plain"}),
+        Reply(raw=b"Ollama is running"),
+        Reply(raw=b"[1, 2"),
+        Reply(raw=b"\x1f\x8b\x08\x00"),
+        Reply(raw=b""),
+        Reply(status=204, raw=b""),
         Reply(status=404, raw=PAGE),
         Reply(status=405, raw=PAGE),
     ],
@@ -335,6 +348,17 @@ def test_what_is_no_chat_api_is_refused_at_once_and_costs_nothing(
     assert chat.spent() == 0 == chat.totals.cost
     assert "<" not in said or (reply.raw is not None and reply.raw.startswith(b"{"))
     assert ("Welcome to nginx!" in said) == (reply.raw is not None and b"Welcome" in reply.raw)
+
+
+@pytest.mark.parametrize(
+    "raw", [Reply().body("m")[:60], b"\xef\xbb\xbf\n {", b"\n\n\n", b'data: {"choices": []}\n\n'], ids=repr
+)
+def test_an_answer_that_breaks_off_is_tried_again_and_may_have_cost_something(
+    openai_server: OpenAIServer, tmp_path: Path, raw: bytes
+) -> None:
+    openai_server.script = [Reply(raw=raw)]
+    answer, chat = ask(openai_server, tmp_path)
+    assert answer.text == "{}" and chat.totals.retries == 1 and chat.spent() > 0.001
 
 
 def test_a_page_of_a_gateway_that_is_down_is_tried_again(openai_server: OpenAIServer, tmp_path: Path) -> None:
@@ -385,6 +409,17 @@ def test_what_speaks_no_http_is_refused_at_once_and_costs_nothing(tmp_path: Path
         ):
             chat.ask(MESSAGES, None, "x")
     assert chat.spent() == 0 and chat.totals.retries == 0
+
+
+@pytest.mark.parametrize("url", ["http://\u2177.com/v1", "http://h/" + "a" * 70_000], ids=lambda u: u[:20])
+def test_an_address_that_only_the_client_knows_to_be_none_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "a" * 20)
+    with Chat(ChatSettings(base_url=url, model="m"), tmp_path) as chat, pytest.raises(UsageError) as caught:
+        chat.ask(MESSAGES, None, "x")
+    said = str(caught.value)
+    assert said.startswith("--base-url http://") and "\n" not in said and len(said) < 500
 
 
 def test_https_where_http_is_spoken_is_refused_at_once_and_costs_nothing(

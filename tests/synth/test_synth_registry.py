@@ -14,7 +14,8 @@ from rankings import write_ranking
 
 from curator.errors import CuratorError
 from synth.distill.run import Top, distill
-from synth.patterns.neighbours import Close
+from synth.patterns import neighbours
+from synth.patterns.neighbours import Close, Coding, jaccard
 from synth.patterns.occurrence import Found
 from synth.patterns.pattern import Pattern
 from synth.patterns.registry import Registry, merge, normal_form, similarity
@@ -148,12 +149,47 @@ def test_equal_anchors_make_templates_one_that_share_no_more_than_must_be() -> N
     st.sampled_from([-1.0, 0.0, 0.1, 1 / 3, 0.5, 0.7, 2 / 3, 0.85, 1.0]),
 )
 def test_no_close_set_is_missed(sets: list[frozenset[str]], least: float) -> None:
-    index = Close(sets, least)
+    index = Close(Coding(sets).rank, least)
     for number, one in enumerate(sets):
         near = {k for k, other in enumerate(sets[:number]) if len(one & other) >= least * len(one | other)}
         candidates = list(index.candidates(one))
         assert candidates == sorted(candidates) and near <= set(candidates)
         index.add(one)
+
+
+def test_sets_in_bits_are_as_close_as_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where there are more members than bits."""
+    rng = random.Random(0)
+    sets = [frozenset(rng.choices("abcdefghijklm", k=rng.randint(1, 9))) for _ in range(60)] + [
+        frozenset("xyz")
+    ]
+    for bits in (neighbours.BITS, 8, 0):
+        monkeypatch.setattr(neighbours, "BITS", bits)
+        coding = Coding(sets)
+        for one in sets:
+            for other in (other for other in sets if other is not one):
+                assert jaccard(coding.of(one), coding.of(other)) == len(one & other) / len(one | other)
+
+
+@pytest.mark.parametrize(("words", "prefixes", "own_anchors"), [(40, 3, False), (10, 1, True)])
+def test_many_patterns_that_begin_alike_are_merged_in_seconds(
+    words: int, prefixes: int, own_anchors: bool
+) -> None:
+    """2 400 lines of JSON logs, which share their anchors and most of their template: most pairs must be compared."""
+    rng = random.Random(0)
+    known = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=7)) for _ in range(400)]
+    prefix = '{{"timestamp": "2024-01-01T00:00:00Z", "level": "INFO", "service": "gateway", "' * prefixes
+    several, own = [], [""]
+    for number in range(2400):
+        own = rng.choices(known, k=words) if number < 2000 else own
+        template = prefix + " ".join(own) + f'": {{number}}, "w": "{{words}}{"!" * (number - 1999)}"}}}}\n'
+        one = log_pattern(anchor_tokens=[own[0] if own_anchors else '"level": "INFO"'], template=template)
+        several.append(found(one, number))
+    begun = time.process_time()
+    merged = merge(several)
+    taken = time.process_time() - begun
+    assert len(merged) == 2000 and taken < 5
+    assert max(one.provenance["merged"] for one in merged) == 401
 
 
 def test_many_patterns_are_merged_in_seconds() -> None:

@@ -12,7 +12,7 @@ import pytest
 from sandbox_world import limits, run, worlds
 
 from curator.errors import CuratorError
-from synth.sandbox import HOSTS, LAYERS, Host, Layer, Sandbox, active_layers, launcher, sandbox
+from synth.sandbox import HOSTS, LAYERS, Failure, Host, Layer, Sandbox, active_layers, launcher, sandbox
 from synth.sandbox.launcher import command, program
 from synth.sandbox.policy import check_source
 from synth.sandbox.sandbox import NEEDED, probe
@@ -391,3 +391,89 @@ def test_bubblewrap_that_does_not_work_is_left_out(monkeypatch: pytest.MonkeyPat
     finally:
         launcher.bubblewrap_works.cache_clear()
         probe.cache_clear()
+
+
+ALONE = {
+    "base64": ["base64.a85decode(base64.a85encode(b'ab'))", "base64.b32hexdecode(base64.b32hexencode(b'a'))"],
+    "binascii": ["binascii.crc32(b'a')"],
+    "calendar": [
+        "calendar.month_name[2] + calendar.day_abbr[1]",
+        "calendar.TextCalendar().formatyear(2024)",
+        "calendar.HTMLCalendar().formatyearpage(2024)",
+        "calendar.timegm((2024, 1, 1, 0, 0, 0))",
+    ],
+    "collections": [
+        "collections.Counter('aab').most_common(1)",
+        "Own(a=1).copy(), collections.UserDict(a=1).copy()",
+        "collections.ChainMap({}, {'a': 1}).copy()",
+        "collections.namedtuple('P', 'x y')(1, 2)._replace(x=3)",
+        "collections.UserString('a').encode()",
+    ],
+    "datetime": [
+        "datetime.date(2024, 1, 1).strftime('%A %j') + str(datetime.date(2024, 1, 1).timetuple())",
+        "datetime.datetime.strptime('3 Feb 2021', '%d %b %Y').ctime()",
+        "datetime.datetime.fromisoformat('2024-01-01T00:00:00+02:00')",
+    ],
+    "decimal": [
+        "format(decimal.Decimal('1234.5'), ',.3f') + str(decimal.Decimal(2).sqrt().as_integer_ratio())"
+    ],
+    "fractions": [
+        "fractions.Fraction('0.25').limit_denominator(3)",
+        "fractions.Fraction.from_float(0.5) + fractions.Fraction(0.1)",
+    ],
+    "functools": ["functools.reduce(max, [1, 2]), functools.partial(int, base=2)('10')"],
+    "hashlib": [
+        "hashlib.new('sha256', b'a').hexdigest(), hashlib.blake2b(b'a').hexdigest()",
+        "hashlib.sha3_256(b'')",
+    ],
+    "heapq": ["list(heapq.merge([1], [2], key=str)), heapq.nlargest(2, [1, 2, 3], key=str)"],
+    "html": ["html.unescape('&eacute;&#65;') + html.escape('<')"],
+    "itertools": ["list(itertools.accumulate([1, 2])), list(itertools.zip_longest('a', 'bc'))"],
+    "json": ["json.dumps({'a': [1.5, None]}, indent=1, sort_keys=True), json.loads('{\"a\": [NaN, 1e9]}')"],
+    "math": ["math.comb(5, 2), math.dist([1], [2]), math.isqrt(10 ** 400)"],
+    "operator": ["operator.itemgetter(1, 0)([1, 2]), operator.countOf([1], 1)"],
+    "re": [
+        "re.split('(?x) , # a', 'a,b'), re.escape('a.b'), re.fullmatch('a|b', 'a', re.I)",
+        "re.sub('(?P<a>.)', '\\\\g<a>x', 'ab'), re.sub('a', 'b', 'aa', 1)",
+        "re.findall('[[a]', '[')",
+    ],
+    "statistics": [
+        "statistics.quantiles([1, 2, 3]), statistics.NormalDist(0, 1).inv_cdf(0.3), statistics.fmean([1, 2])",
+        "statistics.NormalDist(0, 1).samples(2, seed=1), statistics.mode('aab'), statistics.multimode('ab')",
+        "statistics.stdev([1, 2, 4]), statistics.median_grouped([1, 2]), statistics.harmonic_mean([1, 2])",
+        "statistics.linear_regression([1, 2], [2, 4]), statistics.correlation([1, 2], [2, 4])",
+    ],
+    "string": ["string.Template('$a').safe_substitute(), string.capwords('a b')"],
+    "textwrap": [
+        "textwrap.shorten('a b c' * 9, 14), textwrap.dedent(' a'), textwrap.indent('a', '-'), textwrap.fill('a b', 1)"
+    ],
+    "unicodedata": ["unicodedata.normalize('NFKD', 'é'), unicodedata.lookup('BULLET')"],
+    "uuid": [
+        "uuid.uuid5(uuid.NAMESPACE_DNS, 'a'), uuid.uuid3(uuid.NAMESPACE_URL, 'b'), uuid.UUID(int=1).urn"
+    ],
+    "zlib": ["zlib.decompress(zlib.compress(b'a')), zlib.crc32(b'a')"],
+    "": [
+        "'é'.casefold().encode('ascii', 'xmlcharrefreplace'), 'é'.encode('ascii', 'namereplace')",
+        "format(1234567.5, ',.2f'), f'{10 ** 3000:,}', 7 ** 4000 // 3 ** 1000, int('9' * 4000) % 7",
+    ],
+    "rng": [
+        "rng.choices('ab', [1, 2], k=2), rng.sample('abc', 2), rng.gauss(0, 1), rng.triangular(), rng.randbytes(3)"
+    ],
+}
+
+
+@pytest.mark.parametrize("module", ALONE)
+def test_what_python_imports_late_is_there(module: str) -> None:
+    """Each module imported alone: what one of them brings another could find by chance."""
+    failed = {}
+    for expression in ALONE[module]:
+        alone = f"import {module}\n" if module not in ("", "rng") else ""
+        made = "class Own(collections.UserDict):\n    pass\n" if "Own" in expression else ""
+        source = f"{alone}{made}\ndef g(rng, target_tokens):\n    return str(({expression}))\n"
+        assert check_source(source, "g") == [], expression
+        try:
+            with Sandbox(limits()).load(source, "g") as generator:
+                list(generator.texts([(1, 1)]))
+        except Failure as failure:
+            failed[expression] = str(failure)
+    assert failed == {}

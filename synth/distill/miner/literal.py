@@ -4,7 +4,7 @@ Candidates are the repeated spans of all samples. They are taken greedily by the
 that no anchor taken before repeats as much of, so that one habit of the data does not give a hundred anchors. Between
 two occurrences the texts are aligned (``align.py``): more anchors where they agree, places where they vary. Places that
 repeat each other share a field (``relate.py``), and every field is typed from its values (``infer.py``). A template
-counts where it occurs, not where its anchor does.
+counts where it occurs, not where its anchor does; where its search was given up it is neither there nor absent.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from synth.distill.miner.mined import REPLACEMENT, Mined
 from synth.distill.miner.recurrence import recurrence
 from synth.distill.miner.relate import relate
 from synth.patterns.matcher import Matcher
-from synth.patterns.occurrence import Found
+from synth.patterns.occurrence import Found, searched
 from synth.patterns.pattern import LONGEST_TEMPLATE, MOST_FIELDS, Field, Pattern
 from synth.patterns.samples import SampleText
 
@@ -66,17 +66,18 @@ def literal_patterns(
         if made is None:
             continue
         pattern, outliers = made
-        matcher = Matcher(pattern)
-        holding = [number for number in inside if matcher.occurs(texts[number])]
-        if len(holding) < least:
+        holding, undecided = searched(Matcher(pattern), [samples[number].sample for number in inside])
+        if len(holding) + len(undecided) < least:
             set_aside.append(
                 missing(pattern, [samples[number].sample for number in inside], len(holding), least)
             )
             continue
         known = {"outliers": outliers} if outliers else {}
-        found.append(Found.of(pattern, [samples[number].sample for number in holding], **known))
-        for number in holding:
-            explained[number] = max(explained[number], inside[number])
+        found.append(Found.of(pattern, holding, undecided, **known))
+        held = set(holding)
+        for number, characters in inside.items():
+            if samples[number].sample in held:
+                explained[number] = max(explained[number], characters)
     return found, set_aside
 
 

@@ -15,7 +15,7 @@ from synth.distill.miner.mined import REPLACEMENT, Mined
 from synth.distill.miner.recurrence import recurrence
 from synth.distill.miner.repeats import Repeat
 from synth.patterns.matcher import Matcher
-from synth.patterns.occurrence import Found
+from synth.patterns.occurrence import Found, searched
 from synth.patterns.pattern import Pattern, Scope
 
 COVERED = 0.2
@@ -51,13 +51,12 @@ def structural_patterns(samples: Sequence[Mined], least: int) -> tuple[list[Foun
         pattern = _pattern(members)
         if pattern is None:
             continue
-        matcher = Matcher(pattern)
         own = [sample.sample for sample, _ in members]
-        holding = [sample for sample in own if matcher.occurs(sample.text)]
-        if len(holding) < least:
+        holding, undecided = searched(Matcher(pattern), own)
+        if len(holding) + len(undecided) < least:
             set_aside.append(missing(pattern, own, len(holding), least))
         else:
-            found.append(Found.of(pattern, holding))
+            found.append(Found.of(pattern, holding, undecided))
     return found, set_aside
 
 
