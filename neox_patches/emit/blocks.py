@@ -108,7 +108,7 @@ class TrainedModel:
         layer = int(match["layer"])
         if layer in self.other:
             raise CuratorError(
-                f"{key}: its block lies in layer {layer} ({self.other[layer]} in attention-config), which has none of "
+                f"{key}: its block lies in layer {layer} ({self.other[layer]}), which by attention-config has none of "
                 f"{', '.join(self.maps)}: choose units of other layers"
             )
         if (
