@@ -79,7 +79,7 @@ def test_metrics_equal_a_plain_loop_over_unpadded_sequences() -> None:
     sequences = draw_repeated(ProbeSettings(sequences=12, seed=3), 512, 128)
     assert sequences.period is not None
     eager = golden_model(torch.float64, "eager")
-    expected = {"induction": np.zeros((3, 4)), "previous-token": np.zeros((3, 4))}
+    expected = {kind: np.zeros((3, 4)) for kind in ("induction", "previous-token", "duplicate-token")}
     for tokens, period in zip(sequences.tokens, sequences.period.tolist()):
         with torch.no_grad():
             attentions = eager(tokens[None, : 2 * period], output_attentions=True).attentions
@@ -89,7 +89,9 @@ def test_metrics_equal_a_plain_loop_over_unpadded_sequences() -> None:
                 stripe = [pattern[period + i, i + 1] for i in range(period - 1)]
                 below = [pattern[t, t - 1] for t in range(1, period)]
                 expected["induction"][layer, head] += np.mean(stripe) / 12
+                copies = [pattern[period + i, i] for i in range(period)]
                 expected["previous-token"][layer, head] += np.mean(below) / 12
+                expected["duplicate-token"][layer, head] += np.mean(copies) / 12
     found = measured(model, sequences)
     assert found.keys() == expected.keys()
     for kind, values in expected.items():
@@ -323,7 +325,9 @@ def test_fingerprint_of_a_large_file_sees_header_size_and_sampled_blocks(tmp_pat
 
 def test_scan_refuses_what_it_cannot_measure(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "scan"
-    with pytest.raises(UsageError, match=r"no kind of unit 'inductive'; there are: induction, prev"):
+    with pytest.raises(
+        UsageError, match=r"no kind of unit 'inductive'; there are: duplicate-token, induction, prev"
+    ):
         scan_checkpoints(run, out, kinds=["inductive"])
     with pytest.raises(CuratorError, match="no checkpoints of steps 1 to 9"):
         scan_checkpoints(run, out, steps=(1, 9))

@@ -80,6 +80,17 @@ class Sequences:
         return torch.arange(self.tokens.shape[1], device=self.tokens.device) < self.lengths[:, None]
 
 
+def earlier_copies(tokens: Tensor, valid: Tensor) -> Tensor:
+    """[n, t, s] True where position s < t holds the same token as t, and t is no padding.
+
+    Args:
+        tokens: [n, T]; valid: [n, T] False at padding, which is on the right.
+    """
+    positions = torch.arange(tokens.shape[1], device=tokens.device)
+    same = tokens[:, :, None] == tokens[:, None, :]
+    return same & (positions[:, None] > positions) & valid[:, :, None]
+
+
 def draw_repeated(settings: ProbeSettings, vocab_size: int, max_length: int) -> Sequences:
     """L distinct random tokens followed by the same L tokens (paper, appendix C, R = 2).
 
