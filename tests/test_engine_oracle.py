@@ -262,6 +262,7 @@ def test_law_1_a_whole_run_from_files_to_files_equals_the_oracle(
     model.save_pretrained(tmp_path / "model")
     np.save(tmp_path / "rows.npy", rows.numpy().astype(np.uint16))
     cases = [induction_case(model, 0, 2), neuron_case(model, 1, 7), previous_token_case(model, 1, 0)]
+    cases.append(duplicate_token_case(model, 2, 1))
     request = RankRequest(
         model=str(tmp_path / "model"),
         corpus=tmp_path / "rows.npy",

@@ -84,7 +84,7 @@ def off(emission: Emission, label: str, expected: np.ndarray) -> float:
 def test_sum_of_emitted_gradients_of_an_mlp_is_the_parameters_gradient(
     trainer: Trainer, tmp_path: Path
 ) -> None:
-    units = ["test-neuron:1.5", "test-neuron:0.127", "test-scattered:1.2", "induction:0.0"]
+    units = ["test-neuron:1.5", "test-neuron:0.127", "test-scattered:1.2", "duplicate-token:1.3"]
     emission, run = emitted(trainer, tmp_path, units)
     names = ("linear1", "linear2") if trainer.generation == "HEAD" else ("dense_h_to_4h", "dense_4h_to_h")
     grads = run.grads()
@@ -98,6 +98,7 @@ def test_sum_of_emitted_gradients_of_an_mlp_is_the_parameters_gradient(
     assert off(emission, "test-scattered:1.2/up", up[[118, 127]][:, some].T) < 1e-5
     assert off(emission, "test-scattered:1.2/down", down[some][:, [118, 127]].T) < 1e-5
     assert off(emission, "test-scattered:1.2/qkv", qkv[range(2, 20, 3)][:, some].T) < 1e-5
+    assert off(emission, "duplicate-token:1.3/qk", qkv[72:88].T) < 1e-5
 
 
 @pytest.mark.parametrize("sequence_parallel", [False, True])
