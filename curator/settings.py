@@ -229,18 +229,18 @@ class Scan:
     """Folder of the metrics."""
     checkpoints: Checkpoints | None = None
     """Folder of checkpoints, or revisions of a hub model; null means the experiment's."""
-    kinds: tuple[str, ...] = ("induction", "previous-token")
-    """Kinds of unit, every unit of each."""
+    kinds: tuple[str, ...] | None = None
+    """Kinds of unit, every unit of each; null: all known ones."""
     steps: Span | None = None
     """Only checkpoints of steps [first, last)."""
     sequences: Count | None = None
     """Sequences per metric; null means the probe's."""
     noise_floor: Positive | None = None
-    """The window begins where the metric durably leaves it; null: 0.1, or 1.5 times even attention."""
+    """The window begins where the metric durably leaves it; null: 0.1, or 1.5 times chance."""
     attribution: Positive | None = None
-    """Attribute at the first checkpoint at or above it; null: 0.2, or 2 times even attention."""
+    """Attribute at the first checkpoint at or above it; null: 0.2, or 2 times chance."""
     sufficiency: Positive | None = None
-    """The window ends where the metric reaches it; null: 0.4, or 2.5 times even attention."""
+    """The window ends where the metric reaches it; null: 0.4, or 2.5 times chance."""
 
 
 @dataclass(frozen=True, kw_only=True)

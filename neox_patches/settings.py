@@ -59,7 +59,9 @@ class Emit:
     steps: Steps
     """Steps, counted from 0, whose samples are written: numbers and ``{from, to, every}`` ranges."""
     units: tuple[str, ...] = ()
-    """``kind:layer.head`` (``*`` for all), for gradients and factors."""
+    """``kind:address`` (``*`` for all), for gradients and factors."""
+    unit_modules: tuple[Path, ...] = ()
+    """Python files that register kinds of unit."""
     gradients: Gradients | None = None
     factors: Factors | None = None
     scores: tuple[Path, ...] = ()

@@ -86,6 +86,36 @@ def previous_token_probe(
     return torch.stack(values).mean()
 
 
+def duplicate_token_probe(
+    model: PreTrainedModel, sequences: Iterable[list[int]], layer: int, head: int
+) -> Tensor:
+    """Σ over positions and their token's earlier positions of attention times the norm of what the head moves.
+
+    The model must run its eager attention.
+    """
+    parts = head_parts(model, layer, head)
+    rows, columns = list(parts["v"].outputs), list(parts["o"].inputs)
+    block = model.get_submodule(f"gpt_neox.layers.{layer}")
+    values = []
+    for tokens in sequences:
+        output = model(
+            input_ids=torch.tensor([tokens]),
+            use_cache=False,
+            output_attentions=True,
+            output_hidden_states=True,
+        )
+        normed = block.input_layernorm(output.hidden_states[layer][0])  # [seq, d_model]
+        fused, dense = block.attention.query_key_value, block.attention.dense
+        pattern, value = output.attentions[layer][0, head], normed.new_zeros(())
+        for t, token in enumerate(tokens):
+            for s in range(t):
+                if tokens[s] == token:
+                    carried = dense.weight[:, columns] @ (fused.weight[rows] @ normed[s] + fused.bias[rows])
+                    value = value + pattern[t, s] * carried.square().sum().sqrt()
+        values.append(value)
+    return torch.stack(values).mean()
+
+
 def weight_gradients(
     model: PreTrainedModel, modules: Iterable[str], value: Callable[[], Tensor]
 ) -> dict[str, Tensor]:

@@ -230,7 +230,7 @@ def test_mistake_only_the_top_is_kept_or_the_sign_is_not_stated(tmp_path: Path) 
         for entry in load_json(ranking.path / "queries" / "index.json")["blocks"]
     }
     scores, losses = oracle.scores(model, golden_rows()[2:11], parts, queries)
-    assert ranking.block_names == [f"induction:1.2/{name}" for name in scores]
+    assert [key.block for key in ranking.block_keys] == list(scores)
     assert relative_error(ranking.blocks, torch.stack(list(scores.values()))) < 1e-9
     assert relative_error(ranking.scores[0], torch.stack(list(scores.values())).sum(0)) < 1e-9
     assert relative_error(ranking.losses, losses) < 1e-9

@@ -139,6 +139,12 @@ def previous_token_case(model: PreTrainedModel, layer: int, head: int) -> Case:
     return Case(unit, {"qk": oracle.head_parts(model, layer, head)["qk"]}, probe)
 
 
+def duplicate_token_case(model: PreTrainedModel, layer: int, head: int) -> Case:
+    (unit,) = parse_units([f"duplicate-token:{layer}.{head}"], model)
+    probe = partial(oracle.duplicate_token_probe, layer=layer, head=head)
+    return Case(unit, oracle.head_parts(model, layer, head), probe)
+
+
 def likelihood(model: PreTrainedModel, sequences: list[list[int]]) -> Tensor:
     """The probe of the user's file, a second time."""
     total = torch.zeros(())
@@ -229,10 +235,10 @@ def test_law_1_every_head_of_every_layer_in_one_pass_equals_the_oracle(parallel:
 
 
 @both_residuals
-def test_law_1_two_probes_on_the_same_heads_in_one_pass_equal_the_oracle(parallel: bool) -> None:
+def test_law_1_several_probes_on_the_same_heads_in_one_pass_equal_the_oracle(parallel: bool) -> None:
     """Their query-key blocks are the same weights with other queries: panels that overlap."""
-    model = random_model(parallel)
-    cases = [case(model, layer, 1) for layer in range(3) for case in (induction_case, previous_token_case)]
+    model, kinds = random_model(parallel), (induction_case, previous_token_case, duplicate_token_case)
+    cases = [case(model, layer, 1) for layer in range(3) for case in kinds]
     assert_equals_oracle(model, cases)
 
 
@@ -256,6 +262,7 @@ def test_law_1_a_whole_run_from_files_to_files_equals_the_oracle(
     model.save_pretrained(tmp_path / "model")
     np.save(tmp_path / "rows.npy", rows.numpy().astype(np.uint16))
     cases = [induction_case(model, 0, 2), neuron_case(model, 1, 7), previous_token_case(model, 1, 0)]
+    cases.append(duplicate_token_case(model, 2, 1))
     request = RankRequest(
         model=str(tmp_path / "model"),
         corpus=tmp_path / "rows.npy",
@@ -269,7 +276,7 @@ def test_law_1_a_whole_run_from_files_to_files_equals_the_oracle(
     )
     ranking = rank(request, tmp_path / "ranking")
     truth = oracle_says(model, cases, rows, (rows[:, 1:], rows[:, 1:]))
-    assert ranking.block_names == list(truth.scores)
+    assert list(map(str, ranking.block_keys)) == list(truth.scores)
     for scores, (name, true) in zip(ranking.blocks, truth.scores.items()):
         assert relative_error(scores, true) < EXACT, name
     for case in cases:

@@ -2,8 +2,8 @@
 
 A probe is a sum of log-likelihoods or attention entries. In float64 with SDPA the induction probe is exact to
 about 1e-13, so a central difference with step 1e-5 is good to 1e-8. Attention patterns exist only in eager
-attention, whose softmax is float32: the previous-token probe carries noise of about 1e-7, and a step h
-gives an error of about 1e-7/h + h². At h = 5e-3 that is some 5e-5, hence its tolerance of 1e-3.
+attention, whose softmax is float32: the previous-token and duplicate-token probes carry noise of about 1e-7,
+and a step h gives an error of about 1e-7/h + h². At h = 5e-3 that is some 5e-5, hence their tolerance of 1e-3.
 """
 
 import copy
@@ -28,14 +28,18 @@ from curator.units import (
     Unit,
     draw_random,
     draw_repeated,
+    duplicate_token,
     kinds,
     parse_units,
 )
+from curator.units.attention import attention_patterns
+from curator.units.duplicate_token import DuplicateTokenHead
 from curator.units.induction import InductionHead, copy_targets
 from curator.units.previous_token import PreviousTokenHead
+from curator.units.sequences import earlier_copies
 
 SETTINGS = ProbeSettings(sequences=12, min_length=5, max_length=12, seed=0)
-every_kind = pytest.mark.parametrize("kind", ["induction", "previous-token"])
+every_kind = pytest.mark.parametrize("kind", ["induction", "previous-token", "duplicate-token"])
 
 
 def units_of(kind: str, model: PreTrainedModel) -> list[Unit]:
@@ -58,7 +62,11 @@ def test_law_3_the_probe_has_a_gradient_in_every_block_of_every_head(kind: str) 
             assert torch.isfinite(gradient).all() and gradient.abs().max() > 1e-4, (unit.name, block.name)
 
 
-FINITE_DIFFERENCES = {"induction": (1e-5, 1e-6), "previous-token": (5e-3, 1e-3)}  # (step, relative tolerance)
+FINITE_DIFFERENCES = {  # (step, relative tolerance)
+    "induction": (1e-5, 1e-6),
+    "previous-token": (5e-3, 1e-3),
+    "duplicate-token": (5e-3, 1e-3),
+}
 
 
 @every_kind
@@ -92,7 +100,7 @@ def test_law_3_the_gradient_agrees_with_finite_differences(kind: str, layer: int
 def test_law_3_asking_for_a_gradient_leaves_the_model_as_it_was() -> None:
     model = copy.deepcopy(golden_model())
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    for spec in ("induction:1.2", "previous-token:1.2"):
+    for spec in ("induction:1.2", "previous-token:1.2", "duplicate-token:1.2"):
         (unit,) = parse_units([spec], model)
         probe_gradient(model, unit, unit.sequences(SETTINGS, 512, 128))
     assert not any(p.requires_grad or p.grad is not None for p in model.parameters())
@@ -220,6 +228,52 @@ def test_law_3_the_previous_token_probe_is_the_oracles() -> None:
         value = PreviousTokenHead(layer, head).probe(model, sequences)
         truth = oracle.previous_token_probe(model, tokens, layer, head)
         assert float(value) == pytest.approx(float(truth), rel=1e-6)
+
+
+def test_law_3_earlier_copies_by_hand() -> None:
+    """All earlier positions of the same token, none of the padding, and never the position itself."""
+    rows = padded([5, 7, 5, 5], [3, 0, 0], padding=0)
+    copies = earlier_copies(rows.tokens, rows.valid())
+    assert copies.nonzero().tolist() == [[0, 2, 0], [0, 3, 0], [0, 3, 2], [1, 2, 1]]
+
+
+def test_law_3_the_duplicate_token_probe_is_the_oracles() -> None:
+    model = random_model()
+    sequences = draw_repeated(SETTINGS, 61, 32)
+    tokens = [row[:n] for row, n in zip(sequences.tokens.tolist(), sequences.lengths.tolist())]
+    tokens[0][3] = tokens[0][1] = tokens[0][0]  # more than two copies of a token
+    sequences.tokens[0, [1, 3]] = tokens[0][0]
+    for layer, head in ((0, 0), (1, 2), (2, 1)):
+        value = DuplicateTokenHead(layer, head).probe(model, sequences)
+        truth = oracle.duplicate_token_probe(model, tokens, layer, head)
+        assert float(value) == pytest.approx(float(truth), rel=1e-6)
+
+
+def test_law_3_the_duplicate_token_probe_looks_at_the_copy_and_not_at_what_follows_it() -> None:
+    """An induction head's pattern gives nothing, a duplicate-token head's all of what is moved."""
+    model, sequences = golden_model(torch.float64, "sdpa"), padded([5, 7, 9, 5, 7, 9], period=[3])
+    unit, positions = DuplicateTokenHead(1, 2), torch.arange(6)
+    values: dict[int, float] = {}
+    for back in (2, 3):
+        stripe = torch.zeros(1, 4, 6, 6, dtype=torch.float64)
+        stripe[0, 2, positions, (positions - back).clamp(min=0)] = 1
+        with pytest.MonkeyPatch.context() as patch:
+            given = (None, stripe, None)
+
+            def patterns(model: Any, sequences: Any, given: Any = given) -> Any:
+                attention_patterns(model, sequences)  # for the values
+                return given
+
+            patch.setattr(duplicate_token, "attention_patterns", patterns)
+            values[back] = float(unit.probe(model, sequences))
+    block = model.gpt_neox.layers[1]
+    with torch.no_grad():
+        hidden = model(input_ids=sequences.tokens, output_hidden_states=True).hidden_states[1]
+        value = block.attention.query_key_value(block.input_layernorm(hidden))[0, :3].view(3, 4, 3, 16)[
+            :, 2, 2
+        ]
+        moved = value @ block.attention.dense.weight[:, 32:48].T
+    assert values[2] == 0 and values[3] == pytest.approx(float(moved.norm(dim=-1).sum()), rel=1e-6)
 
 
 @every_kind

@@ -16,6 +16,7 @@ MODULES = [
     "curator.neox.standing",
     "curator.corpus",
     "curator.artifacts.storage",
+    "curator.artifacts.block_key",
     "curator.artifacts.schema",
     "curator.errors",
     "curator.units.base",

@@ -30,7 +30,7 @@ from curator.models import (
 from curator.models.export import export
 from curator.ranking.request import RankRequest
 from curator.ranking.run import prepare_queries, rank
-from curator.scan.head_metrics import WHOLE_FILE_BYTES, checkpoint_fingerprint
+from curator.scan.checkpoint import WHOLE_FILE_BYTES, checkpoint_fingerprint
 from curator.units import ProbeSettings
 
 VOCAB, WIDTH, HEADS, LAYERS, POSITIONS = 24, 16, 4, 3, 8
@@ -619,10 +619,10 @@ def test_a_cheap_fingerprint_sees_weights_and_settings(layers: Path, monkeypatch
         "model.yml",
     ]
     for limit in (WHOLE_FILE_BYTES, 0):
-        monkeypatch.setattr("curator.scan.head_metrics.WHOLE_FILE_BYTES", limit)
-        monkeypatch.setattr("curator.scan.head_metrics.BLOCK_BYTES", 1)
+        monkeypatch.setattr("curator.scan.checkpoint.WHOLE_FILE_BYTES", limit)
+        monkeypatch.setattr("curator.scan.checkpoint.BLOCK_BYTES", 1)
         monkeypatch.setattr(
-            "curator.scan.head_metrics.SAMPLED_BLOCKS", 2
+            "curator.scan.checkpoint.SAMPLED_BLOCKS", 2
         )  # not the blocks, but the checksums tell
         before = checkpoint_fingerprint(layers)
         change(layers / LAYER, lambda state: state["mlp.linear1.weight"][3].neg_())

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from curator.plan.plan import Plan
 from curator.ranking.ranking import FORMAT, IDENTITY, identity_of
 from curator.units.attention import head_blocks
 from curator.units.block_json import describe_block
+from neox_patches.adapters.base import Adapter
 from neox_patches.clock import Clock, Layout
 from neox_patches.data import check_slots, needed_samples, sized_for
-from neox_patches.emit.blocks import load_queries
+from neox_patches.emit.blocks import TrainedModel, load_queries
 from neox_patches.emit.store import RankStore
 from neox_patches.loss import unscale_rows
 from neox_patches.settings import load_patch_file
@@ -73,8 +75,10 @@ def test_gradients_are_unscaled_by_tokens_weight_and_factor() -> None:
     assert scale[0] == 14 / 4 and torch.isnan(scale[1]) and scale[2] == 14 / 8
 
 
-def neox_args(heads: int) -> SimpleNamespace:
-    return SimpleNamespace(hidden_size=32, num_attention_heads=heads, num_layers=2)
+def trained(heads: int) -> TrainedModel:
+    checkout: Any = None
+    settings = SimpleNamespace(hidden_size=32, num_attention_heads=heads, num_layers=2)
+    return TrainedModel.of(Adapter(checkout), settings)
 
 
 def test_queries_of_a_model_with_other_heads_are_refused(tmp_path: Path) -> None:
@@ -90,11 +94,11 @@ def test_queries_of_a_model_with_other_heads_are_refused(tmp_path: Path) -> None
     save_json(tmp_path / "manifest.json", manifest)
     index = {"made_for": identity_of(manifest), "probe": {}, "blocks": entries}
     save_json(tmp_path / "queries" / "index.json", index)
-    assert len(load_queries([tmp_path], neox_args(4))) == 3
+    assert len(load_queries([tmp_path], trained(4))) == 3
     with pytest.raises(
-        CuratorError, match=r"no block of a head of this model .*2 heads, width 32.*of another model"
+        CuratorError, match=r"no block of induction:1.0 in this model .*2 heads, width 32.*of another model"
     ):
-        load_queries([tmp_path], neox_args(2))
+        load_queries([tmp_path], trained(2))
 
 
 def test_an_emission_that_does_not_fit_the_disk_is_refused_for_all_ranks(

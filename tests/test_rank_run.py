@@ -43,7 +43,10 @@ def test_law_2_each_sample_is_there_once_in_order(whole: Ranking) -> None:
     assert len(whole) == N_SAMPLES and whole.samples.tolist() == list(range(3, 3 + N_SAMPLES))
     assert whole.scores.shape == (2, N_SAMPLES) and whole.blocks.shape == (4, N_SAMPLES)
     assert whole.units == list(UNITS)
-    assert whole.block_names == [f"induction:1.2/{b}" for b in ("qk", "v", "o")] + ["previous-token:0.0/qk"]
+    assert list(map(str, whole.block_keys)) == [
+        *(f"induction:1.2/{b}" for b in ("qk", "v", "o")),
+        "previous-token:0.0/qk",
+    ]
     assert len(np.unique(whole.losses)) == N_SAMPLES
     np.testing.assert_allclose(whole.scores[0], whole.blocks[:3].sum(0), rtol=1e-12)
     np.testing.assert_array_equal(whole.scores[1], whole.blocks[3])

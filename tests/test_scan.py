@@ -17,22 +17,23 @@ import curator.scan.scan
 from curator.artifacts.storage import load_json
 from curator.errors import CuratorError, UsageError
 from curator.report.plots import Curve, plot_curves, plot_scan, spread
+from curator.scan.checkpoint import BLOCK_BYTES, WHOLE_FILE_BYTES, checkpoint_fingerprint
 from curator.scan.formation import Thresholds, Window, crossing, durable_index, formation_window
-from curator.scan.head_metrics import (
-    BLOCK_BYTES,
-    WHOLE_FILE_BYTES,
-    checkpoint_fingerprint,
-    even_attention,
-    head_kinds,
-    head_metrics,
-)
+from curator.scan.metrics import kinds_called, measure
 from curator.scan.scan import Scan, scan_checkpoints
-from curator.units import ProbeSettings, draw_repeated
+from curator.units import ProbeSettings, Sequences, draw_random, draw_repeated, registry
 from curator.units.induction import InductionHead
 from curator.units.previous_token import PreviousTokenHead
 
 FEW = ProbeSettings(sequences=5, min_length=3, max_length=6, seed=4)
 PLAIN = Thresholds(noise_floor=0.1, attribution=0.2, sufficiency=0.4)
+
+
+def measured(model: Any, sequences: Sequences) -> dict[str, np.ndarray]:
+    """The metric of all units of all kinds, on the same sequences."""
+    units = {kind: unit.instances(model) for kind, unit in kinds_called(None).items()}
+    return measure(model, units, dict.fromkeys(units, sequences))
+
 
 curves = st.lists(st.floats(0, 1), min_size=1, max_size=12).map(np.array)
 
@@ -69,8 +70,8 @@ def test_metric_of_even_attention_follows_the_formula() -> None:
     periods = sequences.period.tolist()
     induction = np.mean([np.mean([1 / (L + i + 1) for i in range(L - 1)]) for L in periods])
     previous = np.mean([np.mean([1 / (t + 1) for t in range(1, L)]) for L in periods])
-    assert even_attention(InductionHead, sequences) == pytest.approx(induction, abs=1e-12)
-    assert even_attention(PreviousTokenHead, sequences) == pytest.approx(previous, abs=1e-12)
+    assert InductionHead.chance(sequences) == pytest.approx(induction, abs=1e-12)
+    assert PreviousTokenHead.chance(sequences) == pytest.approx(previous, abs=1e-12)
 
 
 def test_metrics_equal_a_plain_loop_over_unpadded_sequences() -> None:
@@ -78,7 +79,7 @@ def test_metrics_equal_a_plain_loop_over_unpadded_sequences() -> None:
     sequences = draw_repeated(ProbeSettings(sequences=12, seed=3), 512, 128)
     assert sequences.period is not None
     eager = golden_model(torch.float64, "eager")
-    expected = {"induction": np.zeros((3, 4)), "previous-token": np.zeros((3, 4))}
+    expected = {kind: np.zeros((3, 4)) for kind in ("induction", "previous-token", "duplicate-token")}
     for tokens, period in zip(sequences.tokens, sequences.period.tolist()):
         with torch.no_grad():
             attentions = eager(tokens[None, : 2 * period], output_attentions=True).attentions
@@ -88,8 +89,10 @@ def test_metrics_equal_a_plain_loop_over_unpadded_sequences() -> None:
                 stripe = [pattern[period + i, i + 1] for i in range(period - 1)]
                 below = [pattern[t, t - 1] for t in range(1, period)]
                 expected["induction"][layer, head] += np.mean(stripe) / 12
+                copies = [pattern[period + i, i] for i in range(period)]
                 expected["previous-token"][layer, head] += np.mean(below) / 12
-    found = head_metrics(model, head_kinds(None), sequences)
+                expected["duplicate-token"][layer, head] += np.mean(copies) / 12
+    found = measured(model, sequences)
     assert found.keys() == expected.keys()
     for kind, values in expected.items():
         np.testing.assert_allclose(found[kind], values, atol=1e-12)
@@ -98,9 +101,18 @@ def test_metrics_equal_a_plain_loop_over_unpadded_sequences() -> None:
 def test_all_kinds_share_one_forward_pass() -> None:
     model, passes = random_model(), []
     hook = model.gpt_neox.register_forward_hook(lambda *_: passes.append(1))
-    head_metrics(model, head_kinds(None), draw_repeated(FEW, 61, 32))
+    measured(model, draw_repeated(FEW, 61, 32))
     hook.remove()
-    assert len(head_kinds(None)) >= 2 and len(passes) == 1
+    assert len(kinds_called(None)) >= 2 and len(passes) == 1
+
+
+@pytest.mark.parametrize("kind", kinds_called(None))
+def test_law_3_the_metric_of_a_unit_is_what_a_scan_holds_of_it(kind: str) -> None:
+    """Measured alone, and among all units of all kinds."""
+    model, sequences = random_model(), draw_repeated(FEW, 61, 32)
+    units = kinds_called([kind])[kind].instances(model)
+    together = measured(model, sequences)[kind].ravel().tolist()
+    assert len(units) > 1 and [unit.metric(model, sequences) for unit in units] == together
 
 
 # --- when a curve crosses ------------------------------------------------------------------------------
@@ -181,9 +193,9 @@ def test_window_says_none_and_why_where_the_scan_does_not_show_it(
 
 def test_default_thresholds_are_the_papers_for_induction_and_clear_of_even_attention_for_others() -> None:
     sequences = draw_repeated(ProbeSettings(), 50304, 2048)
-    induction = Thresholds().resolved(even_attention(InductionHead, sequences))
+    induction = Thresholds().resolved(InductionHead.chance(sequences))
     assert (induction.noise_floor, induction.attribution, induction.sufficiency) == (0.1, 0.2, 0.4)
-    even = even_attention(PreviousTokenHead, sequences)
+    even = PreviousTokenHead.chance(sequences)
     assert even > 0.1
     previous = Thresholds().resolved(even)
     assert previous.noise_floor == pytest.approx(1.5 * even)
@@ -222,12 +234,16 @@ def test_scan_measures_every_checkpoint_and_opens_as_it_was(run: Path, tmp_path:
     assert scan.steps.tolist() == [0, 10, 20, 100]
     sequences = draw_repeated(FEW, 61, 32)
     for number, step in enumerate(scan.steps):
-        metrics = head_metrics(random_model(seed=int(step)).float(), head_kinds(None), sequences)
+        metrics = measured(random_model(seed=int(step)).float(), sequences)
         for kind, values in metrics.items():
             np.testing.assert_allclose(scan.values[kind][number], values, atol=1e-6)
     opened = Scan.open(tmp_path / "scan")
     assert opened.thresholds == scan.thresholds and opened.manifest == scan.manifest
-    assert opened.even_attention == scan.even_attention and opened.steps.tolist() == scan.steps.tolist()
+    assert (
+        opened.chance == scan.chance
+        and opened.names == scan.names
+        and opened.steps.tolist() == scan.steps.tolist()
+    )
     for kind, values in scan.values.items():
         np.testing.assert_array_equal(opened.values[kind], values)
         best = opened.best(kind)
@@ -310,7 +326,7 @@ def test_fingerprint_of_a_large_file_sees_header_size_and_sampled_blocks(tmp_pat
 def test_scan_refuses_what_it_cannot_measure(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "scan"
     with pytest.raises(
-        UsageError, match=r"no kind of attention head 'inductive'; there are: induction, prev"
+        UsageError, match=r"no kind of unit 'inductive'; there are: duplicate-token, induction, prev"
     ):
         scan_checkpoints(run, out, kinds=["inductive"])
     with pytest.raises(CuratorError, match="no checkpoints of steps 1 to 9"):
@@ -330,10 +346,74 @@ def test_scan_refuses_what_it_cannot_measure(run: Path, tmp_path: Path) -> None:
 
 def test_unknown_units_of_a_scan_list_what_there_is(run: Path, tmp_path: Path) -> None:
     scan = scan_checkpoints(run, tmp_path / "scan", settings=FEW, steps=(0, 0))
-    with pytest.raises(UsageError, match="layers 0 to 2 with heads 0 to 2"):
+    with pytest.raises(UsageError, match=r"of induction it has 9: induction:0\.0 to induction:2\.2"):
         scan.curve("induction:0.3")
     with pytest.raises(UsageError, match="it has: induction, previous-token"):
         scan.best("neuron")
+
+
+NORMS = """
+from dataclasses import dataclass
+
+from curator.units import Unit, draw_random, register
+
+
+@register
+@dataclass(frozen=True)
+class Norm(Unit):
+    '''How large the first tokens' rows of a matrix are: no head, and with names of its own.'''
+
+    matrix: str
+    kind = "test-norm"
+
+    @property
+    def name(self):
+        return f"{self.kind}:{self.matrix}"
+
+    @classmethod
+    def parse(cls, address, model):
+        return [cls(name) for name in ("embed_in", "embed_out") if address in ("*", name)]
+
+    @classmethod
+    def metric_sequences(cls, settings, vocab_size, max_length):
+        return draw_random(settings, vocab_size, max_length)
+
+    def metric(self, model, sequences):
+        embedding = {"embed_in": model.gpt_neox.embed_in, "embed_out": model.get_output_embeddings()}[self.matrix]
+        return float(embedding.weight[sequences.tokens[:, 0]].norm())
+
+    def subspace(self, model):
+        raise NotImplementedError
+
+    probe = subspace
+"""
+
+
+def test_a_scan_calls_the_metric_of_a_users_own_unit_on_its_own_sequences(
+    run: Path, tmp_path: Path, loads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_kinds", dict(registry._kinds))
+    (tmp_path / "own.py").write_text(NORMS)
+    chosen = ["test-norm", "induction"]
+    scan = scan_checkpoints(
+        run, tmp_path / "a", settings=FEW, kinds=chosen, unit_modules=[tmp_path / "own.py"]
+    )
+    tokens = draw_random(FEW, 61, 32).tokens[:, 0]
+    for number, step in enumerate(scan.steps.tolist()):
+        model = random_model(seed=step).float()
+        for name, weight in (("in", model.gpt_neox.embed_in), ("out", model.get_output_embeddings())):
+            found = scan.curve(f"test-norm:embed_{name}")[number]
+            assert found == pytest.approx(float(weight.weight[tokens].norm()), rel=1e-6)
+    heads = scan_checkpoints(run, tmp_path / "heads", settings=FEW, kinds=["induction"])
+    np.testing.assert_array_equal(scan.values["induction"], heads.values["induction"])
+    assert scan.chance["test-norm"] == 0 and scan.values["test-norm"].shape == (4, 2)
+    opened = Scan.open(tmp_path / "a")
+    assert opened.best("test-norm") == scan.best("test-norm") and opened.names == scan.names
+    assert "units" not in load_json(tmp_path / "a" / "scan.json")["kinds"]["induction"]
+    plot_scan(opened, tmp_path / "scan.png")
+    loads.clear()
+    again = scan_checkpoints(run, tmp_path / "a", settings=FEW, kinds=["test-norm"])
+    assert loads == [] and np.array_equal(again.values["test-norm"], scan.values["test-norm"])
 
 
 # --- plots ---------------------------------------------------------------------------------------------

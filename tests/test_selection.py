@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from curator.artifacts.block_key import BlockKey
 from curator.errors import CuratorError, UsageError
 from curator.ranking.candidates import Candidates, average_ranks, gather_candidates, sources_of
 from curator.ranking.ranking import Ranking
@@ -32,7 +33,7 @@ def ranking_of(
         blocks=table,
         losses=np.arange(table.shape[1], dtype=np.float64) if losses is None else np.asarray(losses),
         units=list(units),
-        block_names=[f"{unit}/qk" for unit in units],
+        block_keys=[BlockKey(unit, "qk") for unit in units],
         first_sample=first_sample,
     )
 

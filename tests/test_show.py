@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from tokenizers import Tokenizer, decoders, models
 
+from curator.artifacts.block_key import BlockKey
 from curator.corpus import open_corpus
 from curator.corpus.token_text import TokenText, visible
 from curator.errors import CuratorError, UsageError
@@ -171,7 +172,10 @@ def ranking(corpus: Any) -> Ranking:
         blocks=blocks,
         losses=random.uniform(100, 200, N),
         units=["induction:1.2", "previous-token:0.0"],
-        block_names=["induction:1.2/qk", "induction:1.2/v", "induction:1.2/o", "previous-token:0.0/qk"],
+        block_keys=[
+            *(BlockKey("induction:1.2", name) for name in ("qk", "v", "o")),
+            BlockKey("previous-token:0.0", "qk"),
+        ],
         first_sample=FIRST,
     )
 

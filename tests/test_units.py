@@ -14,6 +14,7 @@ from conftest import (
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from curator.artifacts.block_key import BlockKey
 from curator.errors import CuratorError, UsageError
 from curator.influence.probe_gradient import probe_gradient
 from curator.units import (
@@ -27,11 +28,12 @@ from curator.units import (
     register,
     registry,
 )
+from curator.units.duplicate_token import DuplicateTokenHead
 from curator.units.induction import InductionHead
 from curator.units.previous_token import PreviousTokenHead
 
 SETTINGS = ProbeSettings(sequences=12, min_length=5, max_length=12, seed=0)
-every_kind = pytest.mark.parametrize("kind", ["induction", "previous-token"])
+every_kind = pytest.mark.parametrize("kind", ["induction", "previous-token", "duplicate-token"])
 
 
 def units_of(kind: str, model: PreTrainedModel) -> list[Unit]:
@@ -81,6 +83,24 @@ def test_law_3_previous_token_metric_counts_only_the_first_copy() -> None:
     entries = {(0, 0, 1, 0): 0.5, (0, 0, 2, 1): 0.5, (0, 0, 4, 3): 1.0}
     values = PreviousTokenHead.pattern_scores(patterns(1, 1, 6, entries), sequences)
     torch.testing.assert_close(values, torch.tensor([0.5]))
+
+
+def test_law_3_duplicate_token_metric_by_hand() -> None:
+    """Mean over the tokens that have an earlier copy of the mass on all of them."""
+    sequences = padded([1, 2, 3, 1, 2, 3], [4, 4, 4, 5])
+    entries = {
+        (0, 0, 3, 0): 1.0, (0, 0, 4, 1): 1.0, (0, 0, 5, 2): 1.0, (1, 0, 1, 0): 1.0,
+        (1, 0, 2, 0): 0.5, (1, 0, 2, 1): 0.5,  # head 0 is perfect: query 2 has two copies
+        (0, 1, 3, 0): 0.3, (0, 1, 4, 1): 0.3, (1, 1, 1, 0): 0.4,  # head 1: (0.6 / 3 + 0.4 / 2) / 2
+        (0, 2, 3, 1): 1.0, (0, 2, 4, 4): 1.0, (0, 2, 1, 0): 1.0, (1, 2, 3, 0): 1.0, (1, 2, 5, 4): 1.0,  # none
+    }  # fmt: skip
+    values = DuplicateTokenHead.pattern_scores(patterns(2, 3, 6, entries), sequences)
+    torch.testing.assert_close(values, torch.tensor([1.0, 0.2, 0.0]))
+
+
+def test_a_duplicate_token_head_needs_repeated_tokens() -> None:
+    with pytest.raises(CuratorError, match="occurs twice"):
+        probe_gradient(golden_model(), DuplicateTokenHead(1, 2), padded([1, 2, 3], [4, 5, 6]))
 
 
 @every_kind
@@ -168,6 +188,13 @@ def test_specs_two_user_files_cannot_claim_one_kind_in_silence(tmp_path: Any, mo
 def test_specs_a_missing_unit_module_is_named(tmp_path: Any) -> None:
     with pytest.raises(UsageError, match=r"nothing\.py"):
         load_unit_module(tmp_path / "nothing.py")
+
+
+def test_a_block_is_two_words_and_reads_back_from_what_lies_on_disk() -> None:
+    """Also of a unit whose own name has a slash."""
+    for key in (BlockKey("induction:1.2", "qk"), BlockKey("sae:a/b.3@1", "in")):
+        assert BlockKey.parse(str(key)) == key
+    assert str(BlockKey("induction:1.2", "qk")) == "induction:1.2/qk"
 
 
 # -- given probe tokens, and probes that cannot be --------------------------------------------------------------

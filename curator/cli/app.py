@@ -68,6 +68,7 @@ def scan(
         list[str] | None,
         typer.Option(help="Kind of unit to measure; repeatable. \\[default: all]", show_default=False),
     ] = None,
+    unit_module: options.UnitModules = None,
     steps: Annotated[
         str | None, typer.Option(help="Only checkpoints of steps FIRST:LAST.", show_default=False)
     ] = None,
@@ -106,11 +107,16 @@ def scan(
     ] = None,
     device: options.Device = None,
 ) -> None:
-    """Measure every head at every checkpoint; find the best units and when they form."""
+    """Measure every unit at every checkpoint; find the best units and when they form."""
     from curator.cli.commands import run_scan
 
     settings = options.merged(
-        experiment, checkpoints=checkpoints, device=device, tokenizer=tokenizer, corpus=corpus
+        experiment,
+        checkpoints=checkpoints,
+        device=device,
+        tokenizer=tokenizer,
+        corpus=corpus,
+        unit_modules=unit_module,
     )
     flags = {
         "out": out,

@@ -38,6 +38,7 @@ def run_scan(experiment: Experiment, flags: dict[str, Any], probe_flags: dict[st
         probe_ids=probe.ids,
         tokenizer=experiment.tokenizer,
         corpus=experiment.corpus,
+        unit_modules=experiment.unit_modules,
         thresholds=Thresholds(
             noise_floor=settings.noise_floor,
             attribution=settings.attribution,

@@ -52,6 +52,8 @@ def rank(scan: "Scan", experiment: Experiment) -> list[object]:
     """
     checkpoints = dict(list_places(scan.manifest["checkpoints"]))
     corpus: list[object] = ["--corpus", experiment.corpus or "CORPUS"]
+    for path in experiment.unit_modules:
+        corpus += ["--unit-module", path]
     best = [unit for kind in scan.values for unit in scan.best(kind)]
     for unit in best:
         window = scan.window(unit)

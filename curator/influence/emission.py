@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from curator.artifacts.block_key import BlockKey
 from curator.artifacts.storage import fingerprint, load_array, load_checked, load_json
 from curator.errors import CuratorError
 from curator.plan.rules import CORPUS
@@ -134,9 +135,9 @@ class RankPart:
         return list(self.index["blocks"])
 
     @property
-    def scored(self) -> list[str]:
-        """``unit/block`` of every row of scores.npy."""
-        return list(self.index["scored"])
+    def scored(self) -> list[BlockKey]:
+        """Which block each row of scores.npy is of."""
+        return [BlockKey.parse(name) for name in self.index["scored"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,20 +278,18 @@ class Emission:
         """[samples] float64 summed loss of samples [first, last), in nats."""
         return self.gather(first, last, ((part, part.array("losses")) for part in self.ranks), "losses")
 
-    def scores_of(self, name: str, first: int, last: int) -> np.ndarray:
-        """[samples] float64 score of the block ``unit/block``."""
+    def scores_of(self, key: BlockKey, first: int, last: int) -> np.ndarray:
+        """[samples] float64 score of a block."""
         rows = (
-            (part, part.array("scores")[part.scored.index(name)])
-            for part in self.ranks
-            if name in part.scored
+            (part, part.array("scores")[part.scored.index(key)]) for part in self.ranks if key in part.scored
         )
-        return self.gather(first, last, rows, f"scores of {name}")
+        return self.gather(first, last, rows, f"scores of {key}")
 
     @property
-    def scored(self) -> list[str]:
-        """``unit/block`` of every score, in the order asked for."""
-        there = {name for part in self.ranks for name in part.scored}
-        return [name for name in self.manifest["scored"] if name in there]
+    def scored(self) -> list[BlockKey]:
+        """The block of every score, in the order asked for."""
+        there = {key for part in self.ranks for key in part.scored}
+        return [key for key in map(BlockKey.parse, self.manifest["scored"]) if key in there]
 
     def gather(
         self, first: int, last: int, rows: "Iterator[tuple[RankPart, np.ndarray]]", what: str

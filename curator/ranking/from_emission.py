@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 import curator
+from curator.artifacts.block_key import BlockKey
 from curator.artifacts.storage import differences, fingerprint, load_json, new_folder, save_array, save_json
 from curator.corpus import Corpus, open_corpus
 from curator.errors import CuratorError, UsageError
@@ -54,14 +55,14 @@ def collect_scores(emission: Emission, out: Path, samples: tuple[int, int] | Non
             f"curator rank --emitted {emission.path} --model CHECKPOINT --unit UNIT"
         )
     first, last = emission.contiguous(samples)
-    names = emission.scored
-    blocks = np.stack([emission.scores_of(name, first, last) for name in names])
+    keys = emission.scored
+    blocks = np.stack([emission.scores_of(key, first, last) for key in keys])
     request = {"model": str(emission.path), "corpus": emission.manifest["paths"]["corpus"]}
     settings = {
         "method": "online: every sample at the weights it was trained at",
         "steps": emission.manifest["steps"],
     }
-    return _write(emission, out, names, blocks, first, last, settings, request, {"model": emission.identity})
+    return _write(emission, out, keys, blocks, first, last, settings, request, {"model": emission.identity})
 
 
 def rank_emission(request: RankRequest, emission: Emission, out: Path, device: str = "cpu") -> Ranking:
@@ -77,14 +78,14 @@ def rank_emission(request: RankRequest, emission: Emission, out: Path, device: s
     _compare_run(emission, Path(request.model))
     units = parse_units(request.units, model)
     first, last = emission.contiguous(request.samples)
-    names, columns = [], []
+    keys, columns = [], []
     probes = Probes(request, model, _emitted_corpus(emission))
     for unit in units:
         _, gradients = probe_gradient(model, unit, probes.sequences(unit))
         for block in unit.subspace(model):
             gradient = EmittedGradient.find(emission, block)
             query = gradient.query(gradients[block.name], request.damping, first, last)
-            names.append(f"{unit.name}/{block.name}")
+            keys.append(BlockKey(unit.name, block.name))
             columns.append(gradient.scores(query, first, last))
     settings = {**request.settings(), "fisher": "empirical", "method": "emitted gradients and factors"}
     there = {
@@ -95,7 +96,7 @@ def rank_emission(request: RankRequest, emission: Emission, out: Path, device: s
     if probes.ids is not None:
         settings["probe_ids"] = probes.ids.record
     fingerprints = {"model": model_fingerprint(model), "emission": emission.identity}
-    return _write(emission, out, names, np.stack(columns), first, last, settings, there, fingerprints)
+    return _write(emission, out, keys, np.stack(columns), first, last, settings, there, fingerprints)
 
 
 def _emitted_corpus(emission: Emission) -> Corpus | None:
@@ -139,7 +140,8 @@ class EmittedGradient:
 
     emission: Emission
     block: Block
-    label: str
+    key: BlockKey
+    """Under which unit's name it was emitted."""
     number: int
     """The block's place in the manifest, which seeds its projection."""
 
@@ -152,9 +154,9 @@ class EmittedGradient:
             )
         for number, entry in enumerate(emission.manifest["blocks"]):
             if block_of(entry).key == block.key:
-                return EmittedGradient(emission, block, str(entry["label"]), number)
+                return EmittedGradient(emission, block, BlockKey.parse(entry["label"]), number)
         emitted = ", ".join(
-            dict.fromkeys(entry["label"].split("/")[0] for entry in emission.manifest["blocks"])
+            dict.fromkeys(BlockKey.parse(entry["label"]).unit for entry in emission.manifest["blocks"])
         )
         raise UsageError(
             f"{emission.path}: no gradients of {block.module}/{block.name}; emitted were {emitted}"
@@ -167,9 +169,9 @@ class EmittedGradient:
     def parts(self) -> Iterator[tuple[RankPart, np.ndarray]]:
         """(rank, its gradients [rows, ...] memory-mapped)."""
         for part in self.emission.ranks:
-            labels = [entry["label"] for entry in part.blocks]
-            if self.label in labels:
-                yield part, part.array(f"gradients/{labels.index(self.label)}")
+            keys = [BlockKey.parse(entry["label"]) for entry in part.blocks]
+            if self.key in keys:
+                yield part, part.array(f"gradients/{keys.index(self.key)}")
 
     def chunks(
         self, part: RankPart, values: np.ndarray, first: int, last: int
@@ -184,14 +186,14 @@ class EmittedGradient:
     def scores(self, query: Tensor, first: int, last: int) -> np.ndarray:
         """[samples] -⟨G, P⟩."""
         found = []
-        with progress(f"scores from gradients of {self.label}", last - first) as advance:
+        with progress(f"scores from gradients of {self.key}", last - first) as advance:
             for part, values in self.parts():
                 column = np.full(len(values), np.nan)
                 for rows, gradients in self.chunks(part, values, first, last):
                     column[rows] = -(gradients * query).sum((1, 2)).numpy()
                     advance(len(rows))
                 found.append((part, column))
-        return self.emission.gather(first, last, iter(found), f"gradients of {self.label}")
+        return self.emission.gather(first, last, iter(found), f"gradients of {self.key}")
 
     def query(self, gradient: Tensor, damping: Damping, first: int, last: int) -> Tensor:
         """P in the space of the written gradients."""
@@ -310,7 +312,7 @@ def _sum(folder: Path, state: dict[str, Any], number: int) -> Tensor:
 def _write(
     emission: Emission,
     out: Path,
-    names: Sequence[str],
+    keys: Sequence[BlockKey],
     blocks: np.ndarray,
     first: int,
     last: int,
@@ -326,8 +328,8 @@ def _write(
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CuratorError(f"{out}: exists already and is not empty; choose another --out, or remove it")
-    units = list(dict.fromkeys(name.rsplit("/", 1)[0] for name in names))
-    owners = np.array([units.index(name.rsplit("/", 1)[0]) for name in names])
+    units = list(dict.fromkeys(key.unit for key in keys))
+    owners = np.array([units.index(key.unit) for key in keys])
     scores = np.stack([blocks[owners == number].sum(0) for number in range(len(units))])
     layout = emission.manifest["layout"]
     manifest = {
@@ -335,7 +337,7 @@ def _write(
         "sign_convention": SIGN,
         "samples": [first, last],
         "units": units,
-        "blocks": list(names),
+        "blocks": list(map(str, keys)),
         "settings": settings,
         "fingerprints": {"corpus": emission.corpus_fingerprint, **fingerprints},
         "layout": {

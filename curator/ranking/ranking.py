@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from curator.artifacts.block_key import BlockKey
 from curator.artifacts.storage import check_content, fingerprint, load_array, load_json
 from curator.corpus import Corpus, open_corpus
 from curator.errors import CuratorError, UsageError
@@ -77,7 +78,7 @@ class Ranking:
 
     Attributes:
         scores: [units, samples]; blocks: [blocks, samples]; losses: [samples] in nats.
-        units: the units' names; block_names: ``unit/block`` per row of ``blocks``.
+        units: the units' names; block_keys: which block each row of ``blocks`` is of.
         first_sample: sample index of column 0.
     """
 
@@ -87,7 +88,7 @@ class Ranking:
     blocks: np.ndarray
     losses: np.ndarray
     units: list[str]
-    block_names: list[str]
+    block_keys: list[BlockKey]
     first_sample: int
 
     @staticmethod
@@ -128,7 +129,7 @@ class Ranking:
             blocks=arrays["blocks"],
             losses=arrays["losses"],
             units=list(manifest["units"]),
-            block_names=list(manifest["blocks"]),
+            block_keys=[BlockKey.parse(name) for name in manifest["blocks"]],
             first_sample=first,
         )
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import curator
+from curator.artifacts.block_key import BlockKey
 from curator.artifacts.storage import (
     differences,
     fingerprint,
@@ -180,7 +181,7 @@ class RankRun:
             "sign_convention": SIGN,
             "samples": [self.first, self.last],
             "units": [unit.name for unit in self.units],
-            "blocks": [f"{unit.name}/{block.name}" for unit, block in self.blocks],
+            "blocks": [str(BlockKey(unit.name, block.name)) for unit, block in self.blocks],
             "settings": settings,
             "fingerprints": {
                 "model": self.fingerprint,

@@ -25,7 +25,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 """Okabe and Ito's, without the yellow that is too light for lines."""
 GREY, INK = "#BBBBBB", "#333333"
 HIGHLIGHTED = 3
-"""How many of the best heads of a kind are drawn in colour."""
+"""How many of the best units of a kind are drawn in colour."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,29 +46,27 @@ class Curve:
 
 
 def plot_scan(scan: "Scan", path: Path) -> None:
-    """One panel per kind: the best heads in colour, all others grey, the best one's window shaded."""
+    """One panel per kind: the best units in colour, all others grey, the best one's window shaded."""
     figure, panels = _figure(len(scan.values))
     for axes, (kind, values) in zip(panels, scan.values.items()):
         best = scan.best(kind, HIGHLIGHTED)
         axes.plot(scan.steps, values.reshape(len(values), -1), color=GREY, linewidth=0.7, zorder=1)
         for unit, colour in zip(best, PALETTE):
             axes.plot(scan.steps, scan.curve(unit), color=colour, linewidth=2, zorder=3, **_dots(scan.steps))
-        limits = scan.thresholds.resolved(scan.even_attention[kind])
+        limits = scan.thresholds.resolved(scan.chance[kind])
         lines = {"noise floor": limits.noise_floor, "sufficient": limits.sufficiency}
         _thresholds(
             axes, {f"{name} {value:.2g}": value for name, value in lines.items() if value is not None}
         )
         window = scan.window(best[0])
-        title = f"{kind} heads"
+        title = kind
         if window.t_start is not None and window.t_end is not None:
             axes.axvspan(window.t_start, window.t_end, color=PALETTE[0], alpha=0.09, linewidth=0, zorder=0)
-            title += f": {best[0].partition(':')[2]} forms in steps {window.t_start:,} to {window.t_end:,}"
+            title = f"{best[0]} forms in steps {window.t_start:,} to {window.t_end:,}"
         highest = max(float(values.max()), limits.sufficiency or 0)
-        _finish(axes, scan.steps, title, f"{kind} metric (mean attention)", (0, 1.08 * highest))
+        _finish(axes, scan.steps, title, f"{kind} metric", (0, 1.08 * highest))
         ends = {unit.partition(":")[2]: float(scan.curve(unit)[-1]) for unit in best}
-        _end_labels(
-            axes, [(f"head {name}", end, colour) for (name, end), colour in zip(ends.items(), PALETTE)]
-        )
+        _end_labels(axes, [(name, end, colour) for (name, end), colour in zip(ends.items(), PALETTE)])
     panels[-1].set_xlabel("training step", color=INK)
     _save(figure, path)
 

@@ -62,11 +62,7 @@ def view_samples(
 
     samples = ranking.samples_at(columns)
     text = TokenText(tokenizer)
-    blocks = {
-        name.removeprefix(f"{unit}/"): number
-        for number, name in enumerate(ranking.block_names)
-        if name.startswith(f"{unit}/")
-    }
+    blocks = {key.block: number for number, key in enumerate(ranking.block_keys) if key.unit == unit}
     return [
         SampleView(
             unit=unit,

@@ -16,25 +16,25 @@ from curator.errors import CuratorError, UsageError
 class Thresholds:
     """When a unit begins to form, is worth attributing, and has formed; in units of its metric.
 
-    None means the default: the paper's number for induction heads, or a multiple of what attention spread
-    evenly over all earlier tokens would give, whichever is higher. Even attention gives the default induction
-    metric 0.05, but the previous-token metric 0.18: a floor of 0.1 would be passed before training.
+    None means the default: the paper's number for induction heads, or a multiple of what a unit without any preference
+    would give, whichever is higher. Of a head, that is attention spread evenly over all earlier tokens: it gives the
+    default induction metric 0.05, but the previous-token metric 0.18: a floor of 0.1 would be passed before training.
     """
 
     noise_floor: float | None = None
-    """Default 0.1, or 1.5 times even attention."""
+    """Default 0.1, or 1.5 times that."""
     attribution: float | None = None
-    """Default 0.2, or 2 times even attention."""
+    """Default 0.2, or 2 times that."""
     sufficiency: float | None = None
-    """Default 0.4, or 2.5 times even attention."""
+    """Default 0.4, or 2.5 times that."""
     hold: int = 3
     """A threshold is passed durably at the first of so many checkpoints in a row at or above it."""
 
-    def resolved(self, even_attention: float) -> "Thresholds":
-        """All three as numbers, for a kind whose metric is ``even_attention`` without any preference."""
-        noise_floor = max(0.1, 1.5 * even_attention) if self.noise_floor is None else self.noise_floor
-        attribution = max(0.2, 2 * even_attention) if self.attribution is None else self.attribution
-        sufficiency = max(0.4, 2.5 * even_attention) if self.sufficiency is None else self.sufficiency
+    def resolved(self, chance: float) -> "Thresholds":
+        """All three as numbers, for a kind whose metric is ``chance`` without any preference."""
+        noise_floor = max(0.1, 1.5 * chance) if self.noise_floor is None else self.noise_floor
+        attribution = max(0.2, 2 * chance) if self.attribution is None else self.attribution
+        sufficiency = max(0.4, 2.5 * chance) if self.sufficiency is None else self.sufficiency
         if not noise_floor <= sufficiency:
             raise UsageError(
                 f"the noise floor {noise_floor:g} lies above the sufficiency threshold {sufficiency:g}"

@@ -1,12 +1,11 @@
-"""The metric of every head at every checkpoint, and when the best ones form (paper, appendix C).
+"""The metric of every unit at every checkpoint, and when the best ones form (paper, appendix C).
 
-One forward pass per checkpoint serves all kinds: every kind reads its metric off the attention patterns of
-the same repeated random sequences. What a checkpoint gave is kept in a small file that carries the content
-fingerprint of the checkpoint and of what was measured, so a killed or extended scan measures only what is
+A metric is what the unit's kind says it is (`Unit.metric`). What a checkpoint gave is kept in a small file that carries
+the content fingerprint of the checkpoint and of what was measured, so a killed or extended scan measures only what is
 new. Thresholds are applied when a scan is read, never stored in the measurements.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,10 @@ from curator.models import load_config, load_model
 from curator.models.equal import equal_groups, points_of
 from curator.models.hub import list_places, local
 from curator.progress import progress, remark
+from curator.scan.checkpoint import checkpoint_fingerprint
 from curator.scan.formation import Thresholds, Window, crossing, formation_window
-from curator.scan.head_metrics import (
-    checkpoint_fingerprint,
-    definition,
-    even_attention,
-    head_kinds,
-    head_metrics,
-)
-from curator.units import ProbeSettings, draw_repeated
+from curator.scan.metrics import definition, drawn, kinds_called, measure, names_in
+from curator.units import Architecture, ProbeSettings, load_unit_module
 from curator.units.probe_ids import find_probe_ids
 from curator.units.sequences import IdsFrom
 
@@ -46,45 +40,39 @@ class Scan:
 
     Attributes:
         steps: [n] int64, rising.
-        values: kind -> [n, layers, heads] float64.
-        even_attention: kind -> the metric of attention spread evenly over all earlier tokens.
+        values: kind -> [n, *grid] float64; heads lie in a grid [layers, heads].
+        names: kind -> its units, as they lie in a row of the grid.
+        chance: kind -> the metric of a unit without any preference; ``even_attention`` on disk.
         manifest: where the checkpoints were, their fingerprints, and what was measured.
     """
 
     steps: np.ndarray
     values: dict[str, np.ndarray]
-    even_attention: dict[str, float]
+    names: dict[str, list[str]]
+    chance: dict[str, float]
     thresholds: Thresholds
     manifest: dict[str, Any]
 
     def best(self, kind: str, count: int = BEST) -> list[str]:
-        """Names of the units with the highest final metric, highest first; ties by layer, then head."""
+        """Names of the units with the highest final metric, highest first; ties in the kind's order."""
         final = self._kind(kind)[-1]
-        order = np.argsort(-final, axis=None, kind="stable")[:count]
-        return [f"{kind}:{index // final.shape[1]}.{index % final.shape[1]}" for index in order.tolist()]
+        return [self.names[kind][k] for k in np.argsort(-final, axis=None, kind="stable")[:count].tolist()]
 
     def curve(self, unit: str) -> np.ndarray:
-        """[n] metric of ``unit`` (``kind:layer.head``) per checkpoint."""
-        kind, _, address = unit.partition(":")
-        values = self._kind(kind)
-        layer, _, head = address.partition(".")
-        if not (
-            layer.isdigit()
-            and head.isdigit()
-            and int(layer) < values.shape[1]
-            and int(head) < values.shape[2]
-        ):
+        """[n] metric of ``unit`` per checkpoint."""
+        kind = unit.partition(":")[0]
+        values, names = self._kind(kind), self.names.get(kind, [])
+        if unit not in names:
             raise UsageError(
-                f"no unit '{unit}' in this scan: {kind} has layers 0 to {values.shape[1] - 1} "
-                f"with heads 0 to {values.shape[2] - 1} each"
+                f"no unit '{unit}' in this scan; of {kind} it has {len(names)}: {names[0]} to {names[-1]}"
             )
-        return values[:, int(layer), int(head)]
+        return values.reshape(len(values), -1)[:, names.index(unit)]
 
     def window(self, unit: str) -> Window:
         """The formation window of ``unit`` under this scan's thresholds."""
         kind = unit.partition(":")[0]
         return formation_window(
-            unit, self.steps, self.curve(unit), self.thresholds.resolved(self.even_attention[kind])
+            unit, self.steps, self.curve(unit), self.thresholds.resolved(self.chance[kind])
         )
 
     def _kind(self, kind: str) -> np.ndarray:
@@ -101,11 +89,13 @@ class Scan:
             best = self.best(kind)
             found[kind] = {
                 "fingerprint": fingerprint(values),
-                "even_attention": self.even_attention[kind],
-                "thresholds": asdict(self.thresholds.resolved(self.even_attention[kind])),
+                "even_attention": self.chance[kind],
+                "thresholds": asdict(self.thresholds.resolved(self.chance[kind])),
                 "best": {unit: float(self.curve(unit)[-1]) for unit in best},
                 "window": asdict(self.window(best[0])),
             }
+            if self.names[kind] != names_in(kind, values.shape[1:]):
+                found[kind]["units"] = self.names[kind]
         save_json(
             folder / "scan.json",
             {
@@ -142,12 +132,21 @@ class Scan:
             for kind, entry in found.items()
         }
         for kind, array in values.items():
-            if array.ndim != 3 or len(array) != len(steps):
+            if array.ndim < 2 or len(array) != len(steps):
                 raise CuratorError(
                     f"{folder}/metrics-{kind}.npy: shape {array.shape}, but scan.json has {len(steps)} steps"
                 )
-        even = {kind: float(entry["even_attention"]) for kind, entry in found.items()}
-        return Scan(steps=steps, values=values, even_attention=even, thresholds=thresholds, manifest=manifest)
+        return Scan(
+            steps=steps,
+            values=values,
+            names={
+                kind: found[kind].get("units") or names_in(kind, array.shape[1:])
+                for kind, array in values.items()
+            },
+            chance={kind: float(entry["even_attention"]) for kind, entry in found.items()},
+            thresholds=thresholds,
+            manifest=manifest,
+        )
 
 
 def scan_checkpoints(
@@ -161,27 +160,31 @@ def scan_checkpoints(
     tokenizer: Path | None = None,
     corpus: Path | None = None,
     thresholds: Thresholds | None = None,
+    unit_modules: Sequence[Path] = (),
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
 ) -> Scan:
-    """Measure every head at every checkpoint in ``folder`` and save the scan, with a plot, to ``out``.
+    """Measure every unit at every checkpoint in ``folder`` and save the scan to ``out``.
 
     Checkpoints with equal weights under different names are measured, and are no points of the scan.
 
     Args:
         folder: of checkpoints, or revisions of a hub model (`curator.models.hub`).
-        kinds: kinds of head; all known ones by default.
+        kinds: kinds of unit; all known ones by default.
         steps: only checkpoints of steps first to last, both included.
-        settings: how the repeated sequences are drawn; the paper's by default.
+        settings: how the sequences are drawn; the paper's by default.
         probe_ids: what ids they are drawn from, see `IdsFrom`; tokenizer: ``tokenizer.json``, by default the one beside
             the first checkpoint or the corpus; corpus: what was trained on, where it is known.
+        unit_modules: Python files that register further kinds of unit.
 
     Raises:
-        UsageError: a kind that does not exist or is not one of attention heads.
+        UsageError: a kind that does not exist, or of which the model has no unit.
         CuratorError: no checkpoints, checkpoints of different models, or a metric that is not a number.
     """
     settings = settings or ProbeSettings()
-    units = head_kinds(kinds)
+    for path in unit_modules:
+        load_unit_module(path)
+    chosen = kinds_called(kinds)
     checkpoints = list_places(folder)
     if steps is not None:
         checkpoints = [(step, path) for step, path in checkpoints if steps[0] <= step <= steps[1]]
@@ -191,23 +194,34 @@ def scan_checkpoints(
             f"{folder}: no checkpoints{within}; expected folders step0, checkpoint-100 ... or global_step0 ... with "
             "weights, or a hub model's revisions as owner/name@step0..step1000"
         )
-    architecture = _same_architecture([local(place, weights=False) for _, place in checkpoints])
+    folders_of_settings = [local(place, weights=False) for _, place in checkpoints]
+    architecture = _same_architecture(folders_of_settings)
+    shape: Any = Architecture(load_config(folders_of_settings[0]))
+    units = {kind: unit.instances(shape) for kind, unit in chosen.items()}
+    for kind, own in units.items():
+        if not own:
+            raise UsageError(f"{folder}: this model has no unit of kind '{kind}'; leave it out with --kind")
     first = checkpoints[0][1]
     ids = find_probe_ids(
         probe_ids, architecture["vocab_size"], tokenizer=tokenizer, model=first, corpus=corpus
     )
     if ids.unusual:
         remark(f"probe ids: {ids}")
-    sequences = draw_repeated(
-        ids.of(settings), architecture["vocab_size"], architecture["max_position_embeddings"]
-    )
+    sequences = {
+        kind: unit.metric_sequences(
+            ids.of(settings), architecture["vocab_size"], architecture["max_position_embeddings"]
+        )
+        for kind, unit in chosen.items()
+    }
+    prints = {kind: drawn(own) for kind, own in sequences.items()}
+    shared = next(iter(prints.values()))
     measured = {
-        "sequences": fingerprint([sequences.tokens.numpy(), sequences.lengths.numpy()]),
+        "sequences": shared if set(prints.values()) == {shared} else prints,
         "dtype": str(dtype).removeprefix("torch."),
     }
-    definitions = {kind: definition(unit) for kind, unit in units.items()}
-    even = {kind: even_attention(unit, sequences) for kind, unit in units.items()}
-    for value in even.values():
+    definitions = {kind: definition(unit) for kind, unit in chosen.items()}
+    chance = {kind: unit.chance(sequences[kind]) for kind, unit in chosen.items()}
+    for value in chance.values():
         (thresholds or Thresholds()).resolved(value)  # contradictory ones are refused before the long work
 
     records, folders = {}, {}
@@ -216,9 +230,9 @@ def scan_checkpoints(
             folders[step] = path = local(place)
             wanted = {"checkpoint": checkpoint_fingerprint(path), **measured}
             file = out / "checkpoints" / f"step{step}.json"
-            record = _earlier_record(file, wanted, definitions)
+            record = _earlier_record(file, wanted, prints, definitions)
             if record is None:
-                metrics = head_metrics(load_model(path, dtype, device), units, sequences)
+                metrics = measure(load_model(path, dtype, device), units, sequences)
                 _check_finite(metrics, path)
                 lists = {kind: values.tolist() for kind, values in metrics.items()}
                 record = {**wanted, "definitions": definitions, "metrics": lists}
@@ -237,7 +251,8 @@ def scan_checkpoints(
         values={
             kind: np.array([records[step]["metrics"][kind] for step in points], np.float64) for kind in units
         },
-        even_attention=even,
+        names={kind: [unit.name for unit in own] for kind, own in units.items()},
+        chance=chance,
         thresholds=thresholds or Thresholds(),
         manifest={
             "checkpoints": str(folder),
@@ -256,10 +271,16 @@ def scan_checkpoints(
     return scan
 
 
-def _earlier_record(file: Path, wanted: dict[str, Any], definitions: dict[str, str]) -> dict[str, Any] | None:
+def _earlier_record(
+    file: Path, wanted: dict[str, Any], sequences: Mapping[str, str], definitions: Mapping[str, str]
+) -> dict[str, Any] | None:
     """What an earlier scan kept, if it measured the same weights on the same sequences for these kinds."""
     record = load_json(file) if file.is_file() else {}
-    same = {key: record.get(key) for key in wanted} == wanted
+    there = record.get("sequences")
+    if not isinstance(there, dict):  # all kinds shared them
+        there = dict.fromkeys(record.get("definitions", ()), there)
+    same = all(record.get(key) == wanted[key] for key in ("checkpoint", "dtype"))
+    same = same and sequences.items() <= there.items()
     return record if same and definitions.items() <= record["definitions"].items() else None
 
 

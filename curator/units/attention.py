@@ -7,10 +7,10 @@ contiguous range of rows.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -94,13 +94,30 @@ class HeadUnit(Unit):
         """The metric of every head of one layer from its patterns [n, n_heads, T, T] -> [n_heads]."""
         raise TypeError(f"{cls.__name__} defines no metric on attention patterns")
 
+    @staticmethod
+    def observe(model: "PreTrainedModel", sequences: Sequences) -> tuple[Tensor, ...]:
+        return attention_patterns(model, sequences)
+
     @classmethod
-    def all_heads(cls, model: "PreTrainedModel", sequences: Sequences) -> Tensor:
-        """The metric of every head from one forward pass: [n_layers, n_heads]."""
-        sequences = sequences.to(model.device)
-        with torch.no_grad():
-            patterns = attention_patterns(model, sequences)
-            return torch.stack([cls.pattern_scores(layer, sequences).double().cpu() for layer in patterns])
+    def metrics(cls, units: Sequence[Unit], observed: Any, sequences: Sequences) -> list[float]:
+        scores = torch.stack([cls.pattern_scores(layer, sequences).double().cpu() for layer in observed])
+        return [float(scores[unit.layer, unit.head]) for unit in units if isinstance(unit, HeadUnit)]
 
     def metric(self, model: "PreTrainedModel", sequences: Sequences) -> float:
         return float(self.all_heads(model, sequences)[self.layer, self.head])
+
+    @classmethod
+    def all_heads(cls, model: "PreTrainedModel", sequences: Sequences) -> Tensor:
+        """The metric of every head from one forward pass: [n_layers, n_heads] float64."""
+        sequences, heads = sequences.to(model.device), cls.parse("*", model)
+        with torch.no_grad():
+            metrics = cls.metrics(heads, cls.observe(model, sequences), sequences)
+        return torch.tensor(metrics, dtype=torch.float64).view(model.config.num_hidden_layers, -1)
+
+    @classmethod
+    def chance(cls, sequences: Sequences) -> float:
+        """The metric of a head that attends alike to every token up to its own."""
+        n, longest = sequences.tokens.shape
+        pattern = torch.ones(longest, longest, dtype=torch.float64).tril()
+        pattern /= pattern.sum(-1, keepdim=True)
+        return float(cls.pattern_scores(pattern.expand(n, 1, longest, longest), sequences)[0])

@@ -1,12 +1,14 @@
 """A unit is a triple (paper, section 3.2): metric μ, parameter subspace π, probe f.
 
-A new kind of unit is one small class with three methods; the engine reads nothing else. Its subspace is a
-list of blocks, each one linear map of the model restricted to some inputs and outputs.
+A new kind of unit is one small class with three methods, a name and a parser of names; scans, rankings and the trainer
+read nothing else. Its subspace is a list of blocks, each one linear map of the model restricted to some inputs and
+outputs. Which units a model has is asked of its `Architecture` alone, so that no weights are needed to name them.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -53,8 +55,25 @@ def take(tensor: Tensor, indices: Indices) -> Tensor:
     return tensor[..., torch.as_tensor(list(indices), device=tensor.device)]
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """A model without its weights: what `Unit.parse`, `Unit.instances` and `Unit.subspace` may ask of one.
+
+    Attributes:
+        config: as Hugging Face's of GPT-NeoX has it: ``hidden_size``, ``intermediate_size``, ``num_hidden_layers``,
+            ``num_attention_heads``.
+        base_model_prefix: what names of its modules begin with.
+    """
+
+    config: Any
+    base_model_prefix: str = "gpt_neox"
+
+
 class Unit(ABC):
     """An interpretable component of a model.
+
+    A kind defines ``kind``, `name`, `parse`, `metric`, `subspace` and `probe`. The rest has a default that is right for
+    many; a kind that can measure all its units at once does so in `observe` and `metrics`.
 
     Attributes:
         kind: what comes before the colon in a unit's name.
@@ -70,7 +89,7 @@ class Unit(ABC):
     @classmethod
     @abstractmethod
     def parse(cls, address: str, model: "PreTrainedModel") -> "list[Unit]":
-        """The units that ``address`` (what follows the colon; ``*`` means all) names in ``model``.
+        """The units that ``address`` (what follows the colon; ``*`` means all) names in ``model`` or `Architecture`.
 
         Raises:
             UsageError: no such unit; the message lists what exists.
@@ -82,16 +101,48 @@ class Unit(ABC):
 
     @abstractmethod
     def subspace(self, model: "PreTrainedModel") -> list[Block]:
-        """π: the unit's parameters."""
+        """π: the unit's parameters in ``model``, or its `Architecture`."""
 
     @abstractmethod
     def probe(self, model: "PreTrainedModel", sequences: Sequences) -> Tensor:
         """f: a differentiable scalar; its sum over a sequence's scored positions, averaged over sequences."""
 
     def sequences(self, settings: ProbeSettings, vocab_size: int, max_length: int) -> Sequences:
-        """The probe sequences drawn for this unit: seeded, the same for every unit of a kind.
+        """The sequences that the probe is taken on: seeded, the same for every unit of a kind.
 
-        ``settings.ids``, where it is not None, are the ids of the vocabulary that stand for something; `draw_repeated`
-        and `draw_random` heed it.
+        By default two copies of random tokens. A kind that needs others draws them here, or takes them from
+        ``settings.corpus`` (as trigger inputs), or writes them with ``settings.tokenizer``; both are None where they
+        are not known. ``settings.ids``, where it is not None, are the ids of the vocabulary that stand for something;
+        `draw_repeated` and `draw_random` heed it.
         """
         return draw_repeated(settings, vocab_size, max_length)
+
+    # -- all units of a kind, for a scan --------------------------------------------------------------------
+
+    @classmethod
+    def instances(cls, model: "PreTrainedModel") -> "list[Unit]":
+        """Every unit of this kind in ``model``, or its `Architecture`, in the order of a scan's numbers."""
+        return cls.parse("*", model)
+
+    @classmethod
+    def metric_sequences(cls, settings: ProbeSettings, vocab_size: int, max_length: int) -> Sequences:
+        """The sequences that a scan takes the metric on; by default two copies of random tokens. See `sequences`."""
+        return draw_repeated(settings, vocab_size, max_length)
+
+    @staticmethod
+    def observe(model: "PreTrainedModel", sequences: Sequences) -> Any:
+        """What `metrics` reads: by default the model itself, else what one pass of it gave.
+
+        Kinds with the same function and the same sequences share one pass.
+        """
+        return model
+
+    @classmethod
+    def metrics(cls, units: "Sequence[Unit]", observed: Any, sequences: Sequences) -> Sequence[float]:
+        """The metric of each of ``units``; equal to asking each `metric`, and by default just that."""
+        return [unit.metric(observed, sequences) for unit in units]
+
+    @classmethod
+    def chance(cls, sequences: Sequences) -> float:
+        """The metric of a unit without any preference; the thresholds of a scan lie well above it."""
+        return 0.0

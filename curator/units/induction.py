@@ -13,7 +13,7 @@ from torch import Tensor
 from curator.errors import CuratorError
 from curator.units.attention import HeadUnit, head_blocks
 from curator.units.base import Block
-from curator.units.sequences import Sequences
+from curator.units.sequences import Sequences, earlier_copies
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -30,9 +30,8 @@ def copy_targets(tokens: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         to the logits at t, not t - 1 (DESIGN section 6).
     """
     positions = torch.arange(tokens.shape[1], device=tokens.device)
-    earlier = (tokens[:, :, None] == tokens[:, None, :]) & (positions[:, None] > positions)  # [n, t, s < t]
-    last = torch.where(earlier, positions, -1).amax(-1)
-    scored = (last >= 0) & valid
+    last = torch.where(earlier_copies(tokens, valid), positions, -1).amax(-1)
+    scored = last >= 0
     target = tokens.gather(1, (last + 1).clamp(min=0))
     return scored, torch.where(scored, target, 0)
 

@@ -7,6 +7,7 @@ from the ids that occur in the corpus where not. A vocabulary without padding gi
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,17 @@ class ProbeIds:
         ids: int64 ``[n]``, rising; None where they are all of the vocabulary.
         record: what a manifest says of them: ``source`` (``tokenizer``, ``corpus`` or ``all``), its ``file``, how much
             of a corpus was read, ``count`` of ``vocabulary``, and the ids' ``fingerprint``.
+        corpus, tokenizer: what is known beside them, for kinds of unit that need more than ids.
     """
 
     ids: np.ndarray | None
     record: dict[str, Any]
+    corpus: Corpus | Path | None = None
+    tokenizer: Path | None = None
 
     def of(self, settings: ProbeSettings) -> ProbeSettings:
         """``settings`` that draw from these ids."""
-        return replace(settings, ids=self.ids)
+        return replace(settings, ids=self.ids, corpus=self.corpus, tokenizer=self.tokenizer)
 
     def holds(self, sequences: Sequences) -> bool:
         """Whether all tokens of ``sequences`` are among the ids."""
@@ -97,9 +101,13 @@ def find_probe_ids(
         raise UsageError("--probe-ids tokenizer: no tokenizer.json is known; give --tokenizer")
     if asked == "corpus" and corpus is None:
         raise UsageError("--probe-ids corpus: no corpus is known; give --corpus")
+    if tokenizer is None and model is not None:
+        tokenizer = tokenizer_file(model)
+    if tokenizer is not None and tokenizer.is_dir():
+        tokenizer = tokenizer / "tokenizer.json"
+    ids = partial(_ids, vocab_size, corpus, tokenizer)
     if asked in ("auto", "tokenizer") and tokenizer is not None:
-        tokenizer = tokenizer / "tokenizer.json" if tokenizer.is_dir() else tokenizer
-        return _ids("tokenizer", _entries(tokenizer, vocab_size), vocab_size, {"file": str(tokenizer)})
+        return ids("tokenizer", _entries(tokenizer, vocab_size), {"file": str(tokenizer)})
     if asked in ("auto", "corpus") and isinstance(corpus, Corpus):
         found, rows = occurring_ids(corpus, vocab_size)
         if not found.size:
@@ -110,9 +118,9 @@ def find_probe_ids(
             "rows_read": rows,
             "rows": len(corpus),
         }
-        return _ids("corpus", found, vocab_size, read)
+        return ids("corpus", found, read)
     note = "neither a tokenizer nor a corpus is known, so ids that were never trained may be among them"
-    return _ids("all", np.arange(vocab_size), vocab_size, {"note": note} if asked == "auto" else {})
+    return ids("all", np.arange(vocab_size), {"note": note} if asked == "auto" else {})
 
 
 def occurring_ids(corpus: Corpus, vocab_size: int) -> tuple[np.ndarray, int]:
@@ -152,6 +160,14 @@ def _entries(file: Path, vocab_size: int) -> np.ndarray:
     return ids
 
 
-def _ids(source: str, ids: np.ndarray, vocab_size: int, details: dict[str, Any]) -> ProbeIds:
+def _ids(
+    vocab_size: int,
+    corpus: Corpus | Path | None,
+    tokenizer: Path | None,
+    source: str,
+    ids: np.ndarray,
+    details: dict[str, Any],
+) -> ProbeIds:
     counted = {"count": len(ids), "vocabulary": vocab_size, "fingerprint": fingerprint(ids.astype("<i8"))}
-    return ProbeIds(None if len(ids) == vocab_size else ids, {"source": source, **details, **counted})
+    record = {"source": source, **details, **counted}
+    return ProbeIds(None if len(ids) == vocab_size else ids, record, corpus, tokenizer)

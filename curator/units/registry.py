@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from curator.artifacts.storage import fingerprint
 from curator.errors import UsageError
 from curator.units.base import Unit
+from curator.units.duplicate_token import DuplicateTokenHead
 from curator.units.induction import InductionHead
 from curator.units.previous_token import PreviousTokenHead
 
@@ -39,6 +40,7 @@ def register(unit_class: type[Unit]) -> type[Unit]:
 
 register(InductionHead)
 register(PreviousTokenHead)
+register(DuplicateTokenHead)
 
 
 def kinds() -> dict[str, type[Unit]]:

@@ -1,8 +1,8 @@
 """Synthetic token sequences for metrics and probes, drawn from an explicit seed (paper, appendix C)."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -10,6 +10,9 @@ from torch import Tensor
 
 from curator.artifacts.storage import load_array
 from curator.errors import CuratorError, UsageError
+
+if TYPE_CHECKING:
+    from curator.corpus import Corpus
 
 IdsFrom = Literal["auto", "tokenizer", "corpus", "all"]
 """Where the ids of probe sequences come from: the tokenizer's entries, the corpus, or all rows of the embedding.
@@ -25,8 +28,10 @@ class ProbeSettings:
         min_length, max_length: the length L is uniform in [min_length, max_length] tokens; a repeated
             sequence has 2 L.
         seed: of the draw. Probes of other seeds give other rankings: report the variation.
-        ids: [n] token ids to draw from; None draws from all of the vocabulary. Not a setting, and in no manifest: what
-            `curator.units.probe_ids` found for one model.
+        ids: [n] token ids to draw from; None draws from all of the vocabulary.
+        corpus, tokenizer: what was trained on, opened or where it lies, and the ``tokenizer.json``, for kinds that need
+            them; None where they are not known. These and ``ids`` are no settings, and in no manifest: what is known of
+            one model (`curator.units.probe_ids`).
     """
 
     sequences: int = 100
@@ -34,6 +39,8 @@ class ProbeSettings:
     max_length: int = 20
     seed: int = 0
     ids: np.ndarray | None = field(default=None, compare=False, repr=False)
+    corpus: "Corpus | Path | None" = field(default=None, compare=False, repr=False)
+    tokenizer: Path | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.sequences < 1:
@@ -47,7 +54,7 @@ class ProbeSettings:
 
     def recorded(self) -> dict[str, Any]:
         """The settings as JSON."""
-        return {name: value for name, value in asdict(replace(self, ids=None)).items() if name != "ids"}
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.compare}
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,17 @@ class Sequences:
     def valid(self) -> Tensor:
         """[n, longest] True where a token is not padding."""
         return torch.arange(self.tokens.shape[1], device=self.tokens.device) < self.lengths[:, None]
+
+
+def earlier_copies(tokens: Tensor, valid: Tensor) -> Tensor:
+    """[n, t, s] True where position s < t holds the same token as t, and t is no padding.
+
+    Args:
+        tokens: [n, T]; valid: [n, T] False at padding, which is on the right.
+    """
+    positions = torch.arange(tokens.shape[1], device=tokens.device)
+    same = tokens[:, :, None] == tokens[:, None, :]
+    return same & (positions[:, None] > positions) & valid[:, :, None]
 
 
 def draw_repeated(settings: ProbeSettings, vocab_size: int, max_length: int) -> Sequences:

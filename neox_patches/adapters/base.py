@@ -1,11 +1,12 @@
 """What every generation shares: where the hook points are, and what the patches cannot follow."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from curator.errors import CuratorError
 from curator.neox.checkout import Checkout
+from neox_patches.adapters.maps import GATED, LinearMap, linear_maps
 
 
 class Adapter:
@@ -48,9 +49,9 @@ class Adapter:
             yield "curriculum_learning shortens the rows: remove it"
 
     def emission_refusals(self, neox_args: Any) -> Iterator[str]:
-        """Settings that a plan can be followed under, but of which no sample's gradient of a head can be told."""
+        """Settings that a plan can be followed under, but of which no sample's gradient can be told."""
         if (getattr(neox_args, "soft_prompt_tuning", None) or {}).get("enabled"):
-            yield "soft_prompt_tuning trains no attention head: remove it"
+            yield "soft_prompt_tuning trains none of the model's own maps: remove it"
 
     def check_settings(self, neox_args: Any, emits: bool) -> None:
         """Refuse what cannot be followed, or (``emits``) not emitted under.
@@ -68,10 +69,23 @@ class Adapter:
                     + "; ".join(problems)
                 )
 
-    def attention_layers(self, module: Any) -> dict[int, Any]:
-        """Layer number, counted from 0 over the whole model -> ``ParallelSelfAttention``, of this rank's stage."""
-        found = {}
-        for layer in module.modules():
-            if type(layer).__name__ == "ParallelSelfAttention":
-                found[int(layer.layer_number)] = layer
-        return found
+    mlp_maps: ClassVar[tuple[str, str]] = ("dense_h_to_4h", "dense_4h_to_h")
+    """What the MLP calls its two linear maps."""
+
+    def linear_maps(self, neox_args: Any) -> Mapping[str, LinearMap]:
+        """The linear maps of every transformer layer, by curator's names."""
+        gated = getattr(neox_args, "activation", None) in GATED
+        d_mlp = None if gated else self.mlp_size(neox_args)
+        return linear_maps(int(neox_args.hidden_size), d_mlp, self.mlp_maps)
+
+    def mlp_size(self, neox_args: Any) -> int:
+        """Neurons of an MLP."""
+        return 4 * int(neox_args.hidden_size)
+
+    def transformer_layers(self, module: Any) -> dict[int, Any]:
+        """Layer number, counted from 0 over the whole model -> ``ParallelTransformerLayer``, of this rank's stage."""
+        return {
+            int(layer.layer_number): layer
+            for layer in module.modules()
+            if type(layer).__name__ in ("ParallelTransformerLayer", "ParallelTransformerLayerPipe")
+        }

@@ -1,7 +1,7 @@
 """The maintained main branch."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from neox_patches.adapters.base import Adapter
 
@@ -26,3 +26,11 @@ class HeadAdapter(Adapter):
             yield "te_mha: Transformer Engine's attention cannot be tapped; leave it out"
         if neox_args.sequence_parallel and (neox_args.te_columnparallel or neox_args.te_rowparallel):
             yield "sequence_parallel with Transformer Engine's linear layers: they gather where no tap can see"
+
+    mlp_maps: ClassVar[tuple[str, str]] = ("linear1", "linear2")
+
+    def mlp_size(self, neox_args: Any) -> int:
+        factor = neox_args.expansion_factor or 4
+        size = int(neox_args.intermediate_size or factor * neox_args.hidden_size)
+        multiple = 2 * int(neox_args.mlp_multiple_of)
+        return -(-size // multiple) * multiple

@@ -10,7 +10,7 @@ from curator.influence.scorer import Scorer
 from curator.ranking.bases import Bases
 from curator.units.base import Block
 from neox_patches.clock import Layout
-from neox_patches.emit.blocks import NamedBlock, Query
+from neox_patches.emit.blocks import PlacedBlock, Query
 from neox_patches.emit.parts import Compression, GradientBlock, Part
 from neox_patches.settings import Emit, Factors, Gradients
 
@@ -19,22 +19,21 @@ class Builder:
     """Makes the parts of one rank.
 
     Args:
-        named: every block asked for, in the order of the manifest; mine: those that this rank owns.
+        placed: every block asked for, in the order of the manifest; mine: those that this rank owns.
         queries: the queries that this rank owns; row k of its scores is the k-th.
     """
 
     def __init__(
         self,
         settings: Emit,
-        named: Sequence[NamedBlock],
-        mine: Sequence[NamedBlock],
+        placed: Sequence[PlacedBlock],
+        mine: Sequence[PlacedBlock],
         queries: Sequence[Query],
         layout: Layout,
-        d_model: int,
         device: torch.device,
     ):
-        self.settings, self.named, self.mine, self.queries = settings, named, mine, queries
-        self.layout, self.d_model, self.device = layout, d_model, device
+        self.settings, self.placed, self.mine, self.queries = settings, placed, mine, queries
+        self.layout, self.device = layout, device
         self.parts: dict[str, Part] = {}
 
     def build(self) -> dict[str, Part]:
@@ -49,36 +48,36 @@ class Builder:
     def _part(self, module: str) -> Part:
         return self.parts.setdefault(module, Part(module, device=self.device))
 
-    def _local(self, named: NamedBlock) -> Block:
-        block = named.on_rank(self.layout, self.d_model)
+    def _local(self, placed: PlacedBlock) -> Block:
+        block = placed.on_rank(self.layout)
         assert block is not None
         return block
 
     def _add_scorers(self) -> None:
         of_module: dict[str, list[int]] = {}
         for number, query in enumerate(self.queries):
-            of_module.setdefault(query.named.block.module, []).append(number)
+            of_module.setdefault(query.placed.block.module, []).append(number)
         like = torch.empty(0, dtype=torch.float32, device=self.device)
         for module, numbers in of_module.items():
             part = self._part(module)
             part.score_rows = torch.tensor(numbers, device=self.device)
-            blocks = [self._local(self.queries[number].named) for number in numbers]
+            blocks = [self._local(self.queries[number].placed) for number in numbers]
             part.scorer = Scorer(blocks, [self.queries[number].matrix for number in numbers], like)
 
     def _add_gradients(self, gradients: Gradients) -> None:
-        for number, named in enumerate(self.mine):
-            block = GradientBlock(number, self._local(named), self._compression(gradients, named))
-            self._part(named.block.module).gradients.append(block)
+        for number, placed in enumerate(self.mine):
+            block = GradientBlock(number, self._local(placed), self._compression(gradients, placed))
+            self._part(placed.block.module).gradients.append(block)
 
-    def _compression(self, gradients: Gradients, named: NamedBlock) -> Compression:
+    def _compression(self, gradients: Gradients, placed: PlacedBlock) -> Compression:
         if gradients.compress == "none":
             return Compression()
         assert gradients.rank is not None
         if gradients.compress == "projection":
-            left, right = projections(named.block, gradients.rank, gradients.seed, self.named.index(named))
+            left, right = projections(placed.block, gradients.rank, gradients.seed, self.placed.index(placed))
         else:
             assert gradients.bases is not None
-            q_a, q_s = Bases.open(gradients.bases).of(named.block)  # eigenvectors come by rising eigenvalue
+            q_a, q_s = Bases.open(gradients.bases).of(placed.block)  # eigenvectors come by rising eigenvalue
             left, right = q_a[:, -gradients.rank :], q_s[:, -gradients.rank :]
         return Compression(
             None if left is None else left.to(self.device, torch.float32),
@@ -87,14 +86,14 @@ class Builder:
 
     def _add_factors(self, factors: Factors) -> None:
         bases = None if factors.bases is None else Bases.open(factors.bases)
-        for named in self.mine:
-            part, block = self._part(named.block.module), self._local(named)
-            if named.block in part.factors_of:
-                continue  # two units of one head
-            part.factors_of.append(named.block)
+        for placed in self.mine:
+            part, block = self._part(placed.block.module), self._local(placed)
+            if placed.block in part.factors_of:
+                continue  # two units share it
+            part.factors_of.append(placed.block)
             part.factor_blocks.append(block)
             if bases is not None:
-                q_a, q_s = (basis.to(self.device, torch.float32) for basis in bases.of(named.block))
+                q_a, q_s = (basis.to(self.device, torch.float32) for basis in bases.of(placed.block))
                 part.bases = (part.bases or {}) | dict(zip(Side.of(block), (q_a, q_s), strict=True))
         for part in self.parts.values():
             part.new_sums()

@@ -17,7 +17,7 @@ from curator.plan.plan import Plan
 from curator.ranking.bases import Bases
 from curator.units.block_json import describe_block
 from neox_patches.clock import Layout
-from neox_patches.emit.blocks import NamedBlock, Query
+from neox_patches.emit.blocks import PlacedBlock, Query
 from neox_patches.emit.parts import Part
 from neox_patches.settings import Emit
 
@@ -27,7 +27,7 @@ def identity_of(
     steps: Sequence[int],
     layout: Layout,
     neox_args: Any,
-    named: Sequence[NamedBlock],
+    placed: Sequence[PlacedBlock],
     queries: Sequence[Query],
     plan: Plan | None,
     corpus: Corpus | None,
@@ -61,8 +61,8 @@ def identity_of(
             "bases": _made_for(gradients.bases),
         },
         "factors": factors and {"bases": _made_for(factors.bases)},
-        "blocks": [{"label": block.name, **describe_block(block.block)} for block in named],
-        "scored": [query.named.name for query in queries],
+        "blocks": [{"label": str(block.key), **describe_block(block.block)} for block in placed],
+        "scored": [str(query.placed.key) for query in queries],
         "fingerprints": {
             "corpus": None if corpus is None else corpus.fingerprint(),
             "plan": None if plan is None else plan.fingerprint(),
@@ -123,7 +123,7 @@ def check_same(folder: Path, ours: Mapping[str, Any], there: Mapping[str, Any]) 
 
 def index_of(
     layout: Layout,
-    mine: Sequence[NamedBlock],
+    mine: Sequence[PlacedBlock],
     queries: Sequence[Query],
     parts: Mapping[str, Part],
     shapes: Sequence[tuple[int, int]],
@@ -134,9 +134,9 @@ def index_of(
         "dp_rank": layout.dp_rank,
         "mp_rank": layout.mp_rank,
         "pp_rank": layout.pp_rank,
-        "blocks": [{"label": named.name, **describe_block(named.block)} for named in mine],
+        "blocks": [{"label": str(placed.key), **describe_block(placed.block)} for placed in mine],
         "gradients": [list(shape) for shape in shapes],
-        "scored": [query.named.name for query in queries],
+        "scored": [str(query.placed.key) for query in queries],
         "factors": {
             module: [describe_block(block) for block in part.factors_of]
             for module, part in parts.items()

@@ -5,6 +5,7 @@ at the loss itself, so that no setting has to be guessed. A pipeline stage witho
 Memory per rank: scores and losses of one step, one map's x and g (autograd holds them anyway), the factors' sums twice.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from curator.artifacts.storage import remove_temporaries
 from curator.corpus import Corpus
 from curator.errors import CuratorError
 from curator.influence.emission import NOT_FINITE, OVERFLOWED, WRITTEN
+from curator.units import load_unit_module
 from neox_patches import compat
 from neox_patches.clock import Clock
-from neox_patches.emit.blocks import NamedBlock, blocks_of_units, check_layers, load_queries
+from neox_patches.emit.blocks import PlacedBlock, TrainedModel, load_queries
 from neox_patches.emit.build import Builder
 from neox_patches.emit.description import identity_of, index_of, write_manifest
 from neox_patches.emit.parts import Part
@@ -60,9 +62,11 @@ class Emitter:
                 "eod_mask_loss with a pipeline of several stages: stages without the labels cannot tell how many "
                 "tokens count; emit with pipe-parallel-size 1"
             )
-        self.named = blocks_of_units(settings.units, neox_args)
-        self.queries = load_queries(settings.scores, neox_args)
-        check_layers([*self.named, *(query.named for query in self.queries)], neox_args)
+        for path in settings.unit_modules:
+            load_unit_module(path)
+        model = TrainedModel.of(adapter, neox_args)
+        self.placed = model.blocks_of(settings.units)
+        self.queries = load_queries(settings.scores, model)
         self.parts: dict[str, Part] = {}
         self.total: dict[str, Sums] = {}
         self.store: RankStore | None = None
@@ -74,28 +78,27 @@ class Emitter:
     def attach(self, engine: Any, first_step: int, run: str) -> None:
         """Tap this rank's layers and open its files; the model is on its device by now."""
         self.engine = engine
-        layers = self.adapter.attention_layers(engine.module)
+        layers = self.adapter.transformer_layers(engine.module)
         self._check_engine(engine, layers)
         self.device = next(engine.module.parameters()).device
-        layout, d_model = self.clock.layout, int(self.neox_args.hidden_size)
+        layout = self.clock.layout
 
-        def owned(named: NamedBlock) -> bool:
-            return named.place[0] in layers and named.on_rank(layout, d_model) is not None
+        def owned(placed: PlacedBlock) -> bool:
+            return placed.layer in layers and placed.on_rank(layout) is not None
 
-        mine = [named for named in self.named if owned(named)]
-        queries = [query for query in self.queries if owned(query.named)]
+        mine = [placed for placed in self.placed if owned(placed)]
+        queries = [query for query in self.queries if owned(query.placed)]
         self.n_scores = len(queries)
-        self.parts = Builder(self.settings, self.named, mine, queries, layout, d_model, self.device).build()
+        self.parts = Builder(self.settings, self.placed, mine, queries, layout, self.device).build()
         self.total = {module: Sums() for module, part in self.parts.items() if part.factor_blocks}
-        places = {named.block.module: named.place for named in (*mine, *(query.named for query in queries))}
-        for module, (layer, linear) in places.items():
-            tap(getattr(layers[layer], linear), module, self._wanted_micro, self._arrived)
+        for module, linear in self._linears([*mine, *(query.placed for query in queries)], layers).items():
+            tap(linear, module, self._wanted_micro, self._arrived)
         identity = identity_of(
             self.settings,
             self.steps,
             layout,
             self.neox_args,
-            self.named,
+            self.placed,
             self.queries,
             self.plan,
             self.corpus,
@@ -135,17 +138,28 @@ class Emitter:
         return [step for step in self.steps if step < first_step and not self.store.reached(step)]
 
     def _check_engine(self, engine: Any, layers: dict[int, Any]) -> None:
-        wanted = {named.place[0] for named in (*self.named, *(query.named for query in self.queries))}
+        wanted = {placed.layer for placed in (*self.placed, *(query.placed for query in self.queries))}
         if self.clock.layout.pp_size == 1 and (absent := sorted(wanted - set(layers))):
             raise CuratorError(
-                f"layers {', '.join(map(str, absent))} have no ParallelSelfAttention with query_key_value and dense; "
-                "other attention cannot be tapped"
+                f"layers {', '.join(map(str, absent))} are no ParallelTransformerLayer, and cannot be tapped"
             )
         if self.clock.layout.pp_size > 1 and compat.unscaled_loss(engine):
             raise CuratorError(
                 "fp16 without ZeRO: this DeepSpeed does not scale the loss, so that pipeline stages without it cannot "
                 "tell the scale of their gradients; set zero_optimization.stage to 1"
             )
+
+    def _linears(self, placed: Sequence[PlacedBlock], layers: dict[int, Any]) -> dict[str, Any]:
+        """Module name -> the linear map to tap."""
+        found = {}
+        for one in placed:
+            try:
+                found[one.block.module] = layers[one.layer].get_submodule(one.map.path)
+            except AttributeError as error:
+                raise CuratorError(
+                    f"{one.key}: layer {one.layer} of this model has no {one.map.path}, so that it cannot be tapped"
+                ) from error
+        return found
 
     # -- one step -------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Taps on the two linear maps of GPT-NeoX's attention: their inputs, and the gradients at their outputs.
+"""Taps on the linear maps of GPT-NeoX's layers: their inputs, and the gradients at their outputs.
 
 Hooks only observe. With activation checkpointing the first forward pass runs without gradients and is not tapped; the
 recomputation within backward is. Layout there is [seq, batch, ·]; what is handed on is a [batch, seq, ·] view.

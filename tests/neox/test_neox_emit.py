@@ -30,10 +30,12 @@ def emitted_sum(emission: Emission, label: str, step: int) -> np.ndarray:
     return total
 
 
-def parameter_grad(grads: dict[str, np.ndarray], step: int, layer: int, linear: str) -> np.ndarray:
+def parameter_grad(
+    grads: dict[str, np.ndarray], step: int, layer: int, linear: str, part: str = "attention"
+) -> np.ndarray:
     """The gradient of a linear map's weight [d_out, d_in], whatever the layout calls it."""
     names = [name for name in grads if name.startswith(f"{step}/") and name.endswith(f"{linear}.weight")]
-    names = [name for name in names if f".{layer + 2}.attention." in f".{name.split('/')[1]}"]
+    names = [name for name in names if f".{layer + 2}.{part}." in f".{name.split('/')[1]}"]
     assert len(names) == 1, sorted(grads)
     return grads[names[0]].astype(np.float64)
 
