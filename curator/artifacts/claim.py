@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from curator.artifacts.storage import differences, is_temporary, load_json, save_json
+from curator.artifacts.files import is_temporary, load_json, save_json
+from curator.artifacts.fingerprints import differences
 from curator.errors import CuratorError
 
 LOCK = ".lock.tmp"

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from curator.artifacts.files import save_json
+from curator.artifacts.manifests import load_manifest
 from curator.artifacts.schema import Source, convert
-from curator.artifacts.storage import load_json, save_json
 from curator.errors import CuratorError, UsageError
 from curator.influence.emission import RECORD
 from curator.neox.digests import FileEntry, describe_files, problem_of_files
 
 FORMAT = {"format": "neox-patches-run", "version": 2}
+MEND = "remove it, and what it says is unknown"
 _STEP = re.compile(r"global_step(\d+)")
 T = TypeVar("T")
 
@@ -161,13 +163,8 @@ def remove_record(checkpoint: Path) -> None:
 def _read(path: Path) -> tuple[int, dict[str, Any]] | None:
     if not path.is_file():
         return None
-    there = load_json(path)
-    if not isinstance(there, dict) or there.get("format") != FORMAT["format"]:
-        raise _damaged(path, f"expected a JSON object with {FORMAT}")
-    version = int(there["version"]) if there.get("version") in (1, FORMAT["version"]) else None
-    if version is None:
-        raise _damaged(path, f"it has version {there.get('version')!r}, known are 1 and {FORMAT['version']}")
-    return version, {key: value for key, value in there.items() if key not in FORMAT}
+    there = load_manifest(path, FORMAT, MEND, older=(1,))
+    return int(there["version"]), {key: value for key, value in there.items() if key not in FORMAT}
 
 
 def _as(kind: type[T], data: Mapping[str, Any], path: Path) -> T:
@@ -179,9 +176,7 @@ def _as(kind: type[T], data: Mapping[str, Any], path: Path) -> T:
 
 
 def _damaged(path: Path, says: str) -> CuratorError:
-    return CuratorError(
-        f"{path}: {says}; was it edited, or written by another version? Remove it, and what it says is unknown"
-    )
+    return CuratorError(f"{path}: {says}; was it edited, or written by another version? If so, {MEND}")
 
 
 def _json(value: Any) -> Any:

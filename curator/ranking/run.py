@@ -22,18 +22,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import curator
-from curator.artifacts.storage import (
-    differences,
-    fingerprint,
-    is_made_for,
+from curator.artifacts.files import (
     is_temporary,
     load_array,
-    load_json,
     new_array,
     remove_temporaries,
     save_array,
     save_json,
 )
+from curator.artifacts.fingerprints import differences, fingerprint, load_made_for
 from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.influence.batching import choose_batch
@@ -52,7 +49,7 @@ from curator.progress import progress, remark
 from curator.ranking.given_queries import GivenQueries
 from curator.ranking.probes import Probes, as_before
 from curator.ranking.queries import Queries
-from curator.ranking.ranking import FORMAT, IDENTITY, SIGN, Ranking, identity_of, sealed
+from curator.ranking.ranking import FORMAT, IDENTITY, SIGN, Ranking, identity_of, open_manifest, sealed
 from curator.ranking.request import DTYPES, RankRequest
 from curator.units import Sequences, load_unit_module, parse_units
 from curator.units.block_json import describe_block
@@ -230,7 +227,7 @@ class RankRun:
             check_tokens(self.corpus, self.model.config.vocab_size, self.first, self.last)
             save_json(path, self.manifest)
             return "running"
-        there = load_json(path)
+        there = open_manifest(self.out)
         for key, given in (
             ("micro_batch", self.request.micro_batch),
             ("shard_size", self.request.shard_size),
@@ -254,7 +251,7 @@ class RankRun:
         return identity_of(self.manifest)
 
     def _is_complete(self) -> bool:
-        return bool(load_json(self.out / "manifest.json")["status"] == "complete")
+        return bool(open_manifest(self.out)["status"] == "complete")
 
     def _wait(self, what: str, ready: Callable[[], bool]) -> None:
         waited = 0.0
@@ -269,7 +266,8 @@ class RankRun:
     def _write_queries(self) -> None:
         folder = self.out / "queries"
         mend = f"remove {folder}, or choose another --out"
-        if is_made_for(folder / "index.json", self._identity, mend):
+        if (folder / "index.json").is_file():
+            load_made_for(folder / "index.json", self._identity, mend)
             return
         if self.given is not None:
             self._copy_queries(self.given)

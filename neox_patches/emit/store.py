@@ -14,17 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from curator.artifacts.storage import (
-    fingerprint,
-    load_json,
-    new_folder,
-    remove_temporaries,
-    save_array,
-    save_json,
-)
+from curator.artifacts.files import new_folder, remove_temporaries, save_array, save_json
+from curator.artifacts.fingerprints import fingerprint
+from curator.artifacts.manifests import load_object
 from curator.corpus import Corpus
 from curator.errors import CuratorError
-from curator.influence.emission import NOT_REACHED, load_sum
+from curator.influence.emission import NOT_REACHED, load_sum, open_sums
 from curator.plan.plan import Plan
 from neox_patches.clock import Layout
 from neox_patches.data import held
@@ -68,7 +63,8 @@ class RankStore:
         if n_scores:
             wanted["scores"] = ((n_scores, self.n_rows), np.float32)
         wanted |= {f"gradients/{k}": ((self.n_rows, *shape), np.float32) for k, shape in enumerate(shapes)}
-        there = load_json(folder / "index.json") if (folder / "index.json").is_file() else None
+        file = folder / "index.json"
+        there = load_object(file, "remove the folder, or give another emit.out") if file.is_file() else None
         check_not_lost(folder, there is not None, steps, first_step)
         if there is not None:
             check_same(folder, index, there)
@@ -173,7 +169,7 @@ class RankStore:
         folder = self.folder / "sums" / str(step)
         if not (folder / "state.json").is_file():
             return None
-        state = load_json(folder / "state.json")
+        state = open_sums(folder)
         return [load_sum(folder, state, number) for number in range(state["arrays"])], state
 
     def drop_sums_after(self, step: int) -> None:

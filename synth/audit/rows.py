@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from curator.artifacts.claim import alone, claimed
-from curator.artifacts.storage import fingerprint, load_json, save_array, save_json
+from curator.artifacts.files import save_array, save_json
+from curator.artifacts.fingerprints import fingerprint
+from curator.artifacts.manifests import load_manifest
 from curator.corpus import Corpus
 from curator.corpus.npy import origins_file, save_origins
 from curator.errors import CuratorError
@@ -97,7 +99,9 @@ def audit_data(
     }
     with alone(out):
         if claimed(out, identity, what="audit results", result="audit.json", claim="identity.json"):
-            return load_json(out / "audit.json")
+            return load_manifest(
+                out / "audit.json", FORMAT, f"remove {out} and audit again", ("patterns[]", "kept[]")
+            )
         chosen = draw(rows, settings.sample, settings.seed)
         file = out / "scored.npy"
         if not file.is_file():

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from curator.artifacts.claim import alone, clean
-from curator.artifacts.storage import fingerprint, save_json
+from curator.artifacts.files import save_json
+from curator.artifacts.fingerprints import fingerprint
+from curator.artifacts.manifests import load_manifest
 from curator.cli.next_steps import again_without, next_step
 from curator.cli.printing import say
 from curator.cli.tables import print_rows
@@ -16,7 +18,6 @@ from curator.errors import CuratorError, UsageError
 from synth.llm.chat import Chat
 from synth.llm.ledger import BilledError
 from synth.llm.settings import ChatSettings
-from synth.manifests import load_manifest
 from synth.patterns.registry import Registry
 
 ENGINES = ("llm", "builtin")

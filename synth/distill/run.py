@@ -9,7 +9,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from curator.artifacts.claim import alone, clean, refuse_others
-from curator.artifacts.storage import fingerprint, is_temporary, save_json
+from curator.artifacts.files import is_temporary, save_json
+from curator.artifacts.fingerprints import fingerprint
 from curator.corpus import Corpus
 from curator.corpus.token_text import read_tokenizer
 from curator.errors import CuratorError

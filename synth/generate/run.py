@@ -15,7 +15,8 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from curator.artifacts.claim import alone, claimed
-from curator.artifacts.storage import fingerprint, load_json, save_json, save_text
+from curator.artifacts.files import load_json, save_json, save_text
+from curator.artifacts.fingerprints import fingerprint
 from curator.errors import UsageError
 from curator.progress import progress
 from synth.generate.checks import Checked, check_generator

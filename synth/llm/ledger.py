@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from curator.artifacts.storage import naming
+from curator.artifacts.files import naming
 from curator.errors import CuratorError
 
 NANO = 1_000_000_000

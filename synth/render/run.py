@@ -21,7 +21,7 @@ import tokenizers
 
 import curator
 from curator.artifacts.claim import alone, claimed
-from curator.artifacts.storage import save_json
+from curator.artifacts.files import save_json
 from curator.artifacts.workers import worker_ended
 from curator.corpus.rendered import FORMAT
 from curator.errors import CuratorError

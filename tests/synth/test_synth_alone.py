@@ -11,7 +11,7 @@ import pytest
 
 from curator.artifacts import claim as module
 from curator.artifacts.claim import LOCK, alone, claimed
-from curator.artifacts.storage import load_json, save_json
+from curator.artifacts.files import load_json, save_json
 from curator.errors import CuratorError
 
 ASKED = {"count": 3, "seed": 0}
