@@ -5,12 +5,11 @@ its marker. A run that was killed is started again with the same command and doe
 ``--worker R/W`` several processes share the shards; worker 0 fits the curvature and puts the parts together.
 """
 
-import fcntl
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import curator
+from curator.artifacts.claim import lock_folder, remove_free_locks
 from curator.artifacts.files import (
     is_temporary,
     load_array,
@@ -66,7 +66,7 @@ def rank(request: RankRequest, out: Path, device: str = "cpu", worker: tuple[int
         CuratorError: wrong input, or ``out`` holds a ranking of something else (the message says both sides).
     """
     run = RankRun(request, Path(out), device, worker)
-    with run.alone():
+    with run.lock():
         return run.run()
 
 
@@ -77,7 +77,7 @@ def prepare_queries(request: RankRequest, out: Path, device: str = "cpu") -> Non
         CuratorError: as `rank`.
     """
     run = RankRun(request, Path(out), device, (0, 1))
-    with run.alone():
+    with run.lock():
         run.prepare()
 
 
@@ -112,27 +112,13 @@ class RankRun:
             self.probe_ids = None if probes.ids is None else probes.ids.record
         self.manifest = self._manifest()
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Refuse a second process that would do the same part in the same folder; a killed one lets go."""
-        if self.out.exists() and not self.out.is_dir():
-            raise CuratorError(f"{self.out}: is a file; --out needs a folder")
-        self.out.mkdir(parents=True, exist_ok=True)
-        lock = self.out / f".worker-{self.number}.tmp"
-        with open(lock, "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise CuratorError(
-                    f"{self.out}: another process is at work there as worker {self.number}/{self.workers}; wait "
-                    "for it, or share the work with --worker R/W"
-                ) from error
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-                with suppress(OSError):
-                    self.out.rmdir()  # empty: refused before any work
+        busy = (
+            f"another process is at work there as worker {self.number}/{self.workers}; wait for it, or share the work "
+            "with --worker R/W"
+        )
+        return lock_folder(self.out, f".worker-{self.number}.tmp", busy)
 
     def run(self) -> Ranking:
         """Do what is missing, then open the result."""
@@ -386,6 +372,7 @@ class RankRun:
         if self.number == 0:
             shutil.rmtree(self.out / "shards", ignore_errors=True)
             remove_temporaries(self.out)
+            remove_free_locks(self.out, ".worker-*.tmp")
 
 
 def _absolute(model: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from curator.artifacts.claim import alone, claimed
+from curator.artifacts.claim import claim_folder, lock_folder
 from curator.artifacts.files import save_array, save_json
 from curator.artifacts.fingerprints import fingerprint
 from curator.artifacts.manifests import load_manifest
@@ -97,8 +97,8 @@ def audit_data(
         "threshold": settings.threshold,
         "seed": settings.seed,
     }
-    with alone(out):
-        if claimed(out, identity, what="audit results", result="audit.json", claim="identity.json"):
+    with lock_folder(out):
+        if claim_folder(out, identity, what="audit results", result="audit.json", claim="identity.json"):
             return load_manifest(
                 out / "audit.json", FORMAT, f"remove {out} and audit again", ("patterns[]", "kept[]")
             )

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from curator.artifacts.claim import alone, clean
-from curator.artifacts.files import save_json
+from curator.artifacts.claim import lock_folder
+from curator.artifacts.files import remove_temporaries, save_json
 from curator.artifacts.fingerprints import fingerprint
 from curator.artifacts.manifests import load_manifest
 from curator.cli.next_steps import again_without, next_step
@@ -142,8 +142,8 @@ def run_audit_patterns(
         )
     folder = registry.path.parent
     file, parts = folder / AUDIT, folder / "audit-parts"
-    with alone(folder):
-        clean(folder)
+    with lock_folder(folder):
+        remove_temporaries(folder)
         result = finished(file, registry, ranking, known, seed)
         if result is None:
             result = audit_patterns(registry, ranking, corpus, known, seed=seed, workers=workers, parts=parts)
