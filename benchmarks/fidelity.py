@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from natural_corpus import ROWS, WIDTH, natural
 
-from curator.artifacts.storage import load_json
+from curator.artifacts.files import load_json
 from curator.corpus import open_corpus
 from curator.ranking.ranking import Ranking
 from synth.audit.fidelity import fidelity, statistics

@@ -13,7 +13,7 @@ import numpy as np
 from natural_texts import KINDS, texts_of
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from curator.artifacts.storage import save_array, save_json
+from curator.artifacts.files import save_array, save_json
 from curator.corpus import open_corpus
 from curator.ranking.ranking import FORMAT, SIGN, Ranking
 from synth.audit.token_statistics import copyable_share

@@ -19,7 +19,8 @@ from typing import Any
 import tokenizers
 from tokenizers import Tokenizer
 
-from curator.artifacts.storage import fingerprint, save_json, save_text
+from curator.artifacts.files import save_json, save_text
+from curator.artifacts.fingerprints import fingerprint
 from synth.generate.codegen import write_source
 from synth.generate.generators import FORMAT, Generators
 from synth.patterns.pattern import Pattern

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from curator.artifacts.storage import is_temporary, save_text
+from curator.artifacts.files import is_temporary, save_text
 from curator.errors import UsageError
 from curator.neox.checkout import Checkout, choose_checkout
 from curator.neox.standing import INSIST

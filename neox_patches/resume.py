@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from curator.artifacts.storage import save_text
+from curator.artifacts.files import save_text
 from curator.errors import CuratorError
 from curator.neox.digests import describe_files
 from curator.neox.records import (

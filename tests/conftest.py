@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedModel
 
-from curator.artifacts.storage import load_json
+from curator.artifacts.files import load_json
 from curator.influence import fit
 from curator.influence.curvature import Curvature, Damping
 from curator.influence.factors import Covariances, Eigenvalues, Side, eigenbases

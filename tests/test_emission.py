@@ -11,7 +11,7 @@ import pytest
 import torch
 from test_cli import done, refused
 
-from curator.artifacts.storage import load_json, save_json
+from curator.artifacts.files import load_json, save_json
 from curator.errors import CuratorError
 from curator.influence.emission import NOT_FINITE, NOT_REACHED, OVERFLOWED, WRITTEN, Emission
 from curator.influence.factors import Side

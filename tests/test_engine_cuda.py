@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import GOLDEN, relative_error, small_request
 
-from curator.artifacts.storage import load_array
+from curator.artifacts.files import load_array
 from curator.corpus import build_embedded
 from curator.corpus.embedded import EmbeddedSettings
 from curator.ranking.ranking import Ranking

@@ -26,7 +26,7 @@ from conftest import (
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from curator.artifacts.storage import load_array, load_json
+from curator.artifacts.files import load_array, load_json
 from curator.errors import CuratorError, UsageError
 from curator.influence.curvature import Damping
 from curator.influence.probe_gradient import probe_gradient

@@ -16,7 +16,7 @@ from conftest import (
 )
 from torch import Tensor
 
-from curator.artifacts.storage import load_array, load_json
+from curator.artifacts.files import load_array, load_json
 from curator.corpus import open_corpus
 from curator.influence.curvature import Curvature, Damping
 from curator.influence.factors import Covariances, Eigenvalues, Side, eigenbases

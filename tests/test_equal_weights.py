@@ -11,7 +11,7 @@ from test_cli import done, refused
 from test_cli import run as run_command
 from test_models_neox import SETTINGS, original, write
 
-from curator.artifacts.storage import load_json
+from curator.artifacts.files import load_json
 from curator.cli.doctor_checkpoints import checkpoint_checks
 from curator.models.equal import equal_groups, points_of, same_weights, sampled_weights
 from curator.models.listing import list_checkpoints

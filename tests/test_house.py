@@ -27,7 +27,6 @@ ROOMS = {
         *("training", "scan", "neox", "report", "settings", "demo", "cli"),
     ],
     "synth": [
-        "manifests",
         "llm",
         "sandbox",
         "patterns",

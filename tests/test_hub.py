@@ -12,7 +12,7 @@ from fake_hub import serve, use
 from test_cli import done, refused
 from test_probe_ids import save_tokenizer
 
-from curator.artifacts.storage import load_json
+from curator.artifacts.files import load_json
 from curator.errors import CuratorError, UsageError
 from curator.models.hub import fetch, is_hub, list_revisions
 from curator.settings import load_experiment

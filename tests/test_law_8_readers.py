@@ -15,7 +15,8 @@ from conftest import GOLDEN, UNITS, finish, request, start
 from mmap_ninja import numpy as ninja
 from test_cli import done, refused
 
-from curator.artifacts.storage import fingerprint, load_json, save_array, save_json
+from curator.artifacts.files import load_json, save_array, save_json
+from curator.artifacts.fingerprints import fingerprint
 from curator.corpus import base, open_corpus
 from curator.corpus.ninja import NinjaCorpus
 from curator.errors import CuratorError

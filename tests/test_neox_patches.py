@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curator.artifacts.storage import save_array, save_json
+from curator.artifacts.files import save_array, save_json
 from curator.errors import CuratorError, UsageError
 from curator.plan.plan import Plan
 from curator.ranking.ranking import FORMAT, IDENTITY, identity_of

@@ -86,7 +86,7 @@ def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"format": "other"}, "expected a JSON object"),
+        ({"format": "other"}, "format is 'other', expected 'neox-patches-run'"),
         ({"version": 7}, "it has version 7, known are 1 and 2"),
         ({"run": 5}, "run: expected text, not 5"),
         ({"stretches": [{"fromm": 0}]}, "did you mean 'from'"),
@@ -99,7 +99,7 @@ def test_damaged_records_are_refused(tmp_path: Path, change: dict[str, Any], say
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(CuratorError, match=says) as error:
         standing_of(tmp_path, 4)
-    assert str(path) in str(error.value) and "Remove it" in str(error.value)
+    assert str(path) in str(error.value) and "remove it" in str(error.value)
 
 
 @pytest.mark.parametrize("of", ["checkpoint", "run"])

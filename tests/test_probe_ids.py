@@ -14,7 +14,8 @@ from conftest import GOLDEN, random_model, request, small_request
 from test_cli import done, refused
 from tokenizers import AddedToken, Tokenizer, models
 
-from curator.artifacts.storage import fingerprint, load_json, save_json
+from curator.artifacts.files import load_json, save_json
+from curator.artifacts.fingerprints import fingerprint
 from curator.corpus import open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.ranking.probes import Probes

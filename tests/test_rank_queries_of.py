@@ -9,7 +9,7 @@ import pytest
 from conftest import GOLDEN, UNITS, finish, relative_error, request, start
 from test_cli import done, refused
 
-from curator.artifacts.storage import load_json, save_json
+from curator.artifacts.files import load_json, save_json
 from curator.errors import CuratorError, UsageError
 from curator.ranking.given_queries import GivenQueries
 from curator.ranking.ranking import Ranking

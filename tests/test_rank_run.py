@@ -28,7 +28,7 @@ from conftest import (
     start,
 )
 
-from curator.artifacts.storage import load_json
+from curator.artifacts.files import load_json
 from curator.errors import CuratorError
 from curator.influence.fit import subset
 from curator.influence.taps import Taps

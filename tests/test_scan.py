@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import curator.scan.scan
-from curator.artifacts.storage import load_json
+from curator.artifacts.files import load_json
 from curator.errors import CuratorError, UsageError
 from curator.report.plots import Curve, plot_curves, plot_scan, spread
 from curator.scan.checkpoint import BLOCK_BYTES, WHOLE_FILE_BYTES, checkpoint_fingerprint

@@ -3,6 +3,7 @@
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,18 +79,19 @@ def test_a_checkpoint_that_was_cut_off_does_not_count(
 ) -> None:
     corpus = make_corpus()
     train(CONFIG, corpus, tmp_path / "whole", checkpoint_steps=[4, 8])
-    out, rename = tmp_path / "cut", os.rename
+    out, replace = tmp_path / "cut", os.replace
 
     def cut(source: Path, target: Path) -> None:
         if target.name == "step8":
+            shutil.copytree(source, out / ".step8.0123abcd.tmp")  # a killed process cannot clear up
             raise KeyboardInterrupt
-        rename(source, target)
+        replace(source, target)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("curator.training.checkpoint.os.rename", cut)
+        patch.setattr("curator.artifacts.files.os.replace", cut)
         train(CONFIG, corpus, out, checkpoint_steps=[4, 8])
     assert [step for step, _ in list_checkpoints(out)] == [4]
-    assert list(out.glob(".step8.*.tmp"))
+    assert [path.name for path in out.glob(".*")] == [".step8.0123abcd.tmp"]
     (out / ".losses.npy.0123abcd.tmp").touch()
     train(CONFIG, corpus, out, checkpoint_steps=[4, 8])
     assert [step for step, _ in list_checkpoints(out)] == [4, 8, 12]

@@ -1,19 +1,20 @@
 """One process at a time in a folder that holds one result; a killed process lets go, and what it left goes.
 
-Every command that writes a folder does so within `alone`. Those whose result follows from one request also write that
-request down first (`claimed`), so that the same command goes on and another one is refused with what differs.
+Every command that writes a folder does so within `lock_folder`. Those whose result follows from one request also write
+that request down first (`claim_folder`), so that the same command goes on and another one is refused with what differs.
+Locks are the system's (flock, by the library filelock), which a killed process cannot keep. Refused: filelock's soft
+locks, which stand in where a file system has none, and which it can.
 """
 
-import fcntl
-import os
-import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from curator.artifacts.storage import differences, is_temporary, load_json, save_json
+from filelock import FileLock, Timeout
+
+from curator.artifacts.files import is_temporary, load_json, remove_temporaries, save_json
+from curator.artifacts.fingerprints import differences
 from curator.errors import CuratorError
 
 LOCK = ".lock.tmp"
@@ -22,8 +23,13 @@ PATIENCE_S = 1.0
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
+def lock_folder(
+    out: Path, name: str = LOCK, busy: str = "another process is at work there; wait for it"
+) -> Iterator[None]:
     """Hold ``out``, which is made where it is missing, and goes again where it stays empty.
+
+    Args:
+        name: of the lock's file in it, which counts as temporary; busy: what is said where another process holds it.
 
     Raises:
         CuratorError: it is a file, or another process holds it.
@@ -31,50 +37,52 @@ def alone(out: Path) -> Iterator[None]:
     if out.exists() and not out.is_dir():
         raise CuratorError(f"{out}: is a file; --out needs a folder")
     out.mkdir(parents=True, exist_ok=True)
-    with _held(out) as lock:
+    with lock_file(out / name, f"{out}: {busy}", PATIENCE_S):
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            (out / name).unlink(missing_ok=True)  # while it is held: who opened it since sees that it is gone
             with suppress(OSError):
                 out.rmdir()  # empty: refused before any work
 
 
 @contextmanager
-def _held(out: Path) -> Iterator[Path]:
-    lock, end = out / LOCK, time.monotonic() + PATIENCE_S
-    while True:
-        with open(lock, "w") as file:
-            if _take(file) and _is_there(file, lock):
-                yield lock
-                return
-        if time.monotonic() > end:
-            raise CuratorError(f"{out}: another process is at work there; wait for it")
-        time.sleep(0.02)
+def lock_file(path: Path, busy: str = "", patience: float = -1) -> Iterator[None]:
+    """Hold the lock that ``path`` stands for, an empty file, which is made where it is missing and stays.
 
+    Args:
+        patience: seconds for which a lock that another process holds is tried; negative: until it is free.
 
-def _take(file: IO[str]) -> bool:
+    Raises:
+        CuratorError: it is not free by then; the message is ``busy``.
+    """
+    lock = FileLock(path, timeout=patience, poll_interval=0.01, fallback_to_soft=False)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_there(file: IO[str], lock: Path) -> bool:
-    """Whether it is still the file of that name: whoever held it may have removed it since it was opened."""
+        lock.acquire()
+    except Timeout as error:
+        raise CuratorError(busy) from error
     try:
-        return os.path.samestat(os.fstat(file.fileno()), lock.stat())
-    except FileNotFoundError:
-        return False
+        yield
+    finally:
+        lock.release()
 
 
-def claimed(out: Path, identity: Mapping[str, Any], *, what: str, result: str, claim: str) -> bool:
-    """Whether ``out``, which is held, has its finished ``result``; an empty folder is claimed for ``identity``.
+def remove_free_locks(folder: Path, names: str) -> None:
+    """Remove the lock files of these names (a pattern) that nobody holds: of killed processes."""
+    for path in folder.glob(names):
+        with suppress(CuratorError), lock_file(path, patience=0):
+            path.unlink()
+
+
+def claim_folder(out: Path, identity: Mapping[str, Any], *, what: str, result: str, claim: str) -> bool:
+    """Write into ``out``, which is held and empty, what it is to hold; or compare, where that is there already.
 
     Args:
         what: it holds, for messages; result: the file written last, with the identity in it; claim: the file written
             first, which is the identity.
+
+    Returns:
+        Whether the finished ``result`` is there.
 
     Raises:
         CuratorError: it holds something else; the message says both sides.
@@ -85,13 +93,13 @@ def claimed(out: Path, identity: Mapping[str, Any], *, what: str, result: str, c
     elif any(path.is_file() and not is_temporary(path) for path in out.rglob("*")):
         raise CuratorError(f"{out}: the folder is not empty and holds no {what}; choose another --out")
     else:
-        clean(out)
+        remove_temporaries(out)
         save_json(out / claim, identity)
         return False
     if not isinstance(there, dict):
         raise CuratorError(f"{out}: holds something else than {what}; choose another --out")
     refuse_others(out, what, identity, there)
-    clean(out)
+    remove_temporaries(out)
     return finished
 
 
@@ -113,12 +121,3 @@ def _identity(out: Path, file: str, finished: bool) -> Any:
     if not finished:
         return content
     return content.get("identity") if isinstance(content, dict) else None
-
-
-def clean(out: Path) -> None:
-    """Remove what killed processes left half-written in ``out``, which is held and known to be ours."""
-    for path in out.rglob(".*.tmp"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        elif path.name != LOCK:
-            path.unlink(missing_ok=True)

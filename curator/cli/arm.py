@@ -10,13 +10,12 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from curator.artifacts.storage import load_json
 from curator.cli.printing import say
 from curator.corpus import Corpus, open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.models.neox import checkpoint_folder
 from curator.models.neox_settings import config_files
-from curator.neox.arm import Arm, write_arm
+from curator.neox.arm import Arm, read_arm, write_arm
 from curator.neox.arm_settings import changes_of, missing_data, read_baseline
 from curator.neox.records import Start, Stretch, read_run, step_of
 from curator.neox.standing import INSIST, UNRECORDED, Standing, check_goes_on, standing_of
@@ -132,8 +131,7 @@ def _last_start(checkpoint: Path) -> Start | None:
 
 def _baseline_steps(checkpoint: Path, base: Mapping[str, Any]) -> int:
     """For how many steps the baseline trains; of an arm that is an arm's, without the extra steps of that one."""
-    described = checkpoint.parent / "arm.json"
-    there = load_json(described) if described.is_file() else {}
+    there = read_arm(checkpoint.parent) or {}
     return int(there.get("baseline_steps", base["train_iters"]))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from curator.artifacts.storage import is_temporary
+from curator.artifacts.files import is_temporary
 from curator.cli import next_steps
 from curator.cli.next_steps import next_step
 from curator.cli.printing import say

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from curator.artifacts.storage import save_array, save_json
+from curator.artifacts.files import save_array, save_json
 from curator.cli.commands import check_new_plan, how_to_follow, identity_plan, said_epochs
 from curator.cli.printing import say
 from curator.corpus import Corpus, check_tokens, open_corpus

@@ -7,7 +7,7 @@ window is covered densely without a patch. A schedule is that one line of YAML.
 from collections.abc import Iterable
 from pathlib import Path
 
-from curator.artifacts.storage import save_text
+from curator.artifacts.files import save_text
 from curator.cli.next_steps import next_step
 from curator.cli.printing import say
 from curator.errors import CuratorError, UsageError

@@ -7,7 +7,8 @@ for the ranking in it.
 from pathlib import Path
 from typing import Any
 
-from curator.artifacts.storage import load_json, save_json, save_text
+from curator.artifacts.files import load_json, save_json, save_text
+from curator.artifacts.manifests import is_manifest
 from curator.cli import next_steps
 from curator.cli.next_steps import next_step
 from curator.cli.printing import say, stdout
@@ -115,12 +116,7 @@ def _ranking(path: Path) -> Ranking | None:
     """
     if (path / AUDIT).is_file() and (path / "ranking" / "manifest.json").is_file():
         return Ranking.open(path / "ranking")
-    file = path / "manifest.json"
-    if file.is_file():
-        manifest = load_json(file)
-        if isinstance(manifest, dict) and manifest.get("format") == FORMAT:
-            return Ranking.open(path)
-    return None
+    return Ranking.open(path) if is_manifest(path / "manifest.json", FORMAT) else None
 
 
 def _corpus(path: Path) -> Corpus:

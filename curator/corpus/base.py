@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from curator.artifacts.storage import fingerprint
+from curator.artifacts.fingerprints import fingerprint
 from curator.errors import CuratorError
 
 WHOLE_FINGERPRINT_TOKENS = 1 << 24

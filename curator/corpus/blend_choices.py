@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from curator.artifacts.storage import fingerprint, load_array, save_array
+from curator.artifacts.files import load_array, save_array
+from curator.artifacts.fingerprints import fingerprint
 from curator.errors import CuratorError
 
 RULE = 1

@@ -7,15 +7,15 @@ tiny model needs to form induction heads within minutes, and a known truth for a
 """
 
 import platform
-import shutil
-import uuid
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from curator.artifacts.storage import differences, load_array, load_json, save_array, save_json, save_text
+from curator.artifacts.files import load_array, load_json, new_folder, save_array, save_json, save_text
+from curator.artifacts.fingerprints import differences
+from curator.artifacts.manifests import is_manifest, load_manifest
 from curator.corpus import library
 from curator.corpus.embedded_rows import EmbeddedSettings, make_drills, natural_rows
 from curator.corpus.files import contents, missing
@@ -24,6 +24,7 @@ from curator.corpus.whole import Numbers
 from curator.errors import CuratorError
 
 KIND = "embedded corpus"
+FORMAT = {"kind": KIND}
 LAYOUT = 1
 """Raised when the same settings would give other rows or files."""
 CATEGORIES = ("natural", "drill")
@@ -106,54 +107,46 @@ def build_embedded(out: Path, settings: EmbeddedSettings) -> EmbeddedCorpus:
     rows = windows.rows
     drills, drill_lengths = make_drills(rows, settings)
 
-    temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        save_array(temporary / "rows.npy", rows)
-        save_array(temporary / "file_ids.npy", windows.file_ids)
-        save_array(temporary / "offsets.npy", windows.offsets)
-        save_array(temporary / "category_ids.npy", drills.astype(np.int8))
-        save_array(temporary / "drill_lengths.npy", drill_lengths)
-        save_json(temporary / "files.json", names)
-        save_text(temporary / "tokenizer.json", tokenizer.to_str(pretty=True))
-        written = NpyCorpus(temporary / "rows.npy")
-        manifest = identity | {
-            "fingerprint": written.fingerprint(),
-            "content": written.whole_fingerprint(),
-            "library_files": len(names),
-            "drill_rows": int(drills.sum()),
-            "turns": windows.turns,
-            "versions": {"numpy": np.__version__, "tokenizers": tokenizers.__version__},
-        }
-        if windows.turns > 1:
-            manifest["note"] = (
-                f"the library holds too little text for {settings.n_samples} rows: it was gone through "
-                f"{windows.turns} times, each time with windows that begin at another offset"
-            )
-        save_json(temporary / "manifest.json", manifest)
-        try:
-            temporary.rename(out)
-        except OSError:  # another process was first
-            if (corpus := _existing(out, identity)) is not None:
-                return corpus
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with new_folder(out, replace=False) as temporary:
+            save_array(temporary / "rows.npy", rows)
+            save_array(temporary / "file_ids.npy", windows.file_ids)
+            save_array(temporary / "offsets.npy", windows.offsets)
+            save_array(temporary / "category_ids.npy", drills.astype(np.int8))
+            save_array(temporary / "drill_lengths.npy", drill_lengths)
+            save_json(temporary / "files.json", names)
+            save_text(temporary / "tokenizer.json", tokenizer.to_str(pretty=True))
+            written = NpyCorpus(temporary / "rows.npy")
+            manifest = identity | {
+                "fingerprint": written.fingerprint(),
+                "content": written.whole_fingerprint(),
+                "library_files": len(names),
+                "drill_rows": int(drills.sum()),
+                "turns": windows.turns,
+                "versions": {"numpy": np.__version__, "tokenizers": tokenizers.__version__},
+            }
+            if windows.turns > 1:
+                manifest["note"] = (
+                    f"the library holds too little text for {settings.n_samples} rows: it was gone through "
+                    f"{windows.turns} times, each time with windows that begin at another offset"
+                )
+            save_json(temporary / "manifest.json", manifest)
+    except OSError:
+        if (corpus := _existing(out, identity)) is not None:  # another process was first
+            return corpus
+        raise
     return EmbeddedCorpus(out)
 
 
 def is_embedded(path: Path) -> bool:
     """Whether ``path`` is the folder of an embedded corpus."""
-    file = path / "manifest.json"
-    if not file.is_file():
-        return False
-    manifest = load_json(file)
-    return isinstance(manifest, dict) and manifest.get("kind") == KIND
+    return is_manifest(path / "manifest.json", FORMAT)
 
 
 def _manifest(path: Path) -> dict[str, Any]:
     if not is_embedded(path):
         raise CuratorError(f"{path}: not an embedded corpus (no manifest.json of kind {KIND!r})")
-    return load_json(path / "manifest.json")
+    return load_manifest(path / "manifest.json", FORMAT, REBUILD, ("settings.vocab_size",))
 
 
 def _existing(out: Path, identity: dict[str, Any]) -> EmbeddedCorpus | None:

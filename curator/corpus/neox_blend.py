@@ -20,8 +20,8 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from curator.artifacts.files import load_json, save_json
 from curator.artifacts.schema import Rule, Source, convert
-from curator.artifacts.storage import load_json, save_json
 from curator.corpus.base import Corpus
 from curator.corpus.blend_choices import Choices, check_kept, effective_weights, load_or_choose
 from curator.corpus.files import missing, sidecar_tokenizer

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curator.artifacts.storage import load_array
+from curator.artifacts.files import load_array
 from curator.corpus.files import missing
 from curator.errors import CuratorError
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from curator.artifacts.storage import check_content, load_checked, load_json
+from curator.artifacts.files import load_json
+from curator.artifacts.fingerprints import check_content, load_checked
 from curator.corpus.base import Corpus
 from curator.corpus.files import (
     check_equal_widths,

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from curator.artifacts.storage import load_array, load_json, save_json
+from curator.artifacts.files import load_array, save_json
+from curator.artifacts.manifests import load_manifest
 from curator.corpus.base import Corpus
 from curator.corpus.files import check_not_empty, check_token_dtype, missing, sidecar_tokenizer
 from curator.errors import CuratorError
@@ -56,9 +57,7 @@ class NpyCorpus(Corpus):
         file = origins_file(self.path)
         if not file.is_file():
             return {}
-        content = load_json(file)
-        if not isinstance(content, dict) or content.get("format") != ORIGINS:
-            raise CuratorError(f"{file}: not the origins of rows ({ORIGINS}); remove it, or write it again")
+        content = load_manifest(file, ORIGINS, "remove it, or write it again")
         columns = content.get("columns", {})
         if content.get("fingerprint") != self.fingerprint() or any(
             len(c) != len(self) for c in columns.values()

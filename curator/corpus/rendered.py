@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from curator.artifacts.storage import load_json
-from curator.corpus.ninja import NinjaCorpus
+from curator.artifacts.files import load_json
+from curator.artifacts.manifests import is_manifest, load_manifest
+from curator.corpus.ninja import MEND, NinjaCorpus
 from curator.errors import CuratorError
 
 FORMAT = "synth-rows-1"
@@ -26,7 +27,7 @@ class RenderedCorpus(NinjaCorpus):
     """
 
     def __init__(self, path: Path):
-        self.manifest = load_json(path / "manifest.json")
+        self.manifest = load_manifest(path / "manifest.json", FORMAT, MEND)
         beside = self.manifest.get("fingerprints")
         super().__init__(path, beside if isinstance(beside, dict) else {})
         self.written = self.manifest
@@ -76,8 +77,4 @@ class RenderedCorpus(NinjaCorpus):
 
 def is_rendered(path: Path) -> bool:
     """Whether ``path`` is a finished folder of rendered rows."""
-    file = path / "manifest.json"
-    if not file.is_file() or not (path / "type.ninja").is_file():
-        return False
-    manifest = load_json(file)
-    return isinstance(manifest, dict) and manifest.get("format") == FORMAT
+    return (path / "type.ninja").is_file() and is_manifest(path / "manifest.json", FORMAT)

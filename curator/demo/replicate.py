@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from curator.artifacts.storage import load_json, save_json
+from curator.artifacts.files import load_json, save_json
 from curator.corpus import Corpus, build_embedded
 from curator.demo.settings import ARMS, EVERY, MASKED, DemoSettings
 from curator.plan.plan import Plan

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from curator.artifacts.storage import save_json, save_text
+from curator.artifacts.files import save_json, save_text
 from curator.cli.next_steps import next_step
 from curator.cli.printing import console, say
 from curator.cli.tables import print_rows

@@ -22,12 +22,15 @@ from typing import Any
 import numpy as np
 
 from curator.artifacts.block_key import BlockKey
-from curator.artifacts.storage import fingerprint, load_array, load_checked, load_json
+from curator.artifacts.files import load_array
+from curator.artifacts.fingerprints import fingerprint, load_checked
+from curator.artifacts.manifests import load_manifest, load_object
 from curator.errors import CuratorError
 from curator.plan.rules import CORPUS
 
 FORMAT = {"format": "curator-emission", "version": 1}
 NOT_REACHED, WRITTEN, OVERFLOWED, NOT_FINITE = 0, 1, 2, 3
+SUMS_MEND = "take the sums of an earlier checkpoint, or emit again"
 RECORD = "neox_patches.json"
 """The file in which a patched trainer says which run a save folder and a checkpoint are of."""
 
@@ -41,6 +44,7 @@ _MANIFEST = (
     "factors",
     "blocks",
     "scored",
+    *("fingerprints", "paths", "made_with", "run"),
 )
 _INDEX = ("mp_rank", "pp_rank", "blocks", "gradients", "scored", "factors")
 
@@ -104,7 +108,7 @@ class RankPart:
         Raises:
             CuratorError: one is missing, cut short or another; names the file.
         """
-        index, rows = _with_keys(path / "index.json", _INDEX), n_steps * rows_per_step
+        index, rows = load_object(path / "index.json", "emit again", _INDEX), n_steps * rows_per_step
         filled = filled_arrays(n_steps, rows, len(index["scored"]), index["gradients"])
         check_arrays(path, {**placed_arrays(rows), **filled}, "put the file back, or emit again")
         return RankPart(path, index, rows_per_step)
@@ -164,12 +168,7 @@ class Emission:
             raise CuratorError(
                 f"{path}: not an emission (no manifest.json); a patched GPT-NeoX trainer writes one to emit.out"
             )
-        manifest = load_json(path / "manifest.json")
-        if not isinstance(manifest, dict) or {key: manifest.get(key) for key in FORMAT} != FORMAT:
-            raise CuratorError(f"{path}/manifest.json: expected a JSON object with {FORMAT}")
-        manifest = _with_keys(
-            path / "manifest.json", (*_MANIFEST, "fingerprints", "paths", "made_with", "run")
-        )
+        manifest = load_manifest(path / "manifest.json", FORMAT, "emit again", _MANIFEST)
         layout = manifest["layout"]
         world = layout["dp_size"] * layout["mp_size"] * layout["pp_size"]
         rows = layout["micro_batch_size"] * layout["accumulation"]
@@ -320,6 +319,15 @@ class Emission:
         return out
 
 
+def open_sums(folder: Path) -> dict[str, Any]:
+    """What state.json says of the factors' sums in ``folder``.
+
+    Raises:
+        CuratorError: it is damaged.
+    """
+    return load_object(folder / "state.json", SUMS_MEND, ("arrays",))
+
+
 def load_sum(folder: Path, state: dict[str, Any], number: int) -> np.ndarray:
     """Array ``number`` of the factors' sums in ``folder``, whose state.json is ``state``.
 
@@ -327,8 +335,7 @@ def load_sum(folder: Path, state: dict[str, Any], number: int) -> np.ndarray:
         CuratorError: it is not what was written.
     """
     written = state.get("content")  # versions before it wrote none
-    mend = "take the sums of an earlier checkpoint, or emit again"
-    return load_checked(folder / f"{number:04}.npy", written and written[number], mend)
+    return load_checked(folder / f"{number:04}.npy", written and written[number], SUMS_MEND)
 
 
 def _listed(steps: np.ndarray) -> str:
@@ -337,12 +344,3 @@ def _listed(steps: np.ndarray) -> str:
     ends = np.append(starts[1:], len(steps)) - 1
     runs = [f"{a} to {b}" if a != b else f"{a}" for a, b in zip(steps[starts], steps[ends])]
     return ", ".join(runs[:4]) + (" and more" if len(runs) > 4 else "")
-
-
-def _with_keys(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    """The JSON object in ``path``, which must have ``keys``."""
-    there = load_json(path)
-    missing = [key for key in keys if not isinstance(there, dict) or key not in there]
-    if missing:
-        raise CuratorError(f"{path}: lacks {', '.join(missing)}; it was edited or cut short: emit again")
-    return dict(there)

@@ -21,15 +21,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from curator.artifacts.storage import (
-    fingerprint,
-    is_made_for,
-    load_checked,
-    load_json,
-    new_folder,
-    save_array,
-    save_json,
-)
+from curator.artifacts.files import new_folder, save_array, save_json
+from curator.artifacts.fingerprints import fingerprint, load_checked, load_made_for
 from curator.corpus import Corpus
 from curator.errors import CuratorError
 from curator.influence.curvature import Curvature
@@ -124,9 +117,9 @@ class CurvatureFit:
 
     def _is_there(self, name: str) -> bool:
         """Whether this index is written; what it says of the files holds from now on."""
-        if not is_made_for(self.folder / name, self.made_for, self._mend):
+        if not (self.folder / name).is_file():
             return False
-        self.written = load_json(self.folder / name).get("content", {})
+        self.written = load_made_for(self.folder / name, self.made_for, self._mend).get("content", {})
         return True
 
     def _save(self, kind: str, tensors: Sequence[Tensor]) -> None:
@@ -198,8 +191,7 @@ class _SweepState:
             return 0
         newest = self.folder / str(done)
         mend = f"remove {self.folder}, so that the sweep begins again"
-        is_made_for(newest / "state.json", self.made_for, mend)
-        state = load_json(newest / "state.json")
+        state = load_made_for(newest / "state.json", self.made_for, mend)
         written = state.get("content")  # versions before it wrote none
 
         def load(number: int) -> Tensor:

@@ -8,7 +8,7 @@ either.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curator.artifacts.storage import load_json
+from curator.artifacts.files import load_json
 from curator.models import hf, neox
 from curator.models.hf import model_fingerprint
 from curator.models.listing import list_checkpoints

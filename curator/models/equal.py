@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curator.artifacts.storage import fingerprint
+from curator.artifacts.fingerprints import fingerprint
 from curator.corpus.whole import shown
 from curator.models import hf, neox
 from curator.models.neox_files import FREQUENCIES, read_checkpoint

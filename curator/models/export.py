@@ -7,7 +7,7 @@ checkpoint: in float32 every weight is equal to the bit, and so is the fingerpri
 import shutil
 from pathlib import Path
 
-from curator.artifacts.storage import is_temporary, new_folder
+from curator.artifacts.files import is_temporary, new_folder
 from curator.errors import CuratorError, UsageError
 from curator.models import load_model, tokenizer_file
 from curator.models.hf import quiet_transformers

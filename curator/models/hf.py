@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curator.artifacts.storage import fingerprint, load_json
+from curator.artifacts.files import load_json
+from curator.artifacts.fingerprints import fingerprint
 from curator.errors import CuratorError
 from curator.models.listing import WEIGHTS, checkpoints_in, is_hf_folder
 

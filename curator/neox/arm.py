@@ -17,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from curator.artifacts.storage import new_folder, save_json, save_text
+from curator.artifacts.files import new_folder, save_json, save_text
+from curator.artifacts.manifests import load_manifest
 from curator.errors import CuratorError
 from curator.neox.digests import describe_files, fingerprint_of
 from curator.neox.records import (
@@ -98,6 +99,20 @@ def write_arm(arm: Arm) -> None:
         save_json(folder / "arm.json", {**FORMAT, **described})
 
 
+def read_arm(folder: Path) -> dict[str, Any] | None:
+    """What ``arm.json`` of a save folder says; None where it is no arm's.
+
+    Raises:
+        CuratorError: it is damaged, or of another version.
+    """
+    file = folder / "arm.json"
+    return (
+        load_manifest(file, FORMAT, "remove it, and the steps of its train.yml count")
+        if file.is_file()
+        else None
+    )
+
+
 def _start(arm: Arm, date: str) -> Start:
     """As if the trainer had been started: without the patch file it is refused from the first time on."""
     standing = arm.standing
@@ -142,5 +157,3 @@ def _copy_file(source: Path, target: Path) -> None:
             write.seek(0)
             write.truncate()
             shutil.copyfileobj(read, write, 2**24)
-        write.flush()
-        os.fsync(write.fileno())

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from curator.artifacts.storage import fingerprint, is_temporary
+from curator.artifacts.files import is_temporary
+from curator.artifacts.fingerprints import fingerprint
 from curator.influence.emission import RECORD
 
 PIECE, PIECES = 2**20, 32

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from curator.artifacts.files import save_json
+from curator.artifacts.manifests import load_manifest
 from curator.artifacts.schema import Source, convert
-from curator.artifacts.storage import load_json, save_json
 from curator.errors import CuratorError, UsageError
 from curator.influence.emission import RECORD
 from curator.neox.digests import FileEntry, describe_files, fingerprint_of, problem_of_files
 
 FORMAT = {"format": "neox-patches-run", "version": 2}
+MEND = "remove it, and what it says is unknown"
 _STEP = re.compile(r"global_step(\d+)")
 T = TypeVar("T")
 
@@ -162,15 +164,10 @@ def _read(path: Path) -> tuple[int, dict[str, Any]] | None:
     if not path.is_file():
         return None
     try:
-        there = load_json(path)
+        there = load_manifest(path, FORMAT, MEND, older=(1,))
     except CuratorError as error:
-        raise _damaged(path, str(error).removeprefix(f"{path}: ")) from error
-    if not isinstance(there, dict) or there.get("format") != FORMAT["format"]:
-        raise _damaged(path, f"expected a JSON object with {FORMAT}")
-    version = int(there["version"]) if there.get("version") in (1, FORMAT["version"]) else None
-    if version is None:
-        raise _damaged(path, f"it has version {there.get('version')!r}, known are 1 and {FORMAT['version']}")
-    return version, {key: value for key, value in there.items() if key not in FORMAT}
+        raise CuratorError(f"{path}: cannot be read: {str(error).removeprefix(f'{path}: ')}") from error
+    return int(there["version"]), {key: value for key, value in there.items() if key not in FORMAT}
 
 
 def _as(kind: type[T], data: Mapping[str, Any], path: Path) -> T:
@@ -183,8 +180,7 @@ def _as(kind: type[T], data: Mapping[str, Any], path: Path) -> T:
 
 def _damaged(path: Path, says: str) -> CuratorError:
     return CuratorError(
-        f"{path}: cannot be read: {says}; was it edited, cut short, or written by another version? Remove it, and "
-        "what it says is unknown"
+        f"{path}: cannot be read: {says}; was it edited, or written by another version? If so, {MEND}"
     )
 
 

@@ -14,11 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from curator.artifacts.storage import differences, fingerprint, load_array, load_json, save_array, save_json
+from curator.artifacts.files import load_array, save_array, save_json
+from curator.artifacts.fingerprints import differences, fingerprint
+from curator.artifacts.manifests import load_manifest
 from curator.errors import CuratorError
 from curator.plan import edits
 from curator.plan.rules import ARRAYS, CORPUS, FORMAT, HEADER, OPTIONAL, Divisor, problem_of_header
 from curator.plan.table import Table
+
+MEND = "compile the plan again"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -182,7 +186,7 @@ class Plan(Table):
             CuratorError: something is missing, cut short, unknown, out of range, or of another plan.
         """
         path = folder / "plan.json"
-        header = load_json(path)
+        header = load_manifest(path, FORMAT, MEND)
         if problem := problem_of_header(header):
             raise CuratorError(f"{path}: {problem}")
         fields: dict[str, Any] = {name: header[name] for name in (*HEADER, *OPTIONAL) if name in header}
@@ -190,12 +194,11 @@ class Plan(Table):
         try:
             plan = Plan(**fields)
         except CuratorError as error:
-            raise CuratorError(f"{folder}: {error}; compile the plan again") from error
+            raise CuratorError(f"{folder}: {error}; {MEND}") from error
         if plan.fingerprint() != header["fingerprint"]:
             raise CuratorError(
                 f"{folder}: the arrays have fingerprint {plan.fingerprint()}, but plan.json was written "
-                f"for {header['fingerprint']}: files of two plans are mixed, or one was edited; "
-                "compile the plan again"
+                f"for {header['fingerprint']}: files of two plans are mixed, or one was edited; {MEND}"
             )
         found = ({**source, "path": os.path.abspath(folder / source["path"])} for source in plan.sources)
         plan._set("sources", tuple(found))

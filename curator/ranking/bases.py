@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from curator.artifacts.storage import is_made_for, load_checked, load_json
+from curator.artifacts.files import load_json
+from curator.artifacts.fingerprints import load_checked, load_made_for
 from curator.errors import CuratorError
 from curator.ranking.ranking import identity_of, open_manifest
 from curator.units.base import Block
@@ -41,10 +42,11 @@ class Bases:
         file = folder / "index.json"
         if not file.is_file():
             raise CuratorError(f"{folder}: no factors (no index.json); give the folder of a ranking")
-        if (folder.parent / "manifest.json").is_file():
-            is_made_for(file, identity_of(open_manifest(folder.parent)), MEND)
-        index = load_json(file)
         try:
+            if (folder.parent / "manifest.json").is_file():
+                index = load_made_for(file, identity_of(open_manifest(folder.parent)), MEND)
+            else:
+                index = load_json(file)
             written = index.get("content", {}).get("bases")
             return Bases(folder, str(index["made_for"]), list(index["blocks"]), written)
         except (AttributeError, KeyError, TypeError) as error:

@@ -21,11 +21,13 @@ from torch import Tensor
 
 import curator
 from curator.artifacts.block_key import BlockKey
-from curator.artifacts.storage import differences, fingerprint, load_json, new_folder, save_array, save_json
+from curator.artifacts.files import new_folder, save_array, save_json
+from curator.artifacts.fingerprints import differences, fingerprint
+from curator.artifacts.manifests import load_object
 from curator.corpus import Corpus, open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.influence.curvature import Curvature, Damping
-from curator.influence.emission import RECORD, Emission, RankPart, load_sum
+from curator.influence.emission import RECORD, Emission, RankPart, load_sum, open_sums
 from curator.influence.factors import Covariances, Side
 from curator.influence.probe_gradient import probe_gradient
 from curator.influence.projection import projections
@@ -126,7 +128,7 @@ def _check_architecture(emission: Emission, model: Any, spec: str) -> None:
 def _compare_run(emission: Emission, checkpoint: Path) -> None:
     """Say so where the checkpoint is of another run: right for a repetition of the same training, else a mistake."""
     record = checkpoint / RECORD
-    there = load_json(record).get("run") if record.is_file() else None
+    there = load_object(record, "remove it").get("run") if record.is_file() else None
     if there is not None and there != emission.manifest["run"]:
         remark(
             f"note: {emission.path} was emitted by run {emission.manifest['run']}, {checkpoint} was saved by run "
@@ -281,7 +283,7 @@ class EmittedFactors:
             )
         for path, blocks, _ in owners:
             folder = path / "sums" / str(max(common))
-            state = load_json(folder / "state.json")
+            state = open_sums(folder)
             yield blocks, state["parts"][block.module], partial(_sum, folder, state)
 
     def covariances(self, block: Block) -> tuple[Tensor, Tensor]:

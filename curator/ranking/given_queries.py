@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curator.artifacts.storage import differences, fingerprint
+from curator.artifacts.fingerprints import differences, fingerprint
 from curator.errors import CuratorError, UsageError
 from curator.influence.curvature import Damping
 from curator.ranking.queries import Queries

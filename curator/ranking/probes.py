@@ -5,9 +5,9 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from curator.artifacts.storage import load_json
 from curator.corpus import Corpus
 from curator.progress import remark
+from curator.ranking.ranking import open_manifest
 from curator.ranking.request import RankRequest
 from curator.units import Sequences, Unit, load_sequences
 from curator.units.probe_ids import ProbeIds, find_probe_ids
@@ -64,8 +64,10 @@ class Probes:
 
 def as_before(request: RankRequest, out: Path) -> RankRequest:
     """``request``, that goes on with a ranking of an earlier version, which drew from all ids of the vocabulary."""
-    manifest = out / "manifest.json"
-    there = load_json(manifest) if request.probe_ids == "auto" and manifest.is_file() else None
-    if isinstance(there, dict) and "probe_ids" not in there:
+    if (
+        request.probe_ids == "auto"
+        and (out / "manifest.json").is_file()
+        and "probe_ids" not in open_manifest(out)
+    ):
         return replace(request, probe_ids="all")
     return request

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from curator.artifacts.storage import is_made_for, load_checked, load_json
+from curator.artifacts.fingerprints import load_checked, load_made_for
 from curator.errors import CuratorError
 from curator.ranking.ranking import identity_of, open_manifest
 from curator.units.block_json import block_of
@@ -46,13 +46,13 @@ class Queries:
         path = Path(path)
         manifest = open_manifest(path)
         file, made_for = path / "queries" / "index.json", identity_of(manifest)
-        if not is_made_for(file, made_for, "rank again"):
+        if not file.is_file():
             raise CuratorError(
                 f"{path}: has no queries (no queries/index.json): it was collected from a trainer's scores or "
                 "gradients, or is not that far yet; rank the corpus with `curator rank` (--queries-only is enough)"
             )
-        index = load_json(file)
-        entries = index.get("blocks")
+        index = load_made_for(file, made_for, "rank again")
+        entries: Any = index.get("blocks")
         whole = isinstance(entries, list) and all(
             isinstance(entry, dict) and all(key in entry for key in _ENTRY) for entry in entries
         )

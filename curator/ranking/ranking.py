@@ -18,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from curator.artifacts.block_key import BlockKey
-from curator.artifacts.storage import check_content, fingerprint, load_array, load_json
+from curator.artifacts.files import load_array
+from curator.artifacts.fingerprints import check_content, fingerprint
+from curator.artifacts.manifests import load_manifest
 from curator.corpus import Corpus, open_corpus
 from curator.errors import CuratorError, UsageError
 
@@ -55,13 +57,7 @@ def open_manifest(path: Path) -> dict[str, Any]:
         raise CuratorError(
             f"{path}: not a ranking (no manifest.json); make one with `curator rank --out {path}`"
         )
-    manifest = load_json(file)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-        raise CuratorError(f"{file}: format is {found!r}, expected {FORMAT!r}")
-    missing = [key for key in _KEYS if key not in manifest]
-    if missing:
-        raise CuratorError(f"{file}: lacks {', '.join(missing)}; it was edited or cut short")
+    manifest = load_manifest(file, FORMAT, "put it back, or rank again", _KEYS)
     if "fingerprint" in manifest:
         found = fingerprint([identity_of(manifest), manifest.get("content")])
         if found != manifest["fingerprint"]:

@@ -5,12 +5,11 @@ its marker. A run that was killed is started again with the same command and doe
 ``--worker R/W`` several processes share the shards; worker 0 fits the curvature and puts the parts together.
 """
 
-import fcntl
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,18 +22,16 @@ from transformers import PreTrainedModel
 
 import curator
 from curator.artifacts.block_key import BlockKey
-from curator.artifacts.storage import (
-    differences,
-    fingerprint,
-    is_made_for,
+from curator.artifacts.claim import lock_folder, remove_free_locks
+from curator.artifacts.files import (
     is_temporary,
     load_array,
-    load_json,
     new_array,
     remove_temporaries,
     save_array,
     save_json,
 )
+from curator.artifacts.fingerprints import differences, fingerprint, load_made_for
 from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.influence.batching import choose_batch
@@ -53,7 +50,7 @@ from curator.progress import progress, remark
 from curator.ranking.given_queries import GivenQueries
 from curator.ranking.probes import Probes, as_before
 from curator.ranking.queries import Queries
-from curator.ranking.ranking import FORMAT, IDENTITY, SIGN, Ranking, identity_of, sealed
+from curator.ranking.ranking import FORMAT, IDENTITY, SIGN, Ranking, identity_of, open_manifest, sealed
 from curator.ranking.request import DTYPES, RankRequest
 from curator.units import Sequences, load_unit_module, parse_units
 from curator.units.block_json import describe_block
@@ -70,7 +67,7 @@ def rank(request: RankRequest, out: Path, device: str = "cpu", worker: tuple[int
         CuratorError: wrong input, or ``out`` holds a ranking of something else (the message says both sides).
     """
     run = RankRun(request, Path(out), device, worker)
-    with run.alone():
+    with run.lock():
         return run.run()
 
 
@@ -81,7 +78,7 @@ def prepare_queries(request: RankRequest, out: Path, device: str = "cpu") -> Non
         CuratorError: as `rank`.
     """
     run = RankRun(request, Path(out), device, (0, 1))
-    with run.alone():
+    with run.lock():
         run.prepare()
 
 
@@ -116,27 +113,13 @@ class RankRun:
             self.probe_ids = None if probes.ids is None else probes.ids.record
         self.manifest = self._manifest()
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Refuse a second process that would do the same part in the same folder; a killed one lets go."""
-        if self.out.exists() and not self.out.is_dir():
-            raise CuratorError(f"{self.out}: is a file; --out needs a folder")
-        self.out.mkdir(parents=True, exist_ok=True)
-        lock = self.out / f".worker-{self.number}.tmp"
-        with open(lock, "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise CuratorError(
-                    f"{self.out}: another process is at work there as worker {self.number}/{self.workers}; wait "
-                    "for it, or share the work with --worker R/W"
-                ) from error
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-                with suppress(OSError):
-                    self.out.rmdir()  # empty: refused before any work
+        busy = (
+            f"another process is at work there as worker {self.number}/{self.workers}; wait for it, or share the work "
+            "with --worker R/W"
+        )
+        return lock_folder(self.out, f".worker-{self.number}.tmp", busy)
 
     def run(self) -> Ranking:
         """Do what is missing, then open the result."""
@@ -231,7 +214,7 @@ class RankRun:
             check_tokens(self.corpus, self.model.config.vocab_size, self.first, self.last)
             save_json(path, self.manifest)
             return "running"
-        there = load_json(path)
+        there = open_manifest(self.out)
         for key, given in (
             ("micro_batch", self.request.micro_batch),
             ("shard_size", self.request.shard_size),
@@ -255,7 +238,7 @@ class RankRun:
         return identity_of(self.manifest)
 
     def _is_complete(self) -> bool:
-        return bool(load_json(self.out / "manifest.json")["status"] == "complete")
+        return bool(open_manifest(self.out)["status"] == "complete")
 
     def _wait(self, what: str, ready: Callable[[], bool]) -> None:
         waited = 0.0
@@ -270,7 +253,8 @@ class RankRun:
     def _write_queries(self) -> None:
         folder = self.out / "queries"
         mend = f"remove {folder}, or choose another --out"
-        if is_made_for(folder / "index.json", self._identity, mend):
+        if (folder / "index.json").is_file():
+            load_made_for(folder / "index.json", self._identity, mend)
             return
         if self.given is not None:
             self._copy_queries(self.given)
@@ -389,6 +373,7 @@ class RankRun:
         if self.number == 0:
             shutil.rmtree(self.out / "shards", ignore_errors=True)
             remove_temporaries(self.out)
+            remove_free_locks(self.out, ".worker-*.tmp")
 
 
 def _absolute(model: str) -> str:

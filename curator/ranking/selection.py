@@ -13,12 +13,15 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from curator.artifacts.storage import fingerprint, load_checked, load_json, save_array, save_json
+from curator.artifacts.files import save_array, save_json
+from curator.artifacts.fingerprints import fingerprint, load_checked
+from curator.artifacts.manifests import load_manifest
 from curator.errors import CuratorError, UsageError
 from curator.ranking.candidates import Candidates, Source, gather_candidates, sources_of
 from curator.ranking.ranking import Ranking, highest_first
 
 FORMAT = "curator-selection-1"
+MEND = "choose the samples again"
 LOSS_BINS = 100
 Select = Literal["top", "bottom", "random", "loss-matched", "random-in-category"]
 
@@ -42,13 +45,10 @@ class Selection:
     @staticmethod
     def open(folder: Path) -> "Selection":
         """Raises CuratorError when ``folder`` holds no selection, or a list that was changed since."""
-        description = load_json(folder / "selection.json")
-        if not isinstance(description, dict) or description.pop("format", None) != FORMAT:
-            raise CuratorError(f"{folder}/selection.json: not a selection of format {FORMAT!r}")
-        description.pop("n_samples")
-        written = description.pop("samples_fingerprint")
-        samples = load_checked(folder / "samples.npy", written, "choose the samples again")
-        return Selection(samples, description)
+        needed = ("n_samples", "samples_fingerprint")
+        there = load_manifest(folder / "selection.json", FORMAT, MEND, needed)
+        samples = load_checked(folder / "samples.npy", there["samples_fingerprint"], MEND)
+        return Selection(samples, {k: v for k, v in there.items() if k not in ("format", *needed)})
 
 
 def select(

@@ -4,8 +4,6 @@ Okabe and Ito's palette, which colour-blind readers can tell apart; lines are na
 than in a box; thresholds are thin lines, and everything that is not the point is grey.
 """
 
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from curator.artifacts.files import new_file
 from curator.errors import CuratorError
 
 if TYPE_CHECKING:
@@ -224,10 +223,5 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
 
 
 def _save(figure: "Figure", path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
+    with new_file(path) as temporary:
         figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

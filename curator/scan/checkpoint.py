@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from curator.artifacts.storage import fingerprint
+from curator.artifacts.fingerprints import fingerprint
 from curator.models import checkpoint_files
 
 WHOLE_FILE_BYTES, SAMPLED_BLOCKS, BLOCK_BYTES = 1 << 24, 256, 1 << 14

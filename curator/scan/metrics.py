@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from curator.artifacts.storage import fingerprint
+from curator.artifacts.fingerprints import fingerprint
 from curator.errors import UsageError
 from curator.units import Sequences, Unit, kinds
 

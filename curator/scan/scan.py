@@ -14,7 +14,9 @@ import numpy as np
 import torch
 
 from curator import __version__
-from curator.artifacts.storage import differences, fingerprint, load_checked, load_json, save_array, save_json
+from curator.artifacts.files import load_json, save_array, save_json
+from curator.artifacts.fingerprints import differences, fingerprint, load_checked
+from curator.artifacts.manifests import load_manifest
 from curator.errors import CuratorError, UsageError
 from curator.models import load_config, load_model
 from curator.models.equal import equal_groups, points_of
@@ -30,6 +32,7 @@ from curator.units.sequences import IdsFrom
 __all__ = ["Scan", "Thresholds", "Window", "crossing", "scan_checkpoints"]
 
 FORMAT = "curator-scan-1"
+MEND = "run `curator scan` again"
 BEST = 5
 """How many of the best units of a kind scan.json lists."""
 
@@ -119,16 +122,13 @@ class Scan:
             raise CuratorError(
                 f"{folder}: not a finished scan (no scan.json); run `curator scan --out {folder}`"
             )
-        manifest = load_json(file)
-        if not isinstance(manifest, dict) or manifest.pop("format", None) != FORMAT:
-            raise CuratorError(f"{file}: not a scan of format {FORMAT!r}; run `curator scan` again")
+        manifest = load_manifest(file, FORMAT, MEND, ("steps[]", "asked_thresholds", "kinds"))
+        del manifest["format"]
         steps = np.array(manifest.pop("steps"), np.int64)
         thresholds = Thresholds(**manifest.pop("asked_thresholds"))
         found = manifest.pop("kinds")
         values = {
-            kind: load_checked(
-                file.with_name(f"metrics-{kind}.npy"), entry.get("fingerprint"), "run `curator scan` again"
-            )
+            kind: load_checked(file.with_name(f"metrics-{kind}.npy"), entry.get("fingerprint"), MEND)
             for kind, entry in found.items()
         }
         for kind, array in values.items():

@@ -5,9 +5,6 @@
 another name and renamed into place, so a folder called ``step{N}`` is whole.
 """
 
-import os
-import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import GPTNeoXForCausalLM
 
-from curator.artifacts.storage import differences, load_json, save_json
+from curator.artifacts.files import new_folder, remove_temporaries, save_json
+from curator.artifacts.fingerprints import differences
+from curator.artifacts.manifests import load_manifest
 from curator.errors import CuratorError
 from curator.models.hf import load_model, quiet_transformers
 from curator.models.listing import list_checkpoints
@@ -30,21 +29,16 @@ def write_checkpoint(
 ) -> Path:
     """Write ``out/step{step}``; ``run`` says which run it is of (JSON values). Returns the folder."""
     folder = out / f"step{step}"
-    temporary = out / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
-    temporary.mkdir(parents=True)
-    with quiet_transformers():
-        model.save_pretrained(temporary)
     state = {
         f"{name}.{key}": value.contiguous()
         for name, parameter in model.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
-    save_file(state, temporary / "optimizer.safetensors")
-    for path in temporary.iterdir():
-        with open(path, "rb+") as file:
-            os.fsync(file.fileno())
-    save_json(temporary / "trainer.json", {**_FORMAT, "step": step, **run})
-    os.rename(temporary, folder)
+    with new_folder(folder, replace=False) as temporary:
+        with quiet_transformers():
+            model.save_pretrained(temporary)
+        save_file(state, temporary / "optimizer.safetensors")
+        save_json(temporary / "trainer.json", {**_FORMAT, "step": step, **run})
     return folder
 
 
@@ -86,12 +80,7 @@ def read_run(folder: Path) -> dict[str, Any]:
             f"{folder}: not a checkpoint of the embedded trainer (no trainer.json); expected a step folder "
             "that 'curator train' wrote"
         )
-    run = load_json(path)
-    if not isinstance(run, dict) or {key: run.get(key) for key in _FORMAT} != _FORMAT:
-        raise CuratorError(
-            f"{path}: expected a JSON object with {_FORMAT}; was it written by another version?"
-        )
-    return run
+    return load_manifest(path, _FORMAT, "take another checkpoint, or train again")
 
 
 def check_same_run(folder: Path, there: Mapping[str, Any], ours: Mapping[str, Any], mend: str) -> None:
@@ -107,8 +96,5 @@ def trained_checkpoints(out: Path) -> dict[int, Path]:
     """The embedded trainer's checkpoints in ``out``, by step; removes what a killed run left."""
     if not out.is_dir():
         return {}
-    for leftover in out.glob(".step*.tmp"):
-        shutil.rmtree(leftover)
-    for leftover in out.glob(".losses.npy.*.tmp"):
-        leftover.unlink()
+    remove_temporaries(out, "step*", "losses.npy")
     return dict(list_checkpoints(out))

@@ -14,7 +14,7 @@ import torch
 from transformers import GPTNeoXForCausalLM
 
 import curator
-from curator.artifacts.storage import load_array, save_array
+from curator.artifacts.files import load_array, save_array
 from curator.corpus import check_tokens
 from curator.errors import CuratorError
 from curator.models.hf import model_fingerprint

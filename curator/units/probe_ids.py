@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from curator.artifacts.storage import fingerprint
+from curator.artifacts.fingerprints import fingerprint
 from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.models import tokenizer_file

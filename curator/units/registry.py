@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curator.artifacts.storage import fingerprint
+from curator.artifacts.fingerprints import fingerprint
 from curator.errors import UsageError
 from curator.units.base import Unit
 from curator.units.duplicate_token import DuplicateTokenHead

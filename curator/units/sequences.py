@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from curator.artifacts.storage import load_array
+from curator.artifacts.files import load_array
 from curator.errors import CuratorError, UsageError
 
 if TYPE_CHECKING:

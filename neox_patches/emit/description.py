@@ -9,7 +9,9 @@ from typing import Any
 import torch
 
 import curator
-from curator.artifacts.storage import differences, fingerprint, load_json, save_json
+from curator.artifacts.files import save_json
+from curator.artifacts.fingerprints import differences, fingerprint
+from curator.artifacts.manifests import load_manifest
 from curator.corpus import Corpus
 from curator.errors import CuratorError
 from curator.influence.emission import FORMAT
@@ -86,7 +88,7 @@ def write_manifest(
     """
     path = settings.out / "manifest.json"
     if path.is_file():
-        there = load_json(path)
+        there = load_manifest(path, FORMAT, "give another emit.out, or remove this one")
         check_same(settings.out, identity, {key: there.get(key) for key in identity})
         if there.get("run") != run:
             raise CuratorError(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from curator.artifacts.storage import remove_temporaries
+from curator.artifacts.files import remove_temporaries
 from curator.corpus import Corpus
 from curator.errors import CuratorError
 from curator.influence.emission import NOT_FINITE, OVERFLOWED, WRITTEN

@@ -14,14 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from curator.artifacts.storage import (
-    fingerprint,
-    load_json,
-    new_folder,
-    remove_temporaries,
-    save_array,
-    save_json,
-)
+from curator.artifacts.files import new_folder, remove_temporaries, save_array, save_json
+from curator.artifacts.fingerprints import fingerprint
+from curator.artifacts.manifests import load_object
 from curator.corpus import Corpus
 from curator.errors import CuratorError
 from curator.influence.emission import (
@@ -30,6 +25,7 @@ from curator.influence.emission import (
     check_arrays,
     filled_arrays,
     load_sum,
+    open_sums,
     placed_arrays,
 )
 from curator.plan.plan import Plan
@@ -69,7 +65,8 @@ class RankStore:
         self.place = {step: number for number, step in enumerate(steps)}
         self.n_rows = len(steps) * layout.rows_per_step
         wanted = filled_arrays(len(steps), self.n_rows, n_scores, shapes)
-        there = load_json(folder / "index.json") if (folder / "index.json").is_file() else None
+        file = folder / "index.json"
+        there = load_object(file, "remove the folder, or give another emit.out") if file.is_file() else None
         check_not_lost(folder, there is not None, steps, first_step)
         if there is not None:
             check_same(folder, index, there)
@@ -165,7 +162,7 @@ class RankStore:
         folder = self.folder / "sums" / str(step)
         if not (folder / "state.json").is_file():
             return None
-        state = load_json(folder / "state.json")
+        state = open_sums(folder)
         return [load_sum(folder, state, number) for number in range(state["arrays"])], state
 
     def drop_sums_after(self, step: int) -> None:

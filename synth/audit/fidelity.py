@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from curator.artifacts.storage import load_json
+from curator.artifacts.files import load_json
 from curator.corpus import Corpus
 from curator.errors import CuratorError
 from curator.ranking.ranking import Ranking

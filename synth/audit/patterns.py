@@ -29,7 +29,9 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from curator.artifacts.storage import fingerprint, load_json, save_json
+from curator.artifacts.files import load_json, save_json
+from curator.artifacts.fingerprints import fingerprint
+from curator.artifacts.manifests import load_manifest
 from curator.artifacts.workers import follow_parent, worker_ended
 from curator.corpus import Corpus
 from curator.errors import CuratorError
@@ -37,7 +39,6 @@ from curator.progress import progress
 from curator.ranking.candidates import Candidates, gather_candidates
 from curator.ranking.ranking import Ranking, highest_first
 from curator.ranking.selection import choose
-from synth.manifests import load_manifest
 from synth.patterns.matcher import Matcher
 from synth.patterns.pattern import Pattern
 from synth.patterns.registry import MEND, Registry

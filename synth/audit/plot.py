@@ -1,10 +1,9 @@
 """The picture of `synth audit data`: percentiles per pattern, and diversity as the count grows."""
 
-import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curator.artifacts.files import new_file
 from curator.report.plots import GREY, INK, PALETTE
 
 if TYPE_CHECKING:
@@ -34,12 +33,8 @@ def plot_audit(result: dict[str, Any], path: Path) -> None:
     axes[1].set_ylim(0, 1.02)
     _growth(axes[2], curves, "compression", "Compression ratio (LZMA) of the first n rows")
     axes[2].set_xlabel("rows", color=INK)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
+    with new_file(path) as temporary:
         figure.savefig(temporary, format="png")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _percentiles(axes: "Axes", shown: list[dict[str, Any]], total: int, result: dict[str, Any]) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from curator.artifacts.claim import alone, claimed
-from curator.artifacts.storage import fingerprint, load_json, save_array, save_json
+from curator.artifacts.claim import claim_folder, lock_folder
+from curator.artifacts.files import save_array, save_json
+from curator.artifacts.fingerprints import fingerprint
+from curator.artifacts.manifests import load_manifest
 from curator.corpus import Corpus
 from curator.corpus.npy import origins_file, save_origins
 from curator.corpus.rendered import LEAST
@@ -94,9 +96,11 @@ def audit_data(
         "threshold": settings.threshold,
         "seed": settings.seed,
     }
-    with alone(out):
-        if claimed(out, identity, what="audit results", result="audit.json", claim="identity.json"):
-            return load_json(out / "audit.json")
+    with lock_folder(out):
+        if claim_folder(out, identity, what="audit results", result="audit.json", claim="identity.json"):
+            return load_manifest(
+                out / "audit.json", FORMAT, f"remove {out} and audit again", ("patterns[]", "kept[]")
+            )
         chosen = draw(rows, settings.sample, settings.seed)
         file = out / "scored.npy"
         if not file.is_file():

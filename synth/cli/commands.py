@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from curator.artifacts.claim import alone, clean
-from curator.artifacts.storage import fingerprint, save_json
+from curator.artifacts.claim import lock_folder
+from curator.artifacts.files import remove_temporaries, save_json
+from curator.artifacts.fingerprints import fingerprint
+from curator.artifacts.manifests import load_manifest
 from curator.cli.next_steps import again_without, next_step
 from curator.cli.printing import say
 from curator.cli.tables import print_rows
@@ -16,7 +18,6 @@ from curator.errors import CuratorError, UsageError
 from synth.llm.chat import Chat
 from synth.llm.ledger import BilledError
 from synth.llm.settings import ChatSettings
-from synth.manifests import load_manifest
 from synth.patterns.registry import Registry
 
 ENGINES = ("llm", "builtin")
@@ -153,8 +154,8 @@ def run_audit_patterns(
         )
     folder = registry.path.parent
     file, parts = folder / AUDIT, folder / "audit-parts"
-    with alone(folder):
-        clean(folder)
+    with lock_folder(folder):
+        remove_temporaries(folder)
         result = finished(file, registry, ranking, known, seed)
         if result is None:
             result = audit_patterns(registry, ranking, corpus, known, seed=seed, workers=workers, parts=parts)

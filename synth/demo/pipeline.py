@@ -14,7 +14,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from curator.artifacts.storage import load_json
+from curator.artifacts.files import load_json
 from synth.cli.audit import run_audit_data
 from synth.cli.commands import AUDIT, run_audit_patterns, run_distill, run_generate
 from synth.cli.render_command import run_render

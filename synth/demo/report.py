@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from curator.artifacts.storage import save_json
+from curator.artifacts.files import save_json
 from curator.cli.next_steps import next_step
 from curator.cli.printing import say
 from curator.cli.tables import print_rows

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from curator.artifacts.claim import alone, clean, refuse_others
-from curator.artifacts.storage import fingerprint, is_temporary, save_json
+from curator.artifacts.claim import lock_folder, refuse_others
+from curator.artifacts.files import is_temporary, remove_temporaries, save_json
+from curator.artifacts.fingerprints import fingerprint
 from curator.corpus import Corpus
 from curator.corpus.token_text import read_tokenizer
 from curator.errors import CuratorError
@@ -98,7 +99,7 @@ def distill(
         CuratorError: ``out`` holds another registry, or nothing was found.
     """
     identity = {"samples": top.describe(), "engine": described, "similar": similar}
-    with alone(out):
+    with lock_folder(out):
         if not _finished(out, identity):
             found, set_aside = engine(top.samples())
             if not found:
@@ -126,11 +127,11 @@ def _finished(out: Path, identity: dict[str, Any]) -> bool:
     if not file.is_file():
         if any(path.name not in BESIDE and not is_temporary(path) for path in out.iterdir()):
             raise CuratorError(f"{out}: the folder is not empty and holds no registry; choose another --out")
-        clean(out)
+        remove_temporaries(out)
         return False
     there = Registry.open(file).header
     refuse_others(out, "patterns", _deciding(identity), _deciding({key: there.get(key) for key in identity}))
-    clean(out)
+    remove_temporaries(out)
     return True
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curator.artifacts.storage import fingerprint
+from curator.artifacts.fingerprints import fingerprint
+from curator.artifacts.manifests import load_manifest
 from curator.errors import CuratorError
-from synth.manifests import load_manifest
 from synth.patterns.pattern import Pattern, PatternError
 
 FORMAT = "synth-generators-1"

@@ -14,8 +14,9 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from curator.artifacts.claim import alone, claimed
-from curator.artifacts.storage import fingerprint, load_json, save_json, save_text
+from curator.artifacts.claim import claim_folder, lock_folder
+from curator.artifacts.files import load_json, save_json, save_text
+from curator.artifacts.fingerprints import fingerprint
 from curator.errors import UsageError
 from curator.progress import progress
 from synth.generate.checks import Checked, check_generator
@@ -136,8 +137,8 @@ def generate(
         "patterns": fingerprint([p.to_json() for p in patterns]),
         "target_tokens": target_tokens,
     }
-    with alone(out):
-        if claimed(out, identity, what="generators", result="manifest.json", claim=CLAIM):
+    with lock_folder(out):
+        if claim_folder(out, identity, what="generators", result="manifest.json", claim=CLAIM):
             shutil.rmtree(out / PARTS, ignore_errors=True)
             return Generators.open(out)
         parts = out / PARTS

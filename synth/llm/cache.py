@@ -12,7 +12,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from curator.artifacts.storage import load_json, save_json
+from curator.artifacts.files import save_json
+from curator.artifacts.manifests import load_manifest
 from curator.errors import CuratorError
 
 FORMAT = "synth-answer-1"
@@ -92,8 +93,8 @@ class Cache:
     def get(self, name: str) -> Answer | None:
         """The answer to the request of this name, or None."""
         try:
-            content = load_json(self.folder / f"{name}.json")
-            if content["format"] != FORMAT or name_of(content["request"]) != name:
+            content = load_manifest(self.folder / f"{name}.json", FORMAT, "", ("request", "answer"))
+            if name_of(content["request"]) != name:
                 return None
             answer = Answer(**{**content["answer"], "request": name, "cached": True})
         except (CuratorError, RecursionError, TypeError, KeyError, OSError):

@@ -1,11 +1,10 @@
 """Money: reserved before a request is sent, settled by what the server says it used, in one file beside the cache.
 
 Every line of ``spent.jsonl`` is ``[id, nanodollars]``; a later line of the same id replaces the earlier one. What a
-killed run had in flight stays reserved, since it may be billed. The file is locked and re-read for every entry, so
-threads, processes and all runs with the same cache share one budget.
+killed run had in flight stays reserved, since it may be billed. A lock beside it is held, and the file read on, for
+every entry, so threads, processes and all runs with the same cache share one budget.
 """
 
-import fcntl
 import json
 import math
 import threading
@@ -15,7 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from curator.artifacts.storage import naming
+from curator.artifacts.claim import lock_file
+from curator.artifacts.files import naming
 from curator.errors import CuratorError
 
 NANO = 1_000_000_000
@@ -50,7 +50,7 @@ class Ledger:
     """What was spent and reserved, in USD; thread-safe."""
 
     def __init__(self, path: Path, budget: float | None):
-        self._path = path
+        self._path, self._lock = path, path.with_name(f".{path.stem}.tmp")
         self._budget = None if budget is None else math.floor(budget * NANO)
         self._entries: dict[str, int] = {}
         self._offset = 0
@@ -118,8 +118,7 @@ class Ledger:
     def _locked(self) -> Iterator[BinaryIO]:
         """The file, locked, with what others wrote read."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with naming(self._path), open(self._path, "a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with naming(self._path), lock_file(self._lock), open(self._path, "a+b") as file:
             file.seek(self._offset)
             text = file.read()
             for line in text.splitlines():

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curator.artifacts.storage import fingerprint
+from curator.artifacts.fingerprints import fingerprint
+from curator.artifacts.manifests import load_manifest
 from curator.errors import CuratorError, UsageError
 from curator.progress import progress
-from synth.manifests import load_manifest
 from synth.patterns.neighbours import Close, Coded, Coding, jaccard
 from synth.patterns.occurrence import Found
 from synth.patterns.pattern import Pattern

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from curator.artifacts.storage import fingerprint, save_array, save_json
+from curator.artifacts.files import flush, save_array, save_json
+from curator.artifacts.fingerprints import fingerprint
+from curator.artifacts.manifests import load_manifest
 from curator.corpus.ninja import NinjaCorpus
 from curator.corpus.rendered import FORMAT, RenderedCorpus
 from curator.errors import CuratorError
 from synth.generate.generators import Generators
-from synth.manifests import load_manifest
 from synth.render.mix import Mix
 from synth.render.settings import Filling
 from synth.render.task import Shard, Task
@@ -179,8 +180,7 @@ def _write_rows(out: Path, folder: Path, rows: Iterator[np.ndarray]) -> tuple[st
     written = corpus.fingerprint(), corpus.whole_fingerprint()
     # type.ninja last: it is what makes a folder a corpus
     for file in sorted(folder.iterdir(), key=lambda file: file.name == "type.ninja"):
-        with open(file, "rb+") as opened:
-            os.fsync(opened.fileno())
+        flush(file)
         os.replace(file, out / file.name)
     folder.rmdir()
     return written

@@ -20,8 +20,8 @@ import numpy as np
 import tokenizers
 
 import curator
-from curator.artifacts.claim import alone, claimed
-from curator.artifacts.storage import save_json
+from curator.artifacts.claim import claim_folder, lock_folder
+from curator.artifacts.files import save_json
 from curator.artifacts.workers import worker_ended
 from curator.corpus.rendered import FORMAT
 from curator.errors import CuratorError
@@ -60,7 +60,7 @@ def render(
     out = Path(out)
     Sandbox(unsafe=unsafe)  # both are refused before anything is written
     _check_room(settings, out)
-    with alone(out):
+    with lock_folder(out):
         run = _Run(generators, settings, out, workers or _cores(), unsafe, only)
         if run.is_complete():
             remark(f"{out}: already complete")
@@ -126,7 +126,7 @@ class _Run:
 
     def is_complete(self) -> bool:
         """Claims the folder, or compares what is there with what was asked for."""
-        return claimed(
+        return claim_folder(
             self.out, self.identity, what="rows", result="manifest.json", claim=f"{PARTS}/identity.json"
         )
 

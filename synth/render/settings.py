@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from curator.artifacts.storage import fingerprint, load_json
+from curator.artifacts.files import load_json
+from curator.artifacts.fingerprints import fingerprint
 from curator.corpus.token_text import read_tokenizer
 from curator.errors import CuratorError, UsageError
 from synth.generate.generators import Generators

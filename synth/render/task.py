@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from curator.artifacts.storage import load_array, load_json, new_folder, save_array, save_json
+from curator.artifacts.files import load_array, load_json, new_folder, save_array, save_json
 from curator.artifacts.workers import follow_parent
 from curator.corpus.token_text import read_tokenizer
 from synth.render.fill import Filled, Filler, Source

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curator.artifacts.storage import fingerprint
+from curator.artifacts.fingerprints import fingerprint
 from curator.corpus.token_text import read_tokenizer
 from curator.errors import CuratorError
 from synth.generate.generators import Generators

@@ -14,7 +14,7 @@ from neox_runs import MICRO, PP1_ZERO1, Trainer
 from test_neox_emit import emitted_sum, parameter_grad
 from test_neox_obey import write_rows
 
-from curator.artifacts.storage import load_array, load_json
+from curator.artifacts.files import load_array, load_json
 from curator.corpus import open_corpus
 from curator.errors import CuratorError
 from curator.influence.emission import NOT_FINITE, OVERFLOWED, WRITTEN, Emission

@@ -7,7 +7,8 @@ from typing import Any
 from patterns import pattern_json
 from rankings import TOKENIZER
 
-from curator.artifacts.storage import fingerprint, save_json, save_text
+from curator.artifacts.files import save_json, save_text
+from curator.artifacts.fingerprints import fingerprint
 from synth.generate.generators import FORMAT, Generators
 from synth.patterns.pattern import Pattern
 

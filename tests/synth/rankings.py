@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from curator.artifacts.storage import save_array, save_json
+from curator.artifacts.files import save_array, save_json
 from curator.corpus import open_corpus
 from curator.ranking.ranking import FORMAT, SIGN, Ranking
 

@@ -1,34 +1,39 @@
 """A folder has one process and one request: who comes second is refused, and what a killed one left goes."""
 
+import errno
 import fcntl
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from curator.artifacts import claim as module
-from curator.artifacts.claim import LOCK, alone, claimed
-from curator.artifacts.storage import load_json, save_json
+from curator.artifacts.claim import LOCK, claim_folder, lock_file, lock_folder, remove_free_locks
+from curator.artifacts.files import is_temporary, load_json, save_json
 from curator.errors import CuratorError
 
 ASKED = {"count": 3, "seed": 0}
 
 
 def take(out: Path, identity: dict[str, int] = ASKED) -> bool:
-    with alone(out):
-        return claimed(out, identity, what="rows", result="manifest.json", claim="parts/identity.json")
+    with lock_folder(out):
+        return claim_folder(out, identity, what="rows", result="manifest.json", claim="parts/identity.json")
 
 
 def test_a_second_process_is_refused_until_the_first_one_ends(tmp_path: Path) -> None:
-    source = "import sys, time\nfrom pathlib import Path\nfrom curator.artifacts.claim import alone\n"
-    source += "with alone(Path(sys.argv[1])):\n    print(1, flush=True)\n    time.sleep(60)\n"
+    source = "import sys, time\nfrom pathlib import Path\nfrom curator.artifacts.claim import lock_folder\n"
+    source += "with lock_folder(Path(sys.argv[1])):\n    print(1, flush=True)\n    time.sleep(60)\n"
     where = {**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[1])}
     first = subprocess.Popen([sys.executable, "-c", source, str(tmp_path)], stdout=subprocess.PIPE, env=where)
     assert first.stdout is not None and first.stdout.readline() == b"1\n"
-    with pytest.raises(CuratorError, match="another process is at work there; wait for it"), alone(tmp_path):
+    with (
+        pytest.raises(CuratorError, match="another process is at work there; wait for it"),
+        lock_folder(tmp_path),
+    ):
         pass
     first.kill()
     first.wait()
@@ -45,7 +50,7 @@ def test_a_lock_that_is_let_go_soon_is_waited_for(tmp_path: Path) -> None:
     )  # fmt: skip
     assert holder.stdout is not None and holder.stdout.readline() == b"1\n"
     started = time.monotonic()
-    with alone(tmp_path):
+    with lock_folder(tmp_path):
         assert time.monotonic() - started > 0.1
     holder.wait()
 
@@ -63,7 +68,7 @@ def test_a_lock_file_that_was_removed_since_it_was_opened_holds_nothing(
         seen.append(file)
 
     monkeypatch.setattr(fcntl, "flock", removing)
-    with alone(tmp_path):
+    with lock_folder(tmp_path):
         assert len(seen) == 2 and (tmp_path / LOCK).exists()
 
 
@@ -128,9 +133,46 @@ def test_a_damaged_claim_is_named_with_what_to_do(tmp_path: Path, name: str) -> 
 
 
 def test_a_folder_that_stays_empty_goes_again_and_a_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), alone(tmp_path / "new"):
+    with pytest.raises(RuntimeError), lock_folder(tmp_path / "new"):
         raise RuntimeError
     assert not (tmp_path / "new").exists()
     (tmp_path / "file").write_text("")
-    with pytest.raises(CuratorError, match="is a file; --out needs a folder"), alone(tmp_path / "file"):
+    with pytest.raises(CuratorError, match="is a file; --out needs a folder"), lock_folder(tmp_path / "file"):
+        pass
+
+
+def test_lock_files_of_killed_processes_go_and_those_that_are_held_stay(tmp_path: Path) -> None:
+    """As of the workers of a ranking, of which the first one clears up."""
+    (tmp_path / ".worker-7.tmp").touch()
+    with lock_folder(tmp_path, ".worker-0.tmp"), lock_folder(tmp_path, ".worker-1.tmp"):
+        remove_free_locks(tmp_path, ".worker-*.tmp")
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".worker-0.tmp", ".worker-1.tmp"]
+    assert not tmp_path.exists()
+
+
+def test_a_file_is_locked_by_one_process_and_a_killed_one_lets_go(tmp_path: Path) -> None:
+    """As of the ledger, for which others wait; nothing of the lock is taken for a result."""
+    lock = tmp_path / ".spent.tmp"
+    source = "import sys, time\nfrom pathlib import Path\nfrom curator.artifacts.claim import lock_file\n"
+    source += "with lock_file(Path(sys.argv[1])):\n    print(1, flush=True)\n    time.sleep(60)\n"
+    first = subprocess.Popen([sys.executable, "-c", source, str(lock)], stdout=subprocess.PIPE)
+    assert first.stdout is not None and first.stdout.readline() == b"1\n"
+    with pytest.raises(CuratorError, match="held by another"), lock_file(lock, "held by another", 0.1):
+        pass
+    threading.Timer(0.3, first.kill).start()
+    started = time.monotonic()
+    with lock_file(lock):
+        assert time.monotonic() - started > 0.2
+    first.wait()
+    assert is_temporary(lock) and take(tmp_path) is False
+
+
+def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would stand in for them there is a file, which a killed process leaves."""
+
+    def missing(file: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    with pytest.raises(OSError, match="not implemented"), lock_folder(tmp_path / "out"):
         pass

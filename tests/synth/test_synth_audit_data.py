@@ -8,7 +8,7 @@ import pytest
 from generator_folders import FEW, LINES, write_generators
 from rankings import write_ranking
 
-from curator.artifacts.storage import load_json
+from curator.artifacts.files import load_json
 from curator.corpus import open_corpus
 from curator.errors import CuratorError
 from curator.influence.taps import Taps

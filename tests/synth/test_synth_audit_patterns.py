@@ -9,7 +9,7 @@ import pytest
 from patterns import WORDS, log_pattern, span_pattern
 from rankings import rows_of, tokenizer, write_ranking
 
-from curator.artifacts.storage import load_json, save_json
+from curator.artifacts.files import load_json, save_json
 from curator.corpus import open_corpus
 from curator.errors import CuratorError
 from synth.audit import patterns as audit_module

@@ -8,7 +8,7 @@ import test_cli
 from command_line import done, follow, next_step, process, refused
 from conftest import GOLDEN
 
-from curator.artifacts.storage import load_json, save_json
+from curator.artifacts.files import load_json, save_json
 from curator.corpus import open_corpus
 from curator.corpus.token_text import TokenText
 from curator.plan.plan import Plan

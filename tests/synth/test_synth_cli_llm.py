@@ -9,7 +9,7 @@ from command_line import done, next_step, process, refused
 from openai_server import OpenAIServer, Reply
 from studies import LOG, PRICES, answer, server_words, write_study
 
-from curator.artifacts.storage import load_json
+from curator.artifacts.files import load_json
 from synth.generate.generators import Generators
 from synth.patterns.registry import Registry
 

@@ -16,7 +16,7 @@ from generator_folders import FEW, LINES, ONE, write_generators
 from rankings import TOKENIZER, UNIT, write_ranking
 from studies import write_study
 
-from curator.artifacts.storage import load_json, save_json
+from curator.artifacts.files import load_json, save_json
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rankings import TOKENIZER, rows_of, tokenizer, write_ranking
 from test_synth_matcher import run_trusted
 
-from curator.artifacts.storage import load_json, save_json
+from curator.artifacts.files import load_json, save_json
 from curator.corpus import open_corpus
 from synth.audit.fidelity import audit_fidelity, fidelity, origins
 from synth.audit.patterns import count

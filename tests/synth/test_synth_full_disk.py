@@ -11,7 +11,7 @@ from command_line import done, refused
 from openai_server import OpenAIServer, Reply, Request
 from studies import answer, server_words, write_study
 
-from curator.artifacts.storage import load_json
+from curator.artifacts.files import load_json
 from synth.llm.cache import Cache
 
 SIZE = 24 << 20

@@ -14,7 +14,7 @@ from patterns import log_pattern, pattern_json, span_pattern
 from rankings import tokenizer
 from test_synth_matcher import patterns
 
-from curator.artifacts.storage import load_json
+from curator.artifacts.files import load_json
 from curator.errors import CuratorError, UsageError
 from synth.generate.checks import Checked, check_generator
 from synth.generate.codegen import write_source

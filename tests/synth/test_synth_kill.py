@@ -18,7 +18,7 @@ from killed_runs import contents, die_at_every_file, finish, start, temporaries
 from openai_server import OpenAIServer
 from studies import PRICES, answer, server_words, write_study
 
-from curator.artifacts.storage import load_json
+from curator.artifacts.files import load_json
 from curator.ranking.run import rank
 from synth.audit import patterns as audit_patterns
 from synth.patterns.pattern import Pattern

@@ -13,7 +13,8 @@ import pytest
 from generator_folders import EMPTY, FEW, LINES, RAISES, SETS, SHORT, write_generators
 from rankings import TOKENIZER, tokenizer
 
-from curator.artifacts.storage import fingerprint, load_json, save_json
+from curator.artifacts.files import load_json, save_json
+from curator.artifacts.fingerprints import fingerprint
 from curator.corpus import open_corpus
 from curator.errors import CuratorError, UsageError
 from synth.cli.render_command import run_render, run_verify

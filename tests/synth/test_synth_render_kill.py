@@ -12,7 +12,7 @@ from generator_folders import FEW, LINES, write_generators
 from killed_runs import finish
 from render_runs import settings, start
 
-from curator.artifacts.claim import alone
+from curator.artifacts.claim import lock_folder
 from curator.errors import CuratorError
 from synth.generate.generators import Generators
 from synth.render.folder import Rows
@@ -92,5 +92,8 @@ def test_a_parent_killed_at_any_moment_takes_its_workers_with_it_and_is_resumed(
 
 def test_a_second_process_in_the_same_folder_is_refused(whole: Rows, tmp_path: Path) -> None:
     generators = Generators.open(whole.path.parent / "generators")
-    with alone(tmp_path / "rows"), pytest.raises(CuratorError, match="another process is at work there"):
+    with (
+        lock_folder(tmp_path / "rows"),
+        pytest.raises(CuratorError, match="another process is at work there"),
+    ):
         render(generators, settings(generators), tmp_path / "rows", 1)

@@ -11,7 +11,7 @@ from openai_server import OpenAIServer, Reply, Request
 from rankings import rows_of, write_ranking
 from studies import LOG, asked_for, server_words
 
-from curator.artifacts.storage import load_json
+from curator.artifacts.files import load_json
 
 EVIL = "\x1b[2J\x1b]0;mine\x07\x9b31m\u202e\u200b\ufe0f"
 SEEN = r"\x1b[2J\x1b]0;mine\x07\x9b31m\u202e\u200b\ufe0f"
