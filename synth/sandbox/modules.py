@@ -100,7 +100,6 @@ WITHHELD: dict[str, tuple[str, ...]] = {
 LATE = (
     ("\\N{", ("unicodedata",)),
     ("code(", ("encodings.cp1252", "encodings.latin_1", "encodings.utf_16", "encodings.utf_32")),
-    ("UserDict", ("copy",)),
     ("datetime", ("time",)),
     ("most_common", ("heapq",)),
     ("namereplace", ("unicodedata",)),
