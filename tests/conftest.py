@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.process import BaseProcess
@@ -33,6 +33,7 @@ from curator.influence.probe_gradient import probe_gradient
 from curator.influence.scorer import Scorer
 from curator.influence.taps import Taps
 from curator.models import load_model
+from curator.progress import Lines, reporting
 from curator.ranking.ranking import Ranking
 from curator.ranking.request import RankRequest
 from curator.ranking.run import rank
@@ -63,6 +64,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark, pattern in MARKS.items():
             if re.search(pattern, item.nodeid):
                 item.add_marker(mark)
+
+
+@pytest.fixture(autouse=True)
+def told() -> Iterator[None]:
+    """What work says of itself goes to standard error, where tests look for it."""
+    with reporting(Lines()):
+        yield
 
 
 @cache
