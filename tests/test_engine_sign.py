@@ -19,10 +19,10 @@ from curator.units import ProbeSettings, parse_units
 
 ROWS = 32
 DAMPINGS = {"identity": Damping(mode="identity"), "EK-FAC": Damping()}
-UNITS = ["induction:1.2", "induction:0.3", "induction:2.1", "previous-token:0.0"]
+UNITS = ["induction:1.2", "induction:0.3", "induction:2.1", "previous-token:0.0", "duplicate-token:0.3"]
 # Steps are sized so that the score predicts this change of the probe. Eager attention, which the
-# previous-token probe needs, has a float32 softmax: its changes must stand out of noise of about 1e-7.
-PREDICTED = {"induction": 1e-4, "previous-token": 1e-3}
+# previous- and duplicate-token probes need, has a float32 softmax: its changes must stand out of noise of about 1e-7.
+PREDICTED = {"induction": 1e-4, "previous-token": 1e-3, "duplicate-token": 2e-4}
 
 
 PROBE = ProbeSettings(sequences=16)

@@ -282,6 +282,19 @@ def test_a_kind_that_draws_by_itself_is_let_and_named(
     )
 
 
+def test_a_kind_is_given_the_corpus_and_the_tokenizer_that_are_known(padded: Path) -> None:
+    """Whatever ids are drawn from; in no manifest."""
+    corpus = open_corpus(padded / "data" / "rows.npy")
+    for source in ("all", "corpus", "auto"):
+        given = find_probe_ids(source, PADDED, tokenizer=save_tokenizer(padded / "here"), corpus=corpus).of(
+            PROBE
+        )
+        assert given.corpus is corpus and given.tokenizer == padded / "here" / "tokenizer.json"
+        assert given.recorded() == PROBE.recorded() and "corpus" not in given.recorded()
+    unknown = find_probe_ids("all", PADDED).of(PROBE)
+    assert unknown.corpus is None and unknown.tokenizer is None
+
+
 # -- scan -------------------------------------------------------------------------------------------------------
 
 
