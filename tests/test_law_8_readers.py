@@ -29,8 +29,11 @@ from curator.ranking.queries import Queries
 from curator.ranking.ranking import Ranking
 from curator.ranking.run import prepare_queries, rank
 from curator.units import parse_units
+from curator.units.base import Architecture
+from neox_patches.adapters.base import Adapter
+from neox_patches.adapters.maps import linear_maps
 from neox_patches.clock import Layout
-from neox_patches.emit.blocks import load_queries
+from neox_patches.emit.blocks import TrainedModel, load_queries
 from neox_patches.emit.store import RankStore
 
 
@@ -132,24 +135,22 @@ def blocks_of_golden() -> list[Any]:
     return [block for unit in parse_units(UNITS, model) for block in unit.subspace(model)]
 
 
-def golden_neox_args() -> SimpleNamespace:
-    """The golden model as GPT-NeoX's settings describe it."""
+def golden_trained() -> TrainedModel:
+    """The golden model as a trainer has it."""
     config = load_config(GOLDEN / "model")
-    return SimpleNamespace(
-        hidden_size=config.hidden_size,
-        num_attention_heads=config.num_attention_heads,
-        num_layers=config.num_hidden_layers,
+    return TrainedModel(
+        Architecture(config), linear_maps(config.hidden_size, config.intermediate_size, Adapter.mlp_maps), {}
     )
 
 
 def test_law_8_negated_queries_are_refused_by_all_who_read_queries(
     copied: Path, tmp_path: Path, no_pass: None
 ) -> None:
-    assert len(load_queries([copied], golden_neox_args())) == len(blocks_of_golden())
+    assert len(load_queries([copied], golden_trained())) == len(blocks_of_golden())
     negate(copied / "queries" / "0001.npy")
     said = r"queries/0001\.npy: has fingerprint \w+, but \w+ was written"
     with pytest.raises(CuratorError, match=said):
-        load_queries([copied], golden_neox_args())
+        load_queries([copied], golden_trained())
     words = ("rank", "--queries-of", copied, "--corpus", GOLDEN / "rows.npy", "--out", tmp_path / "again")
     assert "0001.npy: has fingerprint" in refused(1, *words)
 
@@ -168,7 +169,7 @@ def test_law_8_queries_of_another_run_than_their_manifests_are_refused_by_the_tr
     shutil.rmtree(tmp_path / "one" / "queries")
     shutil.copytree(tmp_path / "two" / "queries", tmp_path / "one" / "queries")
     with pytest.raises(CuratorError, match=r"queries/index\.json: made for another run"):
-        load_queries([tmp_path / "one"], golden_neox_args())
+        load_queries([tmp_path / "one"], golden_trained())
 
 
 def test_a_query_that_does_not_fit_its_block_is_refused(copied: Path) -> None:
@@ -178,7 +179,7 @@ def test_a_query_that_does_not_fit_its_block_is_refused(copied: Path) -> None:
     save_json(copied / "queries" / "index.json", index)
     save_array(copied / "queries" / "0000.npy", cut)
     with pytest.raises(CuratorError, match=r"0000\.npy: holds \(\d+, \d+\), but block induction:1\.2/qk has"):
-        load_queries([copied], golden_neox_args())
+        load_queries([copied], golden_trained())
 
 
 def test_a_cut_index_of_queries_is_refused_in_one_line(copied: Path) -> None:

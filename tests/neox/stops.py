@@ -21,7 +21,7 @@ def install() -> None:
         return
     from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
 
-    from curator import neox_records
+    from curator.neox import records
     from neox_patches import resume
     from neox_patches.emit import store
 
@@ -71,7 +71,7 @@ def install() -> None:
             resume.Bookkeeper,
             "record",
             when=lambda _, __, at: at == int(step),
-            do=lambda *_: _full(neox_records),
+            do=lambda *_: _full(records),
         )
     elif moment == "record":
         on(resume.Bookkeeper, "record", when=lambda _, __, at: at == int(step))

@@ -86,7 +86,9 @@ def die_at_every_file(words: list[Any], cwd: Path, out: Path) -> int:
 
 
 def temporaries(out: Path) -> list[str]:
-    return [str(path.relative_to(out)) for path in out.rglob(".*.tmp")]
+    """What was left half-written; the ledger's lock is beside it for good, for all runs that share the cache."""
+    found = [str(path.relative_to(out)) for path in out.rglob(".*.tmp")]
+    return [name for name in found if name != "cache/.spent.tmp"]
 
 
 def contents(out: Path) -> dict[str, Any]:
