@@ -96,7 +96,7 @@ def contents(out: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in out.rglob("*"):
         name = str(path.relative_to(out))
-        if not path.is_file() or name.endswith("spent.jsonl"):
+        if not path.is_file() or name.endswith(("spent.jsonl", ".spent.tmp")):
             continue
         found[name] = path.read_bytes()
         if name.startswith("cache/"):
