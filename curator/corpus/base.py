@@ -105,26 +105,32 @@ class Corpus(ABC):
             CuratorError: a manifest beside the rows says otherwise: they were changed.
         """
         if self._fingerprint is None:
-            n = len(self)
-            if n * self.row_width <= WHOLE_FINGERPRINT_TOKENS:
-                found = self.whole_fingerprint()
-            else:
-                block_rows = min(BLOCK_ROWS, n)
-                starts = np.linspace(0, n - block_rows, SAMPLED_BLOCKS).astype(int).tolist()
-                found = self._fingerprint_of(starts, block_rows)
+            whole = self._fingerprint_is_whole
+            found = self._fingerprint_of(whole)
             if self.written is not None:
                 self._check_written(found, str(self.written.get("fingerprint")))
                 if content := self.written.get("content"):
-                    self._check_written(found if found == content else self.whole_fingerprint(), str(content))
+                    self._check_written(found if whole else self._fingerprint_of(whole=True), str(content))
             self._fingerprint = found
         return self._fingerprint
 
     def whole_fingerprint(self) -> str:
         """As `fingerprint`, of every row at any size."""
-        block_rows = max(1, (1 << 20) // self.row_width)
-        return self._fingerprint_of(range(0, len(self), block_rows), block_rows)
+        return self.fingerprint() if self._fingerprint_is_whole else self._fingerprint_of(whole=True)
 
-    def _fingerprint_of(self, starts: Iterable[int], block_rows: int) -> str:
+    @property
+    def _fingerprint_is_whole(self) -> bool:
+        return len(self) * self.row_width <= WHOLE_FINGERPRINT_TOKENS
+
+    def _fingerprint_of(self, whole: bool) -> str:
+        """Of all rows, or of evenly spaced blocks alone."""
+        starts: Iterable[int]
+        if whole:
+            block_rows = max(1, (1 << 20) // self.row_width)
+            starts = range(0, len(self), block_rows)
+        else:
+            block_rows = min(BLOCK_ROWS, len(self))
+            starts = np.linspace(0, len(self) - block_rows, SAMPLED_BLOCKS).astype(int).tolist()
         blocks = []
         for start in starts:
             block = self.rows(slice(start, min(start + block_rows, len(self))))

@@ -124,10 +124,10 @@ def _ways_on(load: Path, step: int, run: RunRecord | None, command: str) -> str:
     says = ""
     if run is not None and run.starts:
         starts = [start for start in run.starts if start.from_ <= step][-3:]
-        told = "; ".join(
+        listed = "; ".join(
             f"{start.date}, from step {start.from_}, {start.stretches[-1].words}" for start in starts
         )
-        says = f"The folder's last starts that may have made it: {told}. " if told else ""
+        says = f"The folder's last starts that may have made it: {listed}. " if listed else ""
     return (
         f"{says}{_newest(load, step)}; or, if you know that it was trained as this start is configured: "
         f"{command} {UNRECORDED} ..."
