@@ -65,6 +65,9 @@ $(PEERS_STAMP): tests/peers/requirements.txt
 demo: $(STAMP)
 	$(BIN)/curator demo --out demo
 
+# Two processes share the cores: a second thread of PyTorch in each would only be in the way.
+quick test: export OMP_NUM_THREADS ?= 1
+
 # What needs no trainer, no demo, no process that is killed and no generated code that runs.
 quick: $(STAMP)
 	$(BIN)/pytest -n 2 --dist worksteal -m "not neox and not kill and not demo and not sandbox and not slow" $(PYTEST_ARGS)
