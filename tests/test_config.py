@@ -104,7 +104,7 @@ def test_the_tiny_recipe_is_read_as_written() -> None:
         ("- a\n- b", ["expected a section with keys of: model"]),
         (RECIPE + "  learning_rat: 1", ["train.learning_rat: unknown key", "'learning_rate'"]),
         (RECIPE + "  learning_rate: fast", ["train.learning_rate", "'fast'"]),
-        (RECIPE + "  adam_eps: 0", [":2: train: adam_eps is 0.0; expected above 0"]),
+        (RECIPE + "  adam_eps: 0", [":12: train.adam_eps: 0.0 is not allowed; expected a number above 0"]),
         ("train:\n  steps: 3", ["train: the key 'n_layers' is missing; expected a whole number"]),
         (RECIPE + "  checkpoint_steps: [ten]", ["train.checkpoint_steps[0]", "{from, to, every}", "'ten'"]),
         (RECIPE + "  checkpoint_steps: [{to: 9, evry: 3}]", ["[0].evry: unknown key", "every"]),

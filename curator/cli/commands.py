@@ -4,6 +4,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from curator.artifacts.fields import Probe
 from curator.artifacts.storage import is_temporary
 from curator.cli import next_steps
 from curator.cli.next_steps import next_step
@@ -14,7 +15,7 @@ from curator.errors import CuratorError, UsageError
 from curator.plan.plan import Plan
 from curator.plan.rules import Divisor
 from curator.ranking.ranking import Ranking
-from curator.settings import Experiment, Probe, Train, merge, require
+from curator.settings import Experiment, Train, merge, require
 
 
 def run_scan(experiment: Experiment, flags: dict[str, Any], probe_flags: dict[str, Any]) -> None:
@@ -22,6 +23,7 @@ def run_scan(experiment: Experiment, flags: dict[str, Any], probe_flags: dict[st
     from curator.report.plots import plot_scan
     from curator.scan.formation import Thresholds
     from curator.scan.scan import scan_checkpoints
+    from curator.units import ProbeSettings
 
     settings = merge(experiment.scan, **flags)
     out = require(settings, "out")
@@ -34,7 +36,7 @@ def run_scan(experiment: Experiment, flags: dict[str, Any], probe_flags: dict[st
         out,
         kinds=settings.kinds,
         steps=steps,
-        settings=probe.settings(),
+        settings=ProbeSettings.of(probe),
         probe_ids=probe.ids,
         tokenizer=experiment.tokenizer,
         corpus=experiment.corpus,
@@ -77,6 +79,7 @@ def run_rank(
     from curator.ranking.given_queries import GivenQueries
     from curator.ranking.request import RankRequest
     from curator.ranking.run import prepare_queries, rank
+    from curator.units import ProbeSettings
 
     named = {f"--{name}": f"--probe-{name}" for name in ("sequences", "seed", "ids")}
     probe = _merge_probe(experiment.probe, probe_flags, named, "--probe-lengths")
@@ -115,7 +118,7 @@ def run_rank(
         corpus=emission.path if emission else require(experiment, "corpus"),
         units=require(experiment, "units"),
         samples=samples,
-        probe=probe.settings(),
+        probe=ProbeSettings.of(probe),
         probe_tokens=probe.tokens,
         probe_ids=probe.ids,
         tokenizer=experiment.tokenizer,

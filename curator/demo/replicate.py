@@ -6,7 +6,7 @@ The room calls the same functions as the commands do, so what it leaves behind c
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,7 @@ class Replicate:
         else:
             extra = plan.n_slots // plan.batch_size - self.config.steps
             train(
-                replace(self.config, steps=self.config.steps + extra, decay_steps=self.config.steps),
+                self.config.changed(steps=self.config.steps + extra, decay_steps=self.config.steps),
                 corpus,
                 out,
                 plan=plan,
