@@ -10,55 +10,36 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field
 
 from curator.artifacts.fields import (
+    BatchSize,
     Checkpoints,
+    Corpus,
     Count,
-    Device,
-    Dtype,
+    Epochs,
     Index,
-    NotNegative,
+    Model,
     Percent,
     Positive,
+    Precision,
     Probe,
     Seed,
+    Shared,
     Span,
     Step,
+    Tokenizer,
+    UnitModules,
+    Units,
+    Where,
+    Window,
+    require,
     written_out,
 )
-from curator.artifacts.schema import GivenPath, Many, Settings, Source, load_strict, merge_flags
-from curator.errors import UsageError
+from curator.artifacts.flags import merge_flags
+from curator.artifacts.schema import GivenPath, Many, Settings, Source, load_strict
 from curator.plan.rules import samples_of_steps
+from curator.ranking.settings import RankSettings
 from curator.training.config import TrainingConfig
 
 T = TypeVar("T", bound=Settings)
-
-
-class Rank(Settings):
-    """How every sample of the window is scored."""
-
-    out: GivenPath | None = None
-    """Folder of the ranking."""
-    fisher: Literal["sampled", "empirical"] = "sampled"
-    """Labels of the curvature: drawn from the model's predictions, or the data's own."""
-    factor_samples: Count = 100_000
-    """At most so many of the samples, spread evenly, fit the factors."""
-    factor_seed: Seed = 0
-    """Of the drawn labels."""
-    damping: Literal["mean", "absolute", "max", "identity"] = "mean"
-    """What ``alpha`` multiplies: the eigenvalues' mean, nothing (1), or their maximum; ``identity``: no curvature."""
-    alpha: NotNegative = 0.1
-    """Damping strength."""
-    floor: NotNegative = 1e-5
-    """Smallest damping, absolute."""
-    micro_batch: Count | None = None
-    """Samples per pass through the model; null finds what fits."""
-    shard_size: Count | None = None
-    """Samples per resumable shard; null chooses."""
-    samples: Span | None = None
-    """Score samples [first, last) instead of the window's."""
-    emitted: GivenPath | None = None
-    """Score the per-sample gradients that a patched GPT-NeoX trainer emitted, instead of passing over the corpus."""
-    queries_of: GivenPath | None = None
-    """Score with the queries of this ranking, and with its settings; those of this file are then not used."""
 
 
 class Mask(Settings):
@@ -190,32 +171,22 @@ class Scan(Settings):
 class Experiment(Settings):
     """The whole file."""
 
-    model: str | None = None
-    """Checkpoint folder, or Hugging Face id with an optional ``@revision``. A value that starts with ``.``,
-    ``/`` or ``~``, or names a folder beside the YAML file, is a folder; anything else is an id."""
-    tokenizer: GivenPath | None = None
-    """``tokenizer.json`` or its folder, for the ids of probes; null looks beside the model, then beside the corpus."""
-    corpus: GivenPath | None = None
-    """The training tokens in training order."""
+    model: Model = None
+    tokenizer: Tokenizer = None
+    corpus: Corpus = None
     checkpoints: Checkpoints | None = None
     """Folder of ``step{N}``, ``checkpoint-{N}`` or ``global_step{N}`` checkpoints, or revisions of a hub model such as
     ``EleutherAI/pythia-14m@step1000..step2000``."""
-    batch_size: Count | None = None
-    """Samples per training step (global batch): converts steps to samples."""
-    epochs: Count = 1
-    """Passes of the run over the corpus, the last perhaps not whole: slot s holds sample s modulo its length."""
-    units: Many[str] = ()
-    """``kind:address`` each, for example ``induction:3.3``."""
-    unit_modules: Many[GivenPath] = ()
-    """Python files that register kinds of unit."""
-    window: Span | None = None
+    batch_size: BatchSize = None
+    epochs: Epochs = 1
+    units: Units = ()
+    unit_modules: UnitModules = ()
+    window: Window = None
     """Steps [start, end) in which the units form."""
-    device: Device = "cpu"
-    """Where models run."""
-    dtype: Dtype = "float32"
-    """Of the model's weights and activations; curvature is float64 always."""
+    device: Where = "cpu"
+    dtype: Precision = "float32"
     probe: Probe = Field(default_factory=Probe)
-    rank: Rank = Field(default_factory=Rank)
+    rank: RankSettings = Field(default_factory=RankSettings)
     mask: Mask = Field(default_factory=Mask)
     inject: Inject = Field(default_factory=Inject)
     train: Train | None = None
@@ -228,6 +199,16 @@ class Experiment(Settings):
                 f"batch_size is {self.batch_size} but train.batch_size is {self.train.batch_size}; "
                 "steps would not name the same samples: make them equal"
             )
+
+    def stage(self, name: str) -> Any:
+        """The section ``name``, with what the experiment says for all stages where the section says nothing."""
+        section = getattr(self, name)
+        shared = {
+            field: getattr(self, field)
+            for field, info in type(section).model_fields.items()
+            if field in self.model_fields_set and any(isinstance(one, Shared) for one in info.metadata)
+        }
+        return type(section)(**{**shared, **section.given()})
 
     def window_samples(self, epoch_samples: int | None = None) -> tuple[int, int]:
         """[first, last) sample index of the window's steps; see `samples_of_steps`."""
@@ -242,11 +223,8 @@ def load_experiment(path: str | Path) -> Experiment:
     """
     path = Path(path)
     experiment = load_strict(path, Experiment)
-    model = experiment.model
-    if model is not None and (model[:1] in (".", "/", "~") or Source(path).path(model).is_dir()):
-        model = str(Source(path).path(model))
     scan = experiment.scan.changed(checkpoints=_checkpoints(experiment.scan.checkpoints, path))
-    return experiment.changed(model=model, checkpoints=_checkpoints(experiment.checkpoints, path), scan=scan)
+    return experiment.changed(checkpoints=_checkpoints(experiment.checkpoints, path), scan=scan)
 
 
 def _checkpoints(value: str | None, file: Path) -> str | None:
@@ -261,13 +239,3 @@ def _checkpoints(value: str | None, file: Path) -> str | None:
 def merge(section: T, **flags: Any) -> T:
     """A section with every flag that is not ``None`` in place of its field, under the same checks."""
     return merge_flags(section, flags)
-
-
-def require(section: Any, name: str) -> Any:
-    """The field ``name``, or a `UsageError` that says how to give it."""
-    value = getattr(section, name)
-    if value is None or value == ():
-        key = name if isinstance(section, Experiment) else f"{type(section).__name__.lower()}.{name}"
-        flag = "unit" if name == "units" else name.replace("_", "-")
-        raise UsageError(f"'{name}' is missing: give --{flag} or '{key}' in the experiment file")
-    return value

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from curator.errors import UsageError
-from curator.settings import Experiment, Mask, Rank, load_experiment, merge, require
+from curator.ranking.settings import RankSettings
+from curator.settings import Experiment, Mask, load_experiment, merge, require
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -95,7 +96,7 @@ def test_the_tiny_recipe_is_read_as_written() -> None:
         ("window: [450]", ["window: expected", "not [450]"]),
         ("device: gpu", ["device: 'gpu' is not allowed; expected cpu, cuda or cuda:N"]),
         ("dtype: float16", ["dtype: unknown value 'float16'", "bfloat16, float32, float64"]),
-        ("rank: 3", ["rank: expected a section with keys of: out, fisher"]),
+        ("rank: 3", ["rank: expected a section with keys of: model, corpus, units, out"]),
         ("probe:\n  min_length: 30", [":1: probe: lengths must satisfy", "30, 20"]),
         ("mask:\n  count: 3\n  percent: 2", ["mask: 'count' and 'percent' exclude each other"]),
         ("mask:\n  percent: 101", ["mask.percent: 101.0 is not allowed", "at most 100"]),
@@ -131,7 +132,7 @@ def test_a_missing_a_binary_and_an_empty_file(tmp_path: Path) -> None:
 
 
 def test_numbers_with_an_exponent_are_numbers_and_quoted_ones_are_not(tmp_path: Path) -> None:
-    assert load(tmp_path, "rank: {alpha: 1e-5, floor: 2E+0}").rank == Rank(alpha=1e-5, floor=2.0)
+    assert load(tmp_path, "rank: {alpha: 1e-5, floor: 2E+0}").rank == RankSettings(alpha=1e-5, floor=2.0)
     assert "not '1e-5'" in refusal(tmp_path, "rank: {alpha: '1e-5'}")
 
 
@@ -163,9 +164,9 @@ def test_flags_override_the_file_and_none_leaves_it_alone(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("section", "flags", "says"),
     [
-        (Rank(), {"micro_batch": 0}, "--micro-batch: 0 is not allowed; expected a whole number"),
-        (Rank(), {"damping": "meen"}, "--damping: unknown value 'meen'; did you mean 'mean'?"),
-        (Rank(), {"alhpa": 1.0}, "--alhpa: unknown here; did you mean 'alpha'?"),
+        (RankSettings(), {"micro_batch": 0}, "--micro-batch: 0 is not allowed; expected a whole number"),
+        (RankSettings(), {"damping": "meen"}, "--damping: unknown value 'meen'; did you mean 'mean'?"),
+        (RankSettings(), {"alhpa": 1.0}, "--alhpa: unknown here; did you mean 'alpha'?"),
         (Mask(count=3), {"percent": 4}, "--percent: 'count' and 'percent' exclude each other"),
     ],
 )
@@ -176,9 +177,9 @@ def test_flags_are_held_to_the_same_rules(section: Any, flags: dict[str, Any], s
 
 
 def test_what_a_command_needs_is_asked_for_by_flag_and_key() -> None:
-    assert require(Rank(out=Path("r")), "out") == Path("r")
+    assert require(RankSettings(out=Path("r")), "out") == Path("r")
     with pytest.raises(UsageError, match=r"'out' is missing: give --out or 'rank.out' in"):
-        require(Rank(), "out")
+        require(RankSettings(), "out")
     with pytest.raises(UsageError, match=r"--unit or 'units'"):
         require(Experiment(), "units")
 

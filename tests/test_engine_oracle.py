@@ -28,8 +28,8 @@ from transformers import PreTrainedModel
 
 from curator.influence.head_attention import lowest_heads
 from curator.influence.taps import Taps
-from curator.ranking.request import RankRequest
 from curator.ranking.run import rank
+from curator.ranking.settings import RankSettings
 from curator.units import (
     Block,
     ProbeSettings,
@@ -256,7 +256,7 @@ def test_law_1_a_whole_run_from_files_to_files_equals_the_oracle(
     model.save_pretrained(tmp_path / "model")
     np.save(tmp_path / "rows.npy", rows.numpy().astype(np.uint16))
     cases = [induction_case(model, 0, 2), neuron_case(model, 1, 7), previous_token_case(model, 1, 0)]
-    request = RankRequest(
+    request = RankSettings(
         model=str(tmp_path / "model"),
         corpus=tmp_path / "rows.npy",
         units=tuple(case.unit.name for case in cases),

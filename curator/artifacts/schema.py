@@ -58,23 +58,6 @@ class Rule:
         return value
 
 
-@dataclass(frozen=True, kw_only=True)
-class Flag:
-    """How a field is given on a command line, where its name and docstring do not say it all.
-
-    Attributes:
-        name: of the flag; else the field's.
-        default: the default in words, where the value does not say it.
-        pair: the field that the flag ``A:B`` gives as well; that field has no flag of its own.
-        hidden: there is no such flag.
-    """
-
-    name: str = ""
-    default: str = ""
-    pair: str = ""
-    hidden: bool = False
-
-
 @dataclass(frozen=True)
 class Source:
     """Where values come from: a file (with its lines), or flags.
@@ -136,7 +119,7 @@ class Settings(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise Source().error(*_worst(error, kind)) from error
+            raise Source().error(*worst(error, kind)) from error
 
     # So that what lies within another is validated as a part of it, and its errors say where.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
@@ -243,59 +226,7 @@ def convert(data: Any, schema: type[S], source: Source) -> S:
     try:
         return schema.model_validate(data, context={"source": source})
     except ValidationError as error:
-        raise source.error(*_worst(error, schema)) from error
-
-
-def merge_flags(section: S, flags: Mapping[str, Any]) -> S:
-    """``section`` with every flag that is not None in place of its field; of a field that is a section, a mapping.
-
-    Raises:
-        UsageError: as for a file, with the flags' names.
-    """
-    kind = type(section)
-    given = {name: value for name, value in flags.items() if value is not None}
-    for name in given:
-        if name not in kind.model_fields:
-            raise UsageError(f"--{_dashed(name)}: unknown here; {suggest(name, keys(kind))}")
-    places: list[tuple[str, ...]] = []
-    for name, value in list(given.items()):
-        inner = getattr(section, name)
-        if isinstance(value, Mapping) and isinstance(inner, Settings):
-            value = {key: one for key, one in value.items() if one is not None}
-            places += [(name, key) for key in value]
-            given[name] = {**inner.given(), **value}
-            if not value:
-                del given[name]
-        else:
-            places.append((name,))
-    try:
-        return kind.model_validate({**section.given(), **given})
-    except ValidationError as error:
-        where, text = _worst(error, kind)
-        steps = tuple(re.split(r"\.|\[", where)) if where else ()
-        near = [place for place in places if place[: len(steps)] == steps[: len(place)]] or places
-        said = dict.fromkeys(f"--{flag_name(kind, *place)}" for place in near)
-        raise UsageError(f"{', '.join(said)}: {text}") from error
-
-
-def flag_name(schema: Any, *place: str) -> str:
-    """What the field at ``place`` is called on a command line, without the dashes."""
-    info = schema.model_fields[place[0]]
-    own = flag_of(schema, place[0]).name or _dashed(place[0])
-    if len(place) == 1:
-        return own
-    inner = _section_of(info.annotation)
-    paired = [name for name in inner.model_fields if flag_of(inner, name).pair == place[1]]
-    return f"{own}-{flag_name(inner, paired[0] if paired else place[1])}"
-
-
-def flag_of(schema: Any, name: str) -> Flag:
-    """How a field is given on a command line."""
-    return next((one for one in schema.model_fields[name].metadata if isinstance(one, Flag)), Flag())
-
-
-def _dashed(name: str) -> str:
-    return name.rstrip("_").replace("_", "-")
+        raise source.error(*worst(error, schema)) from error
 
 
 # -- errors in words ----------------------------------------------------------------------------------------
@@ -309,7 +240,7 @@ def suggest(given: str, known: Iterable[str]) -> str:
     return f"{hint}known: {', '.join(names)}"
 
 
-def _worst(error: ValidationError, schema: Any) -> tuple[str, str]:
+def worst(error: ValidationError, schema: Any) -> tuple[str, str]:
     """(dotted field, what is wrong) of the first error."""
     details = error.errors(include_url=False)[0]
     kind, place, parents = schema, "", []
@@ -320,7 +251,7 @@ def _worst(error: ValidationError, schema: Any) -> tuple[str, str]:
         if isinstance(step, int):
             kind, place = _item_of(kind, step), f"{place}[{step}]"
         else:
-            section = _section_of(kind)
+            section = section_of(kind)
             known = {**keys(section), **{name: name for name in section.model_fields}}
             info = section.model_fields[known[step]]
             kind = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
@@ -334,9 +265,9 @@ def _said(details: ErrorDetails, place: str, kind: Any, parents: list[tuple[str,
         return place, str(context["error"])
     if problem == "unknown_key":
         inner = f"{place}.{context['key']}" if place else context["key"]
-        return inner, f"unknown key; {suggest(context['key'], keys(_section_of(kind)))}"
+        return inner, f"unknown key; {suggest(context['key'], keys(section_of(kind)))}"
     if problem == "section":
-        return place, f"expected a section with keys of: {', '.join(keys(_section_of(kind)))}; not {given!r}"
+        return place, f"expected a section with keys of: {', '.join(keys(section_of(kind)))}; not {given!r}"
     if problem == "missing":
         above, whole = parents[-1]
         last = details["loc"][-1]
@@ -346,33 +277,42 @@ def _said(details: ErrorDetails, place: str, kind: Any, parents: list[tuple[str,
     if problem == "rule":
         return place, f"{context['given']} is not allowed; expected {context['says']}"
     if problem == "literal_error":
-        choices = get_args(next(iter(_members(kind))))
+        choices = get_args(next(iter(members(kind))))
         if type(given) in {type(choice) for choice in choices}:
             return place, f"unknown value '{given}'; {suggest(str(given), map(str, choices))}"
     if problem.startswith(("greater_than", "less_than", "finite_number")):
-        given = float(given) if _members(kind)[0] is float else given
+        given = float(given) if members(kind)[0] is float else given
         return place, f"{given!r} is not allowed; expected {describe(kind)}"
     return place, f"expected {describe(kind)}, not {given!r}"
 
 
-def _members(kind: Any) -> list[Any]:
+def members(kind: Any) -> list[Any]:
     """The types that a value may have, without None and what narrows them."""
     if get_origin(kind) is Annotated:
-        return _members(get_args(kind)[0])
+        return members(get_args(kind)[0])
     if get_origin(kind) in (Union, types.UnionType):
-        return [one for member in get_args(kind) if member is not types.NoneType for one in _members(member)]
+        return [one for member in get_args(kind) if member is not types.NoneType for one in members(member)]
     return [kind]
 
 
-def _section_of(kind: Any) -> Any:
+def section_of(kind: Any) -> Any:
     return next(
-        member for member in _members(kind) if isinstance(member, type) and issubclass(member, BaseModel)
+        member for member in members(kind) if isinstance(member, type) and issubclass(member, BaseModel)
     )
 
 
 def _item_of(kind: Any, index: int) -> Any:
-    items = get_args(next(member for member in _members(kind) if get_origin(member) is tuple))
+    items = get_args(next(member for member in members(kind) if get_origin(member) is tuple))
     return items[0] if items[-1] is Ellipsis else items[min(index, len(items) - 1)]
+
+
+WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    Path: "a path",
+}
 
 
 def describe(kind: Any) -> str:
@@ -382,8 +322,9 @@ def describe(kind: Any) -> str:
         for rule in args[1:]:
             if isinstance(rule, Rule):
                 return rule.says
-        limits = " and ".join(_limits(args[1:]))
-        return f"{describe(args[0])} {limits}".rstrip()
+        words = {"gt": "above {}", "ge": "of at least {}", "lt": "below {}", "le": "at most {}"}
+        bounds = " and ".join(words[name].format(bound) for name, bound in _bounds(args[1:]).items())
+        return f"{describe(args[0])} {bounds}".rstrip()
     if origin in (Union, types.UnionType):
         return " or ".join(describe(member) for member in args if member is not types.NoneType)
     if origin is Literal:
@@ -394,15 +335,27 @@ def describe(kind: Any) -> str:
         return f"a list of: {describe(args[0])}"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return f"{{{', '.join(keys(kind))}}}"
-    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path"}
-    return words.get(kind, str(kind))
+    names: dict[Any, str] = {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        Path: "a path",
+    }
+    return names.get(kind, str(kind))
 
 
-def _limits(metadata: Iterable[Any]) -> Iterable[str]:
-    words = {"gt": "above {}", "ge": "of at least {}", "lt": "below {}", "le": "at most {}"}
-    for one in metadata:
-        inner = getattr(one, "metadata", (one,))
-        for limit in inner:
-            for name, text in words.items():
-                if hasattr(limit, name):
-                    yield text.format(getattr(limit, name))
+def limits(kind: Any) -> dict[str, float]:
+    """The bounds of a number: some of gt, ge, lt and le."""
+    inner, metadata = get_args(kind), ()
+    if get_origin(kind) is Annotated:
+        inner, metadata = inner[:1], inner[1:]
+    elif get_origin(kind) not in (Union, types.UnionType):
+        inner = ()
+    return {name: bound for one in inner for name, bound in limits(one).items()} | _bounds(metadata)
+
+
+def _bounds(metadata: Iterable[Any]) -> dict[str, float]:
+    limits = [limit for one in metadata for limit in getattr(one, "metadata", (one,))]
+    names = ("gt", "ge", "lt", "le")
+    return {name: getattr(limit, name) for limit in limits for name in names if hasattr(limit, name)}

@@ -1,21 +1,26 @@
 """What the commands do with a merged experiment: gather, call one room, say where the result is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from curator.artifacts.fields import Probe
+from curator.artifacts.fields import Probe, require
+from curator.artifacts.flags import flag_name
 from curator.artifacts.storage import is_temporary
 from curator.cli import next_steps
 from curator.cli.next_steps import next_step
 from curator.cli.printing import say
 from curator.cli.tables import print_rows
 from curator.corpus import Corpus, check_tokens, open_corpus
+from curator.corpus.slots import plan_slots
 from curator.errors import CuratorError, UsageError
+from curator.models.devices import check_device
 from curator.plan.plan import Plan
 from curator.plan.rules import Divisor
 from curator.ranking.ranking import Ranking
-from curator.settings import Experiment, Train, merge, require
+from curator.ranking.settings import DECIDED_BY_QUERIES, RankSettings
+from curator.settings import Experiment, Train, merge
 
 
 def run_scan(experiment: Experiment, flags: dict[str, Any], probe_flags: dict[str, Any]) -> None:
@@ -65,126 +70,36 @@ def run_scan(experiment: Experiment, flags: dict[str, Any], probe_flags: dict[st
 
 
 def run_rank(
-    experiment: Experiment,
-    probe_flags: dict[str, Any],
-    flags: dict[str, Any],
-    worker: tuple[int, int],
-    queries_only: bool = False,
-    also: dict[str, Any] | None = None,
+    settings: RankSettings, worker: tuple[int, int], queries_only: bool, given: Sequence[str]
 ) -> None:
-    """`curator rank`; ``also``: flags that were merged into ``experiment`` before."""
-    from curator.influence.curvature import Damping
+    """`curator rank`; ``given``: the fields that flags gave, as against the file."""
     from curator.influence.emission import Emission
-    from curator.ranking.from_emission import rank_emission
-    from curator.ranking.given_queries import GivenQueries
-    from curator.ranking.request import RankRequest
-    from curator.ranking.run import prepare_queries, rank
-    from curator.units import ProbeSettings
+    from curator.ranking.stage import prepare, rank
 
-    named = {f"--{name}": f"--probe-{name}" for name in ("sequences", "seed", "ids")}
-    probe = _merge_probe(experiment.probe, probe_flags, named, "--probe-lengths")
-    settings = merge(experiment.rank, **flags)
-    out = require(settings, "out")
-    check_device(experiment.device)
     if settings.queries_of is not None:
-        _refuse_settings(settings.queries_of, probe_flags, {**flags, **(also or {})}, queries_only)
-        given = GivenQueries.open(settings.queries_of).request(
-            require(experiment, "corpus"),
-            model=experiment.model,
-            units=experiment.units,
-            samples=settings.samples,
-            micro_batch=settings.micro_batch,
-            shard_size=settings.shard_size,
-            unit_modules=experiment.unit_modules,
-        )
-        _print_ranking(rank(given, out, experiment.device, worker), out)
-        return
-    emission = None if settings.emitted is None else Emission.open(settings.emitted)
-    if emission is not None and (queries_only or worker != (0, 1)):
-        raise UsageError("--emitted needs no pass over the corpus: leave out --queries-only and --worker")
-    if emission is not None and experiment.corpus is not None:
-        fingerprint = open_corpus(experiment.corpus).fingerprint()
-        if fingerprint != emission.corpus_fingerprint:
-            raise CuratorError(
-                f"{emission.path} was emitted from the corpus with fingerprint {emission.corpus_fingerprint}, but "
-                f"{experiment.corpus} has {fingerprint}: give the same corpus, or leave it out"
-            )
-    samples, window = settings.samples, None
-    if samples is None and experiment.window is not None:
-        emitted_from = None if emission is None else emission.manifest["paths"]["corpus"]
-        samples, window = window_samples(experiment, experiment.corpus or emitted_from)
-    request = RankRequest(
-        model=require(experiment, "model"),
-        corpus=emission.path if emission else require(experiment, "corpus"),
-        units=require(experiment, "units"),
-        samples=samples,
-        probe=ProbeSettings.of(probe),
-        probe_tokens=probe.tokens,
-        probe_ids=probe.ids,
-        tokenizer=experiment.tokenizer,
-        fisher=settings.fisher,
-        factor_samples=settings.factor_samples,
-        factor_seed=settings.factor_seed,
-        damping=Damping(mode=settings.damping, alpha=settings.alpha, floor=settings.floor),
-        dtype=experiment.dtype,
-        micro_batch=settings.micro_batch,
-        shard_size=settings.shard_size,
-        unit_modules=experiment.unit_modules,
-        batch_size=experiment.batch_size,
-        window=window,
-    )
-    if emission is not None:
-        ranking = rank_emission(request, emission, out, experiment.device)
-        for sentence in emission.state():
-            say(sentence)
-    elif queries_only:
-        prepare_queries(request, out, experiment.device)
-        say(f"Written to {out}/: queries and factors.")
-        say(f"Next: emit: {{scores: [{out.absolute()}]}} in a patch file (docs/neox.md)")
-        return
-    else:
-        ranking = rank(request, out, experiment.device, worker)
-    _print_ranking(ranking, out)
-
-
-def window_samples(
-    experiment: Experiment, corpus: Path | str | None
-) -> tuple[tuple[int, int], dict[str, Any]]:
-    """[first, last) sample index of the window's steps, and the window in words for the manifest.
-
-    Args:
-        corpus: its path, whose length is looked at where the run passes over it more than once.
-    """
-    steps, batch_size = require(experiment, "window"), require(experiment, "batch_size")
-    window = {"steps": list(steps), "batch_size": batch_size, "epochs": experiment.epochs}
-    if experiment.epochs == 1:
-        return experiment.window_samples(), window
-    opened = open_corpus(corpus or require(experiment, "corpus"))
-    n_steps = plan_slots(opened, batch_size, experiment.epochs) // batch_size
-    if steps[1] > n_steps:
-        raise UsageError(
-            f"--window {steps[0]}:{steps[1]}: {experiment.epochs} epochs of {len(opened)} samples are {n_steps} steps "
-            f"of {batch_size}; end at {n_steps}"
-        )
-    first, last = experiment.window_samples(len(opened))
-    say(
-        f"Steps {steps[0]} to {steps[1] - 1} hold samples {first} to {last - 1}, in epoch "
-        f"{steps[0] * batch_size // len(opened) + 1} of {experiment.epochs} (sample = slot modulo {len(opened)})."
-    )
-    return (first, last), window
-
-
-def _refuse_settings(ranking: Path, probe: dict[str, Any], flags: dict[str, Any], queries_only: bool) -> None:
-    """Refuse flags beside --queries-of that the given queries have decided already, or that ask for other work."""
-    fit = ("out", "samples", "micro_batch", "shard_size", "queries_of")
-    given = [name for name, value in flags.items() if value is not None and name not in fit]
-    for name, value in probe.items():
-        if value is not None:
-            given.append("probe_lengths" if name.endswith("_length") else f"probe_{name}")
+        _refuse_settings(settings.queries_of, given, queries_only)
     if queries_only:
-        given.append("queries_only")
-    if given:
-        named = ", ".join(dict.fromkeys(f"--{name.replace('_', '-')}" for name in given))
+        prepare(settings)
+        say(f"Written to {settings.out}/: queries and factors.")
+        say(f"Next: emit: {{scores: [{Path(str(settings.out)).absolute()}]}} in a patch file (docs/neox.md)")
+        return
+    ranking = rank(settings, worker)
+    if settings.emitted is not None and settings.queries_of is None:
+        for sentence in Emission.open(settings.emitted).state():
+            say(sentence)
+    _print_ranking(ranking, ranking.path)
+
+
+def _refuse_settings(ranking: Path, given: Sequence[str], queries_only: bool) -> None:
+    """Refuse flags beside --queries-of that the given queries have decided already, or that ask for other work."""
+    flags = [
+        flag_name(RankSettings, *name.split("."))
+        for name in given
+        if name.split(".")[0] in DECIDED_BY_QUERIES
+    ]
+    flags += ["queries-only"] if queries_only else []
+    if flags:
+        named = ", ".join(dict.fromkeys(f"--{name}" for name in flags))
         raise UsageError(
             f"{named} cannot stand beside --queries-of: the queries of {ranking} were made with its own settings, and "
             "--samples says what to score"
@@ -275,20 +190,6 @@ def identity_plan(corpus: Corpus, batch_size: int, divisor: Divisor, epochs: int
     return Plan.identity(n_slots, batch_size, corpus.fingerprint(), divisor, len(corpus))
 
 
-def plan_slots(corpus: Corpus, batch_size: int, epochs: int) -> int:
-    """The slots of the whole steps of ``epochs`` passes over the corpus.
-
-    Raises:
-        UsageError: GPT-NeoX's own order, which holds all its epochs already.
-    """
-    if epochs > 1 and corpus.neox_order:
-        raise UsageError(
-            f"--epochs is {epochs}, but {corpus.path} is GPT-NeoX's own order, which holds all epochs of its run, "
-            "shuffled together; leave it out"
-        )
-    return len(corpus) * epochs // batch_size * batch_size
-
-
 def said_epochs(plan: Plan) -> str:
     """What to know of a plan that passes over its corpus more than once, as a sentence; else nothing."""
     if plan.epoch_samples is None:
@@ -353,15 +254,3 @@ def _merge_probe(probe: Probe, flags: dict[str, Any], named: dict[str, str], oth
     except UsageError as error:
         name, _, says = str(error).partition(": ")
         raise UsageError(f"{named.get(name, other or name)}: {says}") from error
-
-
-def check_device(device: str) -> None:
-    """Refuse a GPU that this PyTorch does not see, before any work."""
-    if device == "cpu":
-        return
-    import torch
-
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(device.partition(":")[2] or 0) >= there:
-        seen = f"sees {there} GPU(s), counted from 0" if there else "sees no GPU"
-        raise UsageError(f"--device: {device}, but PyTorch {seen}; give --device cpu, or see curator doctor")
