@@ -180,9 +180,15 @@ def _text_type(flag: "Flagged") -> tuple[Any, dict[str, Any]]:
         several: Any = list
         return several[members(get_args(member)[0])[0]], {}
     if member in (int, float):
-        bounds = limits(flag.kind)
-        return member, {name: bounds[key] for name, key in (("min", "ge"), ("max", "le")) if key in bounds}
+        return member, _in_words(member, limits(flag.kind))
     return (member if member in (bool, Path) else str), {}
+
+
+def _in_words(number: type, bounds: dict[str, float]) -> dict[str, Any]:
+    """The range as typer would show it; the rule itself is the field's, whose words say more than typer's."""
+    signs = {"gt": "x>{:g}", "ge": "x>={:g}", "lt": "x<{:g}", "le": "x<={:g}"}
+    said = ", ".join(signs[name].format(bound) for name, bound in bounds.items())
+    return {"metavar": f"<{number.__name__} range> [{said}]"} if said else {}
 
 
 def _is_steps(flag: "Flagged") -> bool:
