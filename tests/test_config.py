@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from curator.errors import UsageError
+from curator.planning.settings import MaskSettings
 from curator.ranking.settings import RankSettings
-from curator.settings import Experiment, Mask, load_experiment, merge, require
+from curator.settings import Experiment, load_experiment, merge, require
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -167,7 +168,7 @@ def test_flags_override_the_file_and_none_leaves_it_alone(tmp_path: Path) -> Non
         (RankSettings(), {"micro_batch": 0}, "--micro-batch: 0 is not allowed; expected a whole number"),
         (RankSettings(), {"damping": "meen"}, "--damping: unknown value 'meen'; did you mean 'mean'?"),
         (RankSettings(), {"alhpa": 1.0}, "--alhpa: unknown here; did you mean 'alpha'?"),
-        (Mask(count=3), {"percent": 4}, "--percent: 'count' and 'percent' exclude each other"),
+        (MaskSettings(count=3), {"percent": 4}, "--percent: 'count' and 'percent' exclude each other"),
     ],
 )
 def test_flags_are_held_to_the_same_rules(section: Any, flags: dict[str, Any], says: str) -> None:

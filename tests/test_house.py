@@ -23,6 +23,7 @@ ROOMS = {
             "units",
             "influence",
             "ranking",
+            "planning",
         ),
         *("training", "scan", "neox", "report", "settings", "demo", "cli"),
     ],

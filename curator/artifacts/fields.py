@@ -30,6 +30,7 @@ Device = Annotated[
     ),
 ]
 Checkpoints = Annotated[str, Rule("a folder, or revisions of a hub model", bool)]
+IdsFrom = Literal["auto", "tokenizer", "corpus", "all"]
 Dtype = Literal["float32", "bfloat16", "float64"]
 DampingMode = Literal["mean", "absolute", "max", "identity"]
 
@@ -78,7 +79,7 @@ class Probe(Settings):
     """Longest length L."""
     seed: Seed = 0
     """Of that draw. Other seeds give other rankings: report the variation."""
-    ids: Literal["auto", "tokenizer", "corpus", "all"] = "auto"
+    ids: IdsFrom = "auto"
     """Ids that sequences are drawn from: tokenizer (its entries), corpus (ids that occur there), all (each row of the
     embedding, padding too), auto (the first that is known)."""
 

@@ -16,6 +16,7 @@ from curator.cli.running import Commands, run_app
 
 if TYPE_CHECKING:
     from curator.ranking.settings import RankSettings
+    from curator.scan.settings import ScanSettings
 
 app = typer.Typer(
     name="curator",
@@ -55,76 +56,12 @@ def _root(
     pass
 
 
-@app.command(epilog="Example: curator scan --checkpoints runs/baseline --out scan")
-def scan(
-    experiment: options.Experiment = None,
-    checkpoints: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of step{N}, checkpoint-{N} or global_step{N}; or a hub model's revisions, such as "
-            "EleutherAI/pythia-14m@step1000..step2000 (both included; ..step2000:100 for every hundredth).",
-            show_default=False,
-        ),
-    ] = None,
-    out: options.Out = None,
-    kind: Annotated[
-        list[str] | None,
-        typer.Option(help="Kind of unit to measure; repeatable. \\[default: all]", show_default=False),
-    ] = None,
-    steps: Annotated[
-        str | None, typer.Option(help="Only checkpoints of steps FIRST:LAST.", show_default=False)
-    ] = None,
-    sequences: Annotated[
-        int | None, typer.Option(help="Sequences per metric. \\[default: 100]", show_default=False)
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of the drawn sequences. \\[default: 0]", show_default=False)
-    ] = None,
-    probe_ids: options.ProbeIds = None,
-    tokenizer: options.Tokenizer = None,
-    corpus: Annotated[
-        Path | None,
-        typer.Option(
-            help="The training tokens: where no tokenizer is found, sequences are drawn from the ids that occur there.",
-            show_default=False,
-        ),
-    ] = None,
-    noise_floor: Annotated[
-        float | None,
-        typer.Option(
-            help="The window begins where the metric leaves it. \\[default: 0.1 or more]", show_default=False
-        ),
-    ] = None,
-    attribution: Annotated[
-        float | None,
-        typer.Option(
-            help="Attribute at the first checkpoint past it. \\[default: 0.2 or more]", show_default=False
-        ),
-    ] = None,
-    sufficiency: Annotated[
-        float | None,
-        typer.Option(
-            help="The window ends where the metric reaches it. \\[default: 0.4 or more]", show_default=False
-        ),
-    ] = None,
-    device: options.Device = None,
-) -> None:
+@options.stage(app, "scan", "curator scan --checkpoints runs/baseline --out scan")
+def scan(settings: "ScanSettings") -> None:
     """Measure every head at every checkpoint; find the best units and when they form."""
     from curator.cli.commands import run_scan
 
-    settings = options.merged(
-        experiment, checkpoints=checkpoints, device=device, tokenizer=tokenizer, corpus=corpus
-    )
-    flags = {
-        "out": out,
-        "kinds": kind,
-        "steps": options.span(steps, "--steps"),
-        "sequences": sequences,
-        "noise_floor": noise_floor,
-        "attribution": attribution,
-        "sufficiency": sufficiency,
-    }
-    run_scan(settings, flags, {"seed": seed, "ids": probe_ids})
+    run_scan(settings)
 
 
 @options.stage(
@@ -232,7 +169,10 @@ def show(
 
 
 for _command, _example in cli_plans.EXAMPLES.items():
-    app.command(epilog=f"Example: {_example}")(_command)
+    if _command in (cli_plans.mask, cli_plans.inject):
+        options.stage(app, _command.__name__, _example)(_command)
+    else:
+        app.command(epilog=f"Example: {_example}")(_command)
 
 
 @app.command(

@@ -5,53 +5,29 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from curator.artifacts.fields import Probe, require
+from curator.artifacts.fields import require
 from curator.artifacts.flags import flag_name
-from curator.artifacts.storage import is_temporary
 from curator.cli import next_steps
 from curator.cli.next_steps import next_step
 from curator.cli.printing import say
 from curator.cli.tables import print_rows
-from curator.corpus import Corpus, check_tokens, open_corpus
-from curator.corpus.slots import plan_slots
-from curator.errors import CuratorError, UsageError
+from curator.corpus import check_tokens, open_corpus
+from curator.errors import UsageError
 from curator.models.devices import check_device
 from curator.plan.plan import Plan
-from curator.plan.rules import Divisor
+from curator.planning.settings import MaskSettings
 from curator.ranking.ranking import Ranking
 from curator.ranking.settings import DECIDED_BY_QUERIES, RankSettings
+from curator.scan.settings import ScanSettings
 from curator.settings import Experiment, Train, merge
 
 
-def run_scan(experiment: Experiment, flags: dict[str, Any], probe_flags: dict[str, Any]) -> None:
+def run_scan(settings: ScanSettings) -> None:
     """`curator scan`."""
     from curator.report.plots import plot_scan
-    from curator.scan.formation import Thresholds
-    from curator.scan.scan import scan_checkpoints
-    from curator.units import ProbeSettings
+    from curator.scan.stage import scan as measure
 
-    settings = merge(experiment.scan, **flags)
-    out = require(settings, "out")
-    check_device(experiment.device)
-    named = {"--ids": "--probe-ids"}
-    probe = _merge_probe(experiment.probe, {"sequences": settings.sequences, **probe_flags}, named)
-    steps = settings.steps and (settings.steps[0], settings.steps[1] - 1)
-    scan = scan_checkpoints(
-        settings.checkpoints or require(experiment, "checkpoints"),
-        out,
-        kinds=settings.kinds,
-        steps=steps,
-        settings=ProbeSettings.of(probe),
-        probe_ids=probe.ids,
-        tokenizer=experiment.tokenizer,
-        corpus=experiment.corpus,
-        thresholds=Thresholds(
-            noise_floor=settings.noise_floor,
-            attribution=settings.attribution,
-            sufficiency=settings.sufficiency,
-        ),
-        device=experiment.device,
-    )
+    scan, out = measure(settings), require(settings, "out")
     plot_scan(scan, out / "scan.png")
     for kind in scan.values:
         rows, notes = [], []
@@ -66,7 +42,7 @@ def run_scan(experiment: Experiment, flags: dict[str, Any], probe_flags: dict[st
         print_rows(title, ["best units", "last score", "window start", "window end", "attribute at"], rows)
         say("\n".join(notes))
     say(f"Written to {out}/: scan.json, metrics-<kind>.npy, scan.png")
-    next_step(*next_steps.rank(scan, experiment))
+    next_step(*next_steps.rank(scan, settings))
 
 
 def run_rank(
@@ -135,59 +111,19 @@ def _print_ranking(ranking: Ranking, out: Path) -> None:
     next_step(*next_steps.show(ranking))
 
 
-def run_mask(experiment: Experiment, flags: dict[str, Any]) -> None:
+def run_mask(settings: MaskSettings) -> None:
     """`curator mask`."""
-    from curator.ranking.candidates import sources_of
-    from curator.ranking.selection import select
+    from curator.planning.mask import mask
+    from curator.ranking.selection import Selection
 
-    settings = merge(experiment.mask, **flags)
-    out = require(settings, "out")
-    rankings = [Ranking.open(path) for path in require(settings, "ranking")]
-    batch_size = require(experiment, "batch_size")
-    corpus = rankings[0].open_corpus(experiment.corpus)
-    check_new_plan(out)
-    plan = identity_plan(corpus, batch_size, settings.divisor, experiment.epochs)
-    n_slots = plan.n_slots
-    steps = settings.steps
-    if steps is None and any(ranking.end > n_slots for ranking in rankings):
-        steps = (0, n_slots // batch_size)  # the corpus ends within a step, which is never trained on
-    selection = select(
-        sources_of(rankings, settings.units),
-        how=settings.select,
-        count=settings.count,
-        percent=settings.percent,
-        steps=steps,
-        batch_size=batch_size,
-        categories=corpus.categories() if settings.select == "random-in-category" else None,
-        bins=settings.loss_bins,
-        seed=settings.seed,
-        epoch_samples=plan.epoch_samples,
-    )
-    plan = plan.mask(selection.samples)
-    selection.save(out)
-    plan.save(out)
+    plan, out = mask(settings), require(settings, "out")
+    samples = Selection.open(out).samples
     say(
-        f"Masked {len(plan.masked_slots())} of {n_slots} slots ({settings.select}), samples {selection.samples[0]} to "
-        f"{selection.samples[-1]}, divisor {settings.divisor}.{said_epochs(plan)}\n"
+        f"Masked {len(plan.masked_slots())} of {plan.n_slots} slots ({settings.select}), samples {samples[0]} to "
+        f"{samples[-1]}, divisor {settings.divisor}.{said_epochs(plan)}\n"
         f"Written to {out}/: plan.json and its arrays, and what was masked: samples.npy, selection.json.\n"
         f"{how_to_follow(out)}"
     )
-
-
-def check_new_plan(out: Path) -> None:
-    """Refuse a folder for a new plan that is not empty."""
-    if (out / "plan.json").exists():
-        raise CuratorError(f"{out}: holds a plan already; choose another --out, or remove it")
-    if out.is_dir() and any(not is_temporary(path) for path in out.iterdir()):
-        raise CuratorError(f"{out}: the folder is not empty and holds no plan; choose another --out")
-
-
-def identity_plan(corpus: Corpus, batch_size: int, divisor: Divisor, epochs: int = 1) -> Plan:
-    """The plan that trains on the whole steps of ``epochs`` passes over the corpus as it is."""
-    if batch_size > len(corpus):
-        raise UsageError(f"--batch-size is {batch_size}, but {corpus.path} has {len(corpus)} samples alone")
-    n_slots = plan_slots(corpus, batch_size, epochs)
-    return Plan.identity(n_slots, batch_size, corpus.fingerprint(), divisor, len(corpus))
 
 
 def said_epochs(plan: Plan) -> str:
@@ -245,12 +181,3 @@ def how_to_follow(plan: Path) -> str:
         f"Next: curator train -e EXPERIMENT.yml --plan {quote(str(plan))} --out FOLDER, or with GPT-NeoX: "
         f"curator arm --plan {quote(str(plan))} --from SAVE/global_stepN --out FOLDER"
     )
-
-
-def _merge_probe(probe: Probe, flags: dict[str, Any], named: dict[str, str], other: str = "") -> Probe:
-    """The probe under a command's flags; ``named``: what its fields are called there, and ``other`` those left."""
-    try:
-        return merge(probe, **flags)
-    except UsageError as error:
-        name, _, says = str(error).partition(": ")
-        raise UsageError(f"{named.get(name, other or name)}: {says}") from error
