@@ -12,54 +12,27 @@ from pydantic import Field
 from curator.artifacts.fields import (
     BatchSize,
     Corpus,
-    Count,
     Epochs,
     Model,
     Precision,
     Probe,
     Shared,
-    Step,
     Tokenizer,
     UnitModules,
     Units,
     Where,
     Window,
     require,
-    written_out,
 )
 from curator.artifacts.flags import merge_flags
-from curator.artifacts.schema import GivenPath, Many, Settings, load_strict
+from curator.artifacts.schema import Settings, load_strict
 from curator.plan.rules import samples_of_steps
 from curator.planning.settings import InjectSettings, MaskSettings
 from curator.ranking.settings import RankSettings
 from curator.scan.settings import Points, ScanSettings
-from curator.training.config import TrainingConfig
+from curator.training.settings import TrainSettings
 
 T = TypeVar("T", bound=Settings)
-
-
-class Train(TrainingConfig):
-    """One run of the embedded trainer: the recipe's fields (`TrainingConfig`) and what is done with it."""
-
-    out: GivenPath | None = None
-    """Folder of the checkpoints."""
-    plan: GivenPath | None = None
-    """Folder of the plan to follow; null trains on the corpus as it is."""
-    start_from: GivenPath | None = None
-    """Checkpoint folder to continue from."""
-    checkpoint_steps: Many[Step] = ()
-    """Steps to save: numbers and ranges."""
-    stop_step: Count | None = None
-    """Stop after this step; the schedule still spans all ``steps``."""
-
-    @property
-    def recipe(self) -> TrainingConfig:
-        return TrainingConfig(**{name: getattr(self, name) for name in TrainingConfig.model_fields})
-
-    @property
-    def saved_steps(self) -> list[int]:
-        """``checkpoint_steps`` written out, sorted, each once."""
-        return written_out(self.checkpoint_steps)
 
 
 class Experiment(Settings):
@@ -81,7 +54,7 @@ class Experiment(Settings):
     rank: RankSettings = Field(default_factory=RankSettings)
     mask: MaskSettings = Field(default_factory=MaskSettings)
     inject: InjectSettings = Field(default_factory=InjectSettings)
-    train: Train | None = None
+    train: TrainSettings | None = None
     scan: ScanSettings = Field(default_factory=ScanSettings)
 
     def check(self) -> None:

@@ -25,7 +25,7 @@ ROOMS = {
             "ranking",
             "planning",
         ),
-        *("training", "scan", "neox", "report", "settings", "demo", "cli"),
+        *("training", "scan", "neox", "report", "settings", "library", "demo", "cli"),
     ],
     "synth": [
         "manifests",

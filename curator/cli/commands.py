@@ -11,15 +11,13 @@ from curator.cli import next_steps
 from curator.cli.next_steps import next_step
 from curator.cli.printing import say
 from curator.cli.tables import print_rows
-from curator.corpus import check_tokens, open_corpus
 from curator.errors import UsageError
-from curator.models.devices import check_device
 from curator.plan.plan import Plan
 from curator.planning.settings import MaskSettings
 from curator.ranking.ranking import Ranking
 from curator.ranking.settings import DECIDED_BY_QUERIES, RankSettings
 from curator.scan.settings import ScanSettings
-from curator.settings import Experiment, Train, merge
+from curator.settings import Experiment, merge
 
 
 def run_scan(settings: ScanSettings) -> None:
@@ -142,35 +140,11 @@ def run_train(experiment: Experiment, flags: dict[str, Any]) -> None:
         raise UsageError(
             "what to train is missing: give --experiment with a 'train' section (configs/tiny.yml has one to copy)"
         )
-    from curator.training import train
+    from curator.training.stage import train
 
-    settings: Train = merge(experiment.train, **flags)
-    out = require(settings, "out")
-    corpus = open_corpus(require(experiment, "corpus"))
-    check_device(experiment.device)
+    settings = merge(experiment.stage("train"), **flags)
+    out = train(settings, every_step_asked=flags.get("checkpoint_steps") is not None)
     stop = settings.stop_step or settings.steps
-    if (
-        corpus.row_width == settings.seq_length + 1
-    ):  # another width is refused by the trainer, with its reason
-        check_tokens(corpus, settings.vocab_size, 0, min(stop * settings.batch_size, len(corpus)))
-    first = 0
-    if settings.start_from is not None:
-        from curator.training.checkpoint import read_run
-
-        first = read_run(settings.start_from)["step"]
-    asked = flags.get("checkpoint_steps") is not None
-    steps = [step for step in settings.saved_steps if asked or first <= step <= stop]
-    train(
-        settings.recipe,
-        corpus,
-        out,
-        plan=None if settings.plan is None else Plan.load(settings.plan),
-        start_from=settings.start_from,
-        checkpoint_steps=steps,
-        stop_step=settings.stop_step,
-        device=experiment.device,
-        epochs=experiment.epochs,
-    )
     say(f"Written to {out}/: step folders up to step{stop}, losses.npy.")
     next_step("curator", "scan", "--checkpoints", out, "--out", out.with_name(f"{out.name}-scan"))
 
