@@ -58,10 +58,23 @@ def run_rank(
         say(f"Next: emit: {{scores: [{Path(str(settings.out)).absolute()}]}} in a patch file (docs/neox.md)")
         return
     ranking = rank(settings, worker)
+    _say_window(ranking)
     if settings.emitted is not None and settings.queries_of is None:
         for sentence in Emission.open(settings.emitted).state():
             say(sentence)
     _print_ranking(ranking, ranking.path)
+
+
+def _say_window(ranking: Ranking) -> None:
+    """Which samples the steps of the window are, where the run passes over its corpus more than once."""
+    window = ranking.manifest["request"].get("window")
+    if window is None or window["epochs"] == 1:
+        return
+    (first, end), n_samples = window["steps"], len(ranking.open_corpus())
+    say(
+        f"Steps {first} to {end - 1} hold samples {ranking.first_sample} to {ranking.end - 1}, in epoch "
+        f"{first * window['batch_size'] // n_samples + 1} of {window['epochs']} (sample = slot modulo {n_samples})."
+    )
 
 
 def _refuse_settings(ranking: Path, given: Sequence[str], queries_only: bool) -> None:

@@ -12,7 +12,6 @@ from curator.errors import CuratorError, UsageError
 from curator.influence.emission import Emission
 from curator.models.devices import check_device
 from curator.plan.rules import samples_of_steps
-from curator.progress import remark
 from curator.ranking import run
 from curator.ranking.from_emission import rank_emission
 from curator.ranking.given_queries import GivenQueries
@@ -32,7 +31,9 @@ def rank(settings: RankSettings, worker: tuple[int, int] = (0, 1)) -> Ranking:
     """
     out = require(settings, "out")
     check_device(settings.device)
-    if settings.queries_of is not None:
+    if settings.queries_of is None:
+        require(settings, "model")
+    else:
         asked = GivenQueries.open(settings.queries_of).request(
             require(settings, "corpus"),
             model=settings.model,
@@ -62,6 +63,7 @@ def prepare(settings: RankSettings) -> None:
     if settings.emitted is not None:
         raise UsageError("--emitted needs no pass over the corpus: leave out --queries-only")
     check_device(settings.device)
+    require(settings, "model")
     asked = _resolved(settings, require(settings, "corpus"))
     run.prepare_queries(asked, require(settings, "out"), settings.device)
 
@@ -83,7 +85,6 @@ def _resolved(settings: RankSettings, corpus: Path | str) -> RankSettings:
     Args:
         corpus: whose length is looked at where the run passes over it more than once.
     """
-    require(settings, "model")
     require(settings, "units")
     if settings.samples is not None or settings.window is None:
         return settings.changed(window=None)
@@ -97,9 +98,4 @@ def _resolved(settings: RankSettings, corpus: Path | str) -> RankSettings:
             f"--window {steps[0]}:{steps[1]}: {settings.epochs} epochs of {len(opened)} samples are {n_steps} steps "
             f"of {batch_size}; end at {n_steps}"
         )
-    first, last = samples_of_steps(steps, batch_size, len(opened))
-    remark(
-        f"Steps {steps[0]} to {steps[1] - 1} hold samples {first} to {last - 1}, in epoch "
-        f"{steps[0] * batch_size // len(opened) + 1} of {settings.epochs} (sample = slot modulo {len(opened)})."
-    )
-    return settings.changed(samples=(first, last))
+    return settings.changed(samples=samples_of_steps(steps, batch_size, len(opened)))
