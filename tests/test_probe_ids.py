@@ -4,6 +4,7 @@ The models have 64 rows of the embedding and 50 entries in their tokenizer, as P
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -18,6 +19,7 @@ from curator.artifacts.fields import Probe
 from curator.artifacts.storage import fingerprint, load_json, save_json
 from curator.corpus import open_corpus
 from curator.errors import CuratorError, UsageError
+from curator.progress import Lines, reporting
 from curator.ranking.probes import Probes
 from curator.ranking.ranking import Ranking
 from curator.ranking.run import prepare_queries, rank
@@ -49,6 +51,13 @@ def padded(tmp_path: Path) -> Path:
     (tmp_path / "data").mkdir()
     np.save(tmp_path / "data" / "rows.npy", rows.astype(np.uint16))
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _said() -> Iterator[None]:
+    """What work remarks goes to standard error, as a trainer says it."""
+    with reporting(Lines()):
+        yield
 
 
 def asked(folder: Path, **changes: Any) -> RankSettings:
