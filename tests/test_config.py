@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from curator.artifacts.flags import flag_words
 from curator.errors import UsageError
-from curator.planning.settings import MaskSettings
+from curator.planning.settings import InjectSettings, MaskSettings
 from curator.ranking.settings import RankSettings
 from curator.settings import Experiment, load_experiment, merge, require
 
@@ -190,3 +191,13 @@ def test_an_anchor_that_contains_itself_is_refused(tmp_path: Path) -> None:
     file.write_text("x: &a\n  y: *a\n")
     with pytest.raises(UsageError, match="anchor contains itself"):
         load_experiment(file)
+
+
+def test_the_words_of_settings_leave_nothing_out_that_is_zero() -> None:
+    words = flag_words(InjectSettings(after=0, shuffle_seed=0, rows="rows", from_steps=(0, 3)))
+    pairs = dict(zip(words[::2], words[1::2]))
+    assert (
+        pairs.items()
+        >= {"--after": "0", "--shuffle-seed": "0", "--rows": "rows", "--from-steps": "0:3"}.items()
+    )
+    assert "--plan" not in pairs and "--unit" not in pairs

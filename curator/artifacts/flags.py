@@ -143,7 +143,8 @@ def flag_words(settings: Settings, left_out: Iterable[str] = ()) -> list[str]:
     words: list[str] = []
     for flagged in flags_of(type(settings)):
         values = [_value_at(settings, place) for place in (flagged.place, flagged.pair) if place]
-        if {flagged.place[0], ".".join(flagged.place)} & set(left_out) or values[0] in (None, False):
+        named = {flagged.place[0], ".".join(flagged.place)}
+        if named & set(left_out) or values[0] is None or values[0] is False:
             continue
         if values[0] is True:
             words.append(f"--{flagged.name}")
