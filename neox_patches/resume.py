@@ -12,7 +12,6 @@ import inspect
 import os
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -187,9 +186,9 @@ class Bookkeeper:
             **self.paths,
         )
         there = read_run(self.save) or RunRecord(run=self.run)
-        if there.starts and replace(there.starts[-1], date=start.date) == start:
+        if there.starts and there.starts[-1].changed(date=start.date) == start:
             return  # started again without a new checkpoint
-        write_run(self.save, replace(there, starts=(*there.starts, start)))
+        write_run(self.save, there.changed(starts=(*there.starts, start)))
 
     def _saved(self, save: Callable[..., Any], call: inspect.BoundArguments) -> Any:
         """The trainer's files, the record, ``latest``."""

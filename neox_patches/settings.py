@@ -3,35 +3,32 @@
 Relative paths are relative to the file. What is not known is an error. A file that says nothing changes nothing.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from curator.artifacts.schema import Rule, load_strict
+from curator.artifacts.fields import Count, Seed, Step, written_out
+from curator.artifacts.schema import GivenPath, Many, Settings, load_strict
 from curator.errors import UsageError
-from curator.settings import Count, Seed, StepRange
-
-Steps = tuple[int | StepRange, ...]
 
 MOST_STEPS = 10_000_000
 """More chosen steps than this are taken for a mistake."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gradients:
+class Gradients(Settings):
     """Per-sample subspace gradients G = Σ_t x_t g_tᵀ of every block, [inputs, outputs], or a compressed form."""
 
     compress: Literal["none", "projection", "eigenbasis"] = "none"
     """``projection``: R_inᵀ G R_out with Gaussian R of variance 1/rank, so that products are kept in expectation;
     ``eigenbasis``: Q_Aᵀ G Q_S in the leading ``rank`` eigenvectors of given factors."""
-    rank: Annotated[int | None, Rule("a whole number of at least 1", lambda v: v is None or v >= 1)] = None
+    rank: Count | None = None
     """Of both sides; a side that is smaller keeps its size."""
     seed: Seed = 0
     """Of the projection."""
-    bases: Path | None = None
+    bases: GivenPath | None = None
     """A ranking or its ``factors`` folder, whose eigenvectors are used."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """What needs what."""
         if self.compress != "none" and self.rank is None:
             raise ValueError(f"compress: {self.compress} needs a rank")
         if self.compress == "none" and self.rank is not None:
@@ -42,32 +39,31 @@ class Gradients:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Factors:
+class Factors(Settings):
     """Sums for A = E[x xᵀ] and S = E[g gᵀ] (over the data's own labels), and per-sample Λ where bases are given."""
 
-    bases: Path | None = None
+    bases: GivenPath | None = None
     """A ranking or its ``factors`` folder: Λ = E_i[(Q_Aᵀ G_i Q_S)²] in its eigenvectors. Without it, A and S alone."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Emit:
+class Emit(Settings):
     """What is written while training."""
 
-    out: Path
+    out: GivenPath
     """Folder; one subfolder per rank."""
-    steps: Steps
+    steps: Many[Step]
     """Steps, counted from 0, whose samples are written: numbers and ``{from, to, every}`` ranges."""
-    units: tuple[str, ...] = ()
+    units: Many[str] = ()
     """``kind:address`` (``*`` for all), for gradients and factors."""
-    unit_modules: tuple[Path, ...] = ()
+    unit_modules: Many[GivenPath] = ()
     """Python files that register kinds of unit."""
     gradients: Gradients | None = None
     factors: Factors | None = None
-    scores: tuple[Path, ...] = ()
+    scores: Many[GivenPath] = ()
     """Rankings (or ``curator rank --queries-only`` folders) whose queries every sample is scored against."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """What needs what."""
         if not self.steps:
             raise ValueError("steps is empty: nothing would be emitted")
         count = sum(
@@ -88,29 +84,26 @@ class Emit:
     @property
     def step_list(self) -> list[int]:
         """``steps`` written out, rising, each once."""
-        steps: set[int] = set()
-        for entry in self.steps:
-            steps |= {entry} if isinstance(entry, int) else set(range(entry.from_, entry.to + 1, entry.every))
-        return sorted(steps)
+        return written_out(self.steps)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PatchFile:
+class PatchFile(Settings):
     """The whole file."""
 
     neox: str | None = None
     """The checkout: a folder, or HEAD, v1.0, … in the cache folder; null: $NEOX_HOME or the only one there is."""
-    corpus: Path | None = None
+    corpus: GivenPath | None = None
     """The training tokens in training order. Rows (``.npy``, mmap-ninja, ``.bin/.idx`` of whole rows) are served in
     file order, without GPT-NeoX shuffling them; GPT-NeoX's own shuffled order is served by GPT-NeoX and checked."""
     epochs: Count = 1
     """Passes over a corpus whose rows are served, the last perhaps not whole: slot s holds sample s modulo its length.
     For runs without a plan; a plan says it itself (``curator mask --epochs``)."""
-    plan: Path | None = None
+    plan: GivenPath | None = None
     """Folder of the plan to follow; null follows the corpus as it is."""
     emit: Emit | None = None
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """What needs what."""
         if self.plan is not None and self.corpus is None:
             raise ValueError("a plan needs the corpus whose samples it names: give 'corpus'")
         if self.epochs > 1 and self.corpus is None:

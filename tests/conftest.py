@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedModel
 
+from curator.artifacts.fields import Probe
 from curator.artifacts.files import load_json
 from curator.influence import fit
 from curator.influence.curvature import Curvature, Damping
@@ -35,11 +36,10 @@ from curator.influence.taps import Taps
 from curator.models import load_model
 from curator.progress import Lines, reporting
 from curator.ranking.ranking import Ranking
-from curator.ranking.request import RankRequest
 from curator.ranking.run import rank
+from curator.ranking.settings import RankSettings
 from curator.units import (
     Block,
-    ProbeSettings,
     Sequences,
     Unit,
 )
@@ -211,33 +211,40 @@ UNITS = ("induction:1.2", "previous-token:0.0")
 N_SAMPLES = 37  # divisible by no batch, shard or number of workers used here
 
 
-def request(**changes: Any) -> RankRequest:
+def settings_of(given: dict[str, Any]) -> RankSettings:
+    """``probe_ids`` and ``probe_tokens`` are fields of the probe."""
+    ours = {name: given[f"probe_{name}"] for name in ("ids", "tokens") if f"probe_{name}" in given}
+    rest = {name: value for name, value in given.items() if not name.startswith("probe_")}
+    return RankSettings(**{**rest, "probe": given["probe"].changed(**ours)})
+
+
+def request(**changes: Any) -> RankSettings:
     """37 samples in 5 shards of up to 8, float64."""
     given: dict[str, Any] = {
         "model": str(GOLDEN / "model"),
         "corpus": GOLDEN / "rows.npy",
         "units": UNITS,
         "samples": (3, 3 + N_SAMPLES),
-        "probe": ProbeSettings(sequences=6),
+        "probe": Probe(sequences=6),
         "factor_samples": 18,
         "dtype": "float64",
         "micro_batch": 4,
         "shard_size": 8,
     }
-    return RankRequest(**{**given, **changes})
+    return settings_of({**given, **changes})
 
 
-def small_request(**changes: Any) -> RankRequest:
+def small_request(**changes: Any) -> RankSettings:
     """8 golden samples, one unit; a fraction of a second."""
     given: dict[str, Any] = {
         "model": str(GOLDEN / "model"),
         "corpus": GOLDEN / "rows.npy",
         "units": ("induction:1.2",),
         "samples": (0, 8),
-        "probe": ProbeSettings(sequences=6),
+        "probe": Probe(sequences=6),
         "micro_batch": 4,
     }
-    return RankRequest(**{**given, **changes})
+    return settings_of({**given, **changes})
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -260,7 +267,7 @@ _PROCESSES.set_forkserver_preload(["curator.ranking.run", "pytest"])
 
 
 def _rank_in_child(
-    asked: RankRequest, out: Path, worker: tuple[int, int], die_at: tuple[str, str] | None
+    asked: RankSettings, out: Path, worker: tuple[int, int], die_at: tuple[str, str] | None
 ) -> None:
     """Runs in another process. ``die_at``: (part of a path, before or after): SIGKILL at that file's appearance."""
     fit._SAVE_EVERY_SECONDS = 0
@@ -282,7 +289,7 @@ def _rank_in_child(
 
 
 def start(
-    asked: RankRequest, out: Path, worker: tuple[int, int] = (0, 1), die_at: tuple[str, str] | None = None
+    asked: RankSettings, out: Path, worker: tuple[int, int] = (0, 1), die_at: tuple[str, str] | None = None
 ) -> BaseProcess:
     process = _PROCESSES.Process(target=_rank_in_child, args=(asked, out, worker, die_at), daemon=True)
     process.start()
@@ -299,7 +306,7 @@ def finish(process: BaseProcess) -> int | None:
     return code
 
 
-def run_until_complete(asked: RankRequest, out: Path) -> None:
+def run_until_complete(asked: RankSettings, out: Path) -> None:
     assert finish(start(asked, out)) == 0
     assert load_json(out / "manifest.json")["status"] == "complete"
 

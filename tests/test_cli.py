@@ -635,7 +635,7 @@ def test_train_refuses_what_does_not_fit(study: Path, tmp_path: Path) -> None:
     assert "no such file" in refused(1, *train, "--plan", tmp_path)
     assert "not a checkpoint" in refused(1, *train, "--start-from", tmp_path)
     assert "rows hold 129 tokens" in refused(1, *train, "--corpus", GOLDEN / "rows.npy")
-    assert "seed is -3" in refused(2, *train, "--seed", -3)
+    assert "--seed: -3 is not allowed" in refused(2, *train, "--seed", -3)
     other = ["train", "-e", study / "study.yml", "--seed", 5]  # into the baseline's folder
     assert "checkpoint of another run" in refused(1, *other)
 

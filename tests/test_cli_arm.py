@@ -1,6 +1,5 @@
 """`curator arm` as a user meets it; the trainer that then runs is in tests/neox/test_neox_arm.py."""
 
-import dataclasses
 import json
 import os
 import re
@@ -49,9 +48,7 @@ def base(tmp_path: Path) -> Path:
     rows = np.random.default_rng(0).integers(0, 50, (48, 33)).astype(np.uint16)
     np.save(tmp_path / "rows.npy", rows)
     corpus = open_corpus(tmp_path / "rows.npy").fingerprint()
-    stretch = dataclasses.replace(
-        PATCHED, plan_fingerprint=None, first_edited_step=None, corpus_fingerprint=corpus
-    )
+    stretch = PATCHED.changed(plan_fingerprint=None, first_edited_step=None, corpus_fingerprint=corpus)
     save = tmp_path / "save"
     for step in (2, 4):
         folder = saved(save, step, stretch)

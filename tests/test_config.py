@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
+from curator.artifacts.flags import flag_words
 from curator.errors import UsageError
-from curator.settings import Experiment, Mask, Rank, load_experiment, merge, require
+from curator.planning.settings import InjectSettings, MaskSettings
+from curator.ranking.settings import RankSettings
+from curator.settings import Experiment, load_experiment, merge, require
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -95,7 +98,7 @@ def test_the_tiny_recipe_is_read_as_written() -> None:
         ("window: [450]", ["window: expected", "not [450]"]),
         ("device: gpu", ["device: 'gpu' is not allowed; expected cpu, cuda or cuda:N"]),
         ("dtype: float16", ["dtype: unknown value 'float16'", "bfloat16, float32, float64"]),
-        ("rank: 3", ["rank: expected a section with keys of: out, fisher"]),
+        ("rank: 3", ["rank: expected a section with keys of: model, corpus, units, out"]),
         ("probe:\n  min_length: 30", [":1: probe: lengths must satisfy", "30, 20"]),
         ("mask:\n  count: 3\n  percent: 2", ["mask: 'count' and 'percent' exclude each other"]),
         ("mask:\n  percent: 101", ["mask.percent: 101.0 is not allowed", "at most 100"]),
@@ -104,7 +107,7 @@ def test_the_tiny_recipe_is_read_as_written() -> None:
         ("- a\n- b", ["expected a section with keys of: model"]),
         (RECIPE + "  learning_rat: 1", ["train.learning_rat: unknown key", "'learning_rate'"]),
         (RECIPE + "  learning_rate: fast", ["train.learning_rate", "'fast'"]),
-        (RECIPE + "  adam_eps: 0", [":2: train: adam_eps is 0.0; expected above 0"]),
+        (RECIPE + "  adam_eps: 0", [":12: train.adam_eps: 0.0 is not allowed; expected a number above 0"]),
         ("train:\n  steps: 3", ["train: the key 'n_layers' is missing; expected a whole number"]),
         (RECIPE + "  checkpoint_steps: [ten]", ["train.checkpoint_steps[0]", "{from, to, every}", "'ten'"]),
         (RECIPE + "  checkpoint_steps: [{to: 9, evry: 3}]", ["[0].evry: unknown key", "every"]),
@@ -131,7 +134,7 @@ def test_a_missing_a_binary_and_an_empty_file(tmp_path: Path) -> None:
 
 
 def test_numbers_with_an_exponent_are_numbers_and_quoted_ones_are_not(tmp_path: Path) -> None:
-    assert load(tmp_path, "rank: {alpha: 1e-5, floor: 2E+0}").rank == Rank(alpha=1e-5, floor=2.0)
+    assert load(tmp_path, "rank: {alpha: 1e-5, floor: 2E+0}").rank == RankSettings(alpha=1e-5, floor=2.0)
     assert "not '1e-5'" in refusal(tmp_path, "rank: {alpha: '1e-5'}")
 
 
@@ -163,10 +166,10 @@ def test_flags_override_the_file_and_none_leaves_it_alone(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("section", "flags", "says"),
     [
-        (Rank(), {"micro_batch": 0}, "--micro-batch: 0 is not allowed; expected a whole number"),
-        (Rank(), {"damping": "meen"}, "--damping: unknown value 'meen'; did you mean 'mean'?"),
-        (Rank(), {"alhpa": 1.0}, "--alhpa: unknown here; did you mean 'alpha'?"),
-        (Mask(count=3), {"percent": 4}, "--percent: 'count' and 'percent' exclude each other"),
+        (RankSettings(), {"micro_batch": 0}, "--micro-batch: 0 is not allowed; expected a whole number"),
+        (RankSettings(), {"damping": "meen"}, "--damping: unknown value 'meen'; did you mean 'mean'?"),
+        (RankSettings(), {"alhpa": 1.0}, "--alhpa: unknown here; did you mean 'alpha'?"),
+        (MaskSettings(count=3), {"percent": 4}, "--percent: 'count' and 'percent' exclude each other"),
     ],
 )
 def test_flags_are_held_to_the_same_rules(section: Any, flags: dict[str, Any], says: str) -> None:
@@ -176,9 +179,9 @@ def test_flags_are_held_to_the_same_rules(section: Any, flags: dict[str, Any], s
 
 
 def test_what_a_command_needs_is_asked_for_by_flag_and_key() -> None:
-    assert require(Rank(out=Path("r")), "out") == Path("r")
+    assert require(RankSettings(out=Path("r")), "out") == Path("r")
     with pytest.raises(UsageError, match=r"'out' is missing: give --out or 'rank.out' in"):
-        require(Rank(), "out")
+        require(RankSettings(), "out")
     with pytest.raises(UsageError, match=r"--unit or 'units'"):
         require(Experiment(), "units")
 
@@ -188,3 +191,13 @@ def test_an_anchor_that_contains_itself_is_refused(tmp_path: Path) -> None:
     file.write_text("x: &a\n  y: *a\n")
     with pytest.raises(UsageError, match="anchor contains itself"):
         load_experiment(file)
+
+
+def test_the_words_of_settings_leave_nothing_out_that_is_zero() -> None:
+    words = flag_words(InjectSettings(after=0, shuffle_seed=0, rows="rows", from_steps=(0, 3)))
+    pairs = dict(zip(words[::2], words[1::2]))
+    assert (
+        pairs.items()
+        >= {"--after": "0", "--shuffle-seed": "0", "--rows": "rows", "--from-steps": "0:3"}.items()
+    )
+    assert "--plan" not in pairs and "--unit" not in pairs

@@ -424,7 +424,7 @@ def test_weights_are_normalised_twice():
 def two_parts(folder: Path) -> list[Part]:
     first = lay(folder / "a", SIZES, epochs=4)
     second = lay(folder / "b", [5, 6, 30], name="wiki", seed=1, split="train_1", dtype="int32", epochs=1)
-    return [Part(first.map(), 0.7), Part(second.map(), 0.3)]
+    return [Part(maps=first.map(), weight=0.7), Part(maps=second.map(), weight=0.3)]
 
 
 def expected_blend(folder: Path, samples: int) -> np.ndarray:
@@ -460,7 +460,7 @@ def test_a_blend_reads_the_rows_of_its_parts_also_past_their_ends(tmp_path):
 
 def test_a_blend_of_one_is_its_own_order(tmp_path):
     laid = lay(tmp_path, SIZES)
-    blend = write_blend(tmp_path / "blend.json", [Part(laid.map(), 3.0)], 21)
+    blend = write_blend(tmp_path / "blend.json", [Part(maps=laid.map(), weight=3.0)], 21)
     np.testing.assert_array_equal(blend.rows(slice(None)), laid.rows[:-1])
     np.testing.assert_array_equal(blend.rows(np.array([20, 3])), laid.rows[[20, 3]])
     assert not list(tmp_path.glob("blend-*"))
@@ -496,7 +496,7 @@ def test_choices_that_cannot_be_kept_are_made_in_memory(tmp_path, monkeypatch):
 
 def test_relative_maps_are_relative_to_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    parts = [Part(part.maps.relative_to(tmp_path), part.weight) for part in two_parts(tmp_path)]
+    parts = [Part(maps=part.maps.relative_to(tmp_path), weight=part.weight) for part in two_parts(tmp_path)]
     rows = write_blend(Path("out/blend.json"), parts, 30).rows(slice(None))
     written = json.loads((tmp_path / "out/blend.json").read_text())
     assert written["parts"][0]["maps"].startswith("../a/")
@@ -519,12 +519,12 @@ def edited(blend: dict, place: str, value) -> dict:
     [
         ("format", "other", "format: unknown value 'other'; "),
         ("version", 2, "version: unknown value '2'; known: 1"),
-        ("samples", 0, "samples: 0 is not allowed; expected 1 or more"),
+        ("samples", 0, "samples: 0 is not allowed; expected a whole number of at least 1"),
         ("samples", 61, "blend.json: samples: 61, but the parts hold"),
-        ("samples", "48", "samples: expected 1 or more, not '48'"),
+        ("samples", "48", "samples: expected a whole number of at least 1, not '48'"),
         ("seed", 3, "seed: unknown key; known: format, parts, samples, version"),
         ("parts", [], "0 parts; a blend has 1 to 254"),
-        ("parts.0.weight", -0.1, "parts[0].weight: -0.1 is not allowed; expected a finite number, 0 or more"),
+        ("parts.0.weight", -0.1, "parts[0].weight: -0.1 is not allowed; expected a number of at least 0"),
         ("parts.0.weight", float("nan"), "parts[0].weight: nan is not allowed"),
         ("parts.0.weights", 1, "parts[0].weights: unknown key; did you mean 'weight'?"),
         ("parts.1.maps", "b/other_shuffle_idx.npy", "other_shuffle_idx.npy: not a name that GPT-NeoX gives"),
@@ -540,12 +540,12 @@ def test_a_blend_that_says_something_else_is_refused(tmp_path, place, value, exp
 
 def test_what_cannot_be_blended_is_refused_before_anything_is_written(tmp_path):
     parts = two_parts(tmp_path)
-    wide = Part(lay(tmp_path / "c", SIZES, seq=5).map(), 1.0)
+    wide = Part(maps=lay(tmp_path / "c", SIZES, seq=5).map(), weight=1.0)
     out = tmp_path / "new.json"
     for blended, samples, expected in (
         ([*parts, wide], 10, "parts differ in row width: .* has rows of 9 tokens, .* of 6"),
-        ([Part(part.maps, 0.0) for part in parts], 10, "the weights of all parts are 0"),
-        ([*parts, Part(tmp_path / "no_train_0_indexmap_1ns_8sl_1s", 1.0)], 10, "no such file"),
+        ([Part(maps=part.maps, weight=0.0) for part in parts], 10, "the weights of all parts are 0"),
+        ([*parts, Part(maps=tmp_path / "no_train_0_indexmap_1ns_8sl_1s", weight=1.0)], 10, "no such file"),
         (parts, 1000, "where GPT-NeoX's blend ends"),
     ):
         with pytest.raises(CuratorError, match=expected):

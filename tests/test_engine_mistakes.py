@@ -26,14 +26,15 @@ from conftest import (
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from curator.artifacts.fields import Probe
 from curator.artifacts.files import load_array, load_json
 from curator.errors import CuratorError, UsageError
 from curator.influence.curvature import Damping
 from curator.influence.probe_gradient import probe_gradient
 from curator.influence.taps import Taps
 from curator.ranking.ranking import SIGN
-from curator.ranking.request import RankRequest
 from curator.ranking.run import rank
+from curator.ranking.settings import RankSettings
 from curator.units import (
     ProbeSettings,
     Sequences,
@@ -161,7 +162,7 @@ def test_mistake_an_unseeded_probe(tmp_path: Path) -> None:
     for seed, probe_seed in ((1, 0), (2, 0), (2, 1)):
         torch.manual_seed(seed)
         np.random.seed(seed)
-        probe = ProbeSettings(sequences=6, seed=probe_seed)
+        probe = Probe(sequences=6, seed=probe_seed)
         results.append(rank(small_request(probe=probe, dtype="float64"), tmp_path / f"{seed}{probe_seed}"))
         assert results[-1].manifest["settings"]["probe"]["seed"] == probe_seed
         assert results[-1].manifest["settings"]["factor_seed"] == 0
@@ -239,8 +240,8 @@ def test_mistake_only_the_top_is_kept_or_the_sign_is_not_stated(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"dtype": "float16"}, "float32, bfloat16, float64"),
-        ({"fisher": "true"}, "sampled, empirical"),
+        ({"dtype": "float16"}, "bfloat16, float32, float64"),
+        ({"fisher": "true"}, "empirical, sampled"),
         ({"micro_batch": 0}, "micro_batch"),
         ({"shard_size": 0}, "shard_size"),
         ({"factor_samples": 0}, "factor_samples"),
@@ -269,7 +270,7 @@ def test_mistake_a_damping_that_cannot_be_is_accepted_in_silence(settings: dict[
 
 
 def test_mistake_unknown_names_of_settings_are_accepted_in_silence() -> None:
-    for kind in (RankRequest, Damping, ProbeSettings):
+    for kind in (RankSettings, Damping, ProbeSettings):
         with pytest.raises(TypeError, match="dampening"):
             kind(dampening=1)  # type: ignore[call-arg]
 

@@ -26,10 +26,11 @@ from conftest import (
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from curator.artifacts.fields import Probe
 from curator.influence.head_attention import lowest_heads
 from curator.influence.taps import Taps
-from curator.ranking.request import RankRequest
 from curator.ranking.run import rank
+from curator.ranking.settings import RankSettings
 from curator.units import (
     Block,
     ProbeSettings,
@@ -263,12 +264,12 @@ def test_law_1_a_whole_run_from_files_to_files_equals_the_oracle(
     np.save(tmp_path / "rows.npy", rows.numpy().astype(np.uint16))
     cases = [induction_case(model, 0, 2), neuron_case(model, 1, 7), previous_token_case(model, 1, 0)]
     cases.append(duplicate_token_case(model, 2, 1))
-    request = RankRequest(
+    request = RankSettings(
         model=str(tmp_path / "model"),
         corpus=tmp_path / "rows.npy",
         units=tuple(case.unit.name for case in cases),
         unit_modules=(user_units,),
-        probe=SETTINGS,
+        probe=Probe(**SETTINGS.recorded()),
         fisher="empirical",
         dtype="float64",
         micro_batch=3,

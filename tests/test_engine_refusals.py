@@ -17,13 +17,10 @@ from conftest import (
     start,
 )
 
+from curator.artifacts.fields import Probe
 from curator.errors import CuratorError, UsageError
-from curator.influence.curvature import Damping
 from curator.ranking.ranking import Ranking
 from curator.ranking.run import rank
-from curator.units import (
-    ProbeSettings,
-)
 
 # -- law 9: what lies on the disk -----------------------------------------------------------------------------------
 
@@ -103,11 +100,11 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("units", {"units": ("induction:1.3",)}, r"units: there \['induction:1\.2', .*asked for \['induction:1\.3'\]"),
     ("samples", {"samples": (3, 39)}, r"samples: there \[3, 40\], asked for \[3, 39\]"),
     ("dtype", {"dtype": "float32"}, r"settings\.dtype: there 'float64', asked for 'float32'"),
-    ("damping", {"damping": Damping(alpha=0.2)}, r"settings\.damping\.alpha: there 0\.1, asked for 0\.2"),
+    ("damping", {"alpha": 0.2}, r"settings\.damping\.alpha: there 0\.1, asked for 0\.2"),
     ("fisher", {"fisher": "empirical"}, r"settings\.fisher: there 'sampled', asked for 'empirical'"),
     ("factor seed", {"factor_seed": 1}, r"settings\.factor_seed: there 0, asked for 1"),
     ("factor samples", {"factor_samples": 17}, r"settings\.factor_samples: there 18, asked for 17"),
-    ("probe seed", {"probe": ProbeSettings(sequences=6, seed=5)}, r"settings\.probe\.seed: there 0, asked for 5"),
+    ("probe seed", {"probe": Probe(sequences=6, seed=5)}, r"settings\.probe\.seed: there 0, asked for 5"),
     ("batch", {"micro_batch": 2}, r"layout\.micro_batch: there 4, asked for 2"),
     ("shards", {"shard_size": 12}, r"layout\.shard_size: there 8, asked for 12"),
 ]  # fmt: skip
@@ -211,9 +208,17 @@ def test_law_8_probe_tokens_longer_than_the_models_positions_are_refused(
         rank(request(probe_tokens=tmp_path / "probe.npy"), tmp_path / "ranking")
 
 
-@pytest.mark.parametrize("samples", [(0, 257), (-1, 5), (5, 5), (9, 3)])
-def test_law_8_samples_outside_the_corpus_are_refused(tmp_path: Path, samples: tuple[int, int]) -> None:
-    with pytest.raises(UsageError, match="256"):
+@pytest.mark.parametrize(
+    ("samples", "says"),
+    [
+        ((0, 257), "256"),
+        *(((a, b), rf"samples: \({a}, {b}\) is not allowed") for a, b in ((-1, 5), (5, 5), (9, 3))),
+    ],
+)
+def test_law_8_samples_outside_the_corpus_are_refused(
+    tmp_path: Path, samples: tuple[int, int], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
         rank(request(samples=samples), tmp_path / "ranking")
 
 
@@ -237,8 +242,8 @@ def test_law_8_damaged_weights_are_refused_in_words(tmp_path: Path, module: str,
     "changes",
     [
         {"model": "elsewhere"}, {"corpus": Path("other.npy")}, {"units": ("induction:*",)}, {"samples": (0, 5)},
-        {"probe": ProbeSettings(sequences=7)}, {"probe": ProbeSettings(sequences=6, seed=1)},
-        {"probe": ProbeSettings(sequences=6, min_length=9)}, {"probe": ProbeSettings(sequences=6, max_length=19)},
+        {"probe": Probe(sequences=7)}, {"probe": Probe(sequences=6, seed=1)},
+        {"probe": Probe(sequences=6, min_length=9)}, {"probe": Probe(sequences=6, max_length=19)},
         {"probe_tokens": Path("probe.npy")}, {"fisher": "empirical"}, {"factor_samples": 19}, {"factor_seed": 1},
         {"dtype": "bfloat16"}, {"micro_batch": 5}, {"shard_size": 9}, {"unit_modules": (Path("mine.py"),)},
     ],

@@ -23,8 +23,9 @@ ROOMS = {
             "units",
             "influence",
             "ranking",
+            "planning",
         ),
-        *("training", "scan", "neox", "report", "settings", "demo", "cli"),
+        *("training", "scan", "neox", "report", "settings", "library", "demo", "cli"),
     ],
     "synth": [
         "llm",

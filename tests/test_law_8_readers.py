@@ -104,7 +104,7 @@ def test_law_8_a_manifest_that_was_edited_is_refused(
 def test_law_8_the_arrays_of_another_ranking_are_refused_even_with_their_fingerprints(
     copied: Path, tmp_path: Path
 ) -> None:
-    other = rank(request(damping=request().damping.__class__(alpha=0.2)), tmp_path / "other")
+    other = rank(request(alpha=0.2), tmp_path / "other")
     shutil.copy(other.path / "scores.npy", copied / "scores.npy")
     edit(
         copied / "manifest.json",
@@ -165,7 +165,7 @@ def test_law_8_a_resumed_ranking_reads_its_own_queries_no_less_carefully(tmp_pat
 def test_law_8_queries_of_another_run_than_their_manifests_are_refused_by_the_trainer(tmp_path: Path) -> None:
     """Ranked with another damping, and put beside the manifest of the first."""
     for name, alpha in (("one", 0.1), ("two", 0.2)):
-        prepare_queries(request(damping=request().damping.__class__(alpha=alpha)), tmp_path / name)
+        prepare_queries(request(alpha=alpha), tmp_path / name)
     shutil.rmtree(tmp_path / "one" / "queries")
     shutil.copytree(tmp_path / "two" / "queries", tmp_path / "one" / "queries")
     with pytest.raises(CuratorError, match=r"queries/index\.json: made for another run"):

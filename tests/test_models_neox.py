@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from typer.testing import CliRunner
 
+from curator.artifacts.fields import Probe
 from curator.cli.app import app
 from curator.errors import CuratorError
 from curator.models import (
@@ -28,10 +29,9 @@ from curator.models import (
     tokenizer_file,
 )
 from curator.models.export import export
-from curator.ranking.request import RankRequest
 from curator.ranking.run import prepare_queries, rank
+from curator.ranking.settings import RankSettings
 from curator.scan.checkpoint import WHOLE_FILE_BYTES, checkpoint_fingerprint
-from curator.units import ProbeSettings
 
 VOCAB, WIDTH, HEADS, LAYERS, POSITIONS = 24, 16, 4, 3, 8
 SETTINGS: dict[str, Any] = {
@@ -714,11 +714,11 @@ def test_ranking_with_a_checkpoint_is_ranking_with_its_export(single: Path, tmp_
     np.save(tmp_path / "rows.npy", np.random.default_rng(0).integers(0, VOCAB, (6, POSITIONS + 1)))
     scores = []
     for number, model in enumerate((single, tmp_path / "hf")):
-        asked = RankRequest(
+        asked = RankSettings(
             model=str(model),
             corpus=tmp_path / "rows.npy",
             units=("induction:2.1",),
-            probe=ProbeSettings(sequences=4, min_length=3, max_length=4),
+            probe=Probe(sequences=4, min_length=3, max_length=4),
             micro_batch=3,
         )
         scores.append(rank(asked, tmp_path / f"ranking{number}").scores)
@@ -733,11 +733,11 @@ def test_probes_of_a_padded_checkpoint_are_drawn_from_the_tokenizer_it_was_train
     settings = {**SETTINGS, "vocab-file": str(vocab_file), "make-vocab-size-divisible-by": 8}
     checkpoint = write(tmp_path / "save" / "global_step5", original(), settings=settings)
     np.save(tmp_path / "rows.npy", np.random.default_rng(0).integers(0, VOCAB, (6, POSITIONS + 1)))
-    asked = RankRequest(
+    asked = RankSettings(
         model=str(checkpoint),
         corpus=tmp_path / "rows.npy",
         units=("induction:2.1",),
-        probe=ProbeSettings(sequences=40, min_length=3, max_length=4),
+        probe=Probe(sequences=40, min_length=3, max_length=4),
         micro_batch=3,
     )
     prepare_queries(asked, tmp_path / "queries")  # what emit.scores of the trainer takes

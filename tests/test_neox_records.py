@@ -1,6 +1,5 @@
 """Records of patched runs: bound to the files that they describe, unknown where they are missing, never "no plan"."""
 
-import dataclasses
 import errno
 import json
 import os
@@ -70,10 +69,10 @@ def start(from_: int, *stretches: Stretch, **changes: Any) -> Start:
 
 
 def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
-    folder = saved(tmp_path, 4, PATCHED, dataclasses.replace(PATCHED, from_=2, emits=True))
+    folder = saved(tmp_path, 4, PATCHED, PATCHED.changed(from_=2, emits=True))
     record = read_record(folder)
     assert record is not None and record.step == 4
-    assert record.stretches == (PATCHED, dataclasses.replace(PATCHED, from_=2, emits=True))
+    assert record.stretches == (PATCHED, PATCHED.changed(from_=2, emits=True))
     assert [entry.name for entry in record.files or ()] == sorted(path.name for path in folder.glob("*.pt"))
     run = RunRecord(
         run="me", starts=(start(0, PATCHED, insisted=(UNRECORDED,)), start(4, PATCHED, plan="plan"))
@@ -219,7 +218,7 @@ def test_another_checkpoints_record_speaks_where_the_runs_is_lost(tmp_path: Path
     (other / "neox_patches.json").write_text("")
     with pytest.raises(CuratorError, match="is not known"):
         standing_of(tmp_path, 4)
-    later = (Stretch(trained="unpatched"), dataclasses.replace(PATCHED, from_=5))
+    later = (Stretch(trained="unpatched"), PATCHED.changed(from_=5))
     write_record(other, CheckpointRecord(run="me", stretches=later, files=describe_files(other), step=there))
     assert standing_of(tmp_path, 4).stretches == (Stretch(trained="unpatched"),), "patches came later"
 
@@ -300,13 +299,13 @@ def test_going_on_is_compared_stretch_by_stretch(tmp_path: Path) -> None:
     """The plan of a run may not edit steps that were trained with another; each stretch is asked for itself."""
 
     def check(*stretches: Stretch, step: int = 8, plan: Plan | None = LATE, **changes: Any) -> None:
-        now = dataclasses.replace(describe_run(plan, "corpus", 4, 32), **changes)
+        now = describe_run(plan, "corpus", 4, 32).changed(**changes)
         check_goes_on(tmp_path, stretches, step, now, plan)
 
     same = describe_run(LATE, "corpus", 4, 32)
     unpatched = Stretch(trained="unpatched")
     check(same)
-    check(same, dataclasses.replace(unpatched, from_=4))
+    check(same, unpatched.changed(from_=4))
     check(unpatched, step=12)  # LATE edits step 12
     with pytest.raises(
         CuratorError,
@@ -314,7 +313,7 @@ def test_going_on_is_compared_stretch_by_stretch(tmp_path: Path) -> None:
     ):
         check(unpatched, step=13)
     with pytest.raises(CuratorError, match="steps 12 to 13 were trained with no plan"):
-        check(same, dataclasses.replace(unpatched, from_=12), step=14)
+        check(same, unpatched.changed(from_=12), step=14)
     with pytest.raises(CuratorError, match="edits step 12 already, but this run's plan is none"):
         check(same, step=14, plan=None)
     with pytest.raises(CuratorError, match="batch size of 4, but this run is configured with 8"):
@@ -326,11 +325,11 @@ def test_going_on_is_compared_stretch_by_stretch(tmp_path: Path) -> None:
 
 
 def test_stretches_are_joined_and_cut() -> None:
-    other = dataclasses.replace(PATCHED, emits=True)
+    other = PATCHED.changed(emits=True)
     assert joined((), 0, PATCHED) == (PATCHED,)
     assert joined((PATCHED,), 4, PATCHED) == (PATCHED,), "going on is no new stretch"
     both = joined((PATCHED,), 4, other)
-    assert both == (PATCHED, dataclasses.replace(other, from_=4))
+    assert both == (PATCHED, other.changed(from_=4))
     assert joined(both, 2, PATCHED) == (PATCHED,), "what came after step 2 is done again"
     assert with_ends(both, 6) == [(PATCHED, 4), (both[1], 6)] and with_ends(both, 3) == [(PATCHED, 3)]
 

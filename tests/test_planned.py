@@ -155,7 +155,7 @@ def test_law_8_an_injected_set_that_does_not_fit_is_refused_naming_both_sides(
     plan = make(injected(corpus, extra), tmp_path)
     with pytest.raises(CuratorError, match=message):
         open_sources(plan, corpus)
-    config = replace(CONFIG, steps=14)
+    config = CONFIG.changed(steps=14)
     with pytest.raises(CuratorError, match=message):
         train(config, corpus, tmp_path / "out", plan=plan, checkpoint_steps=[])
     assert not (tmp_path / "out").exists()
@@ -165,7 +165,7 @@ def test_law_8_an_injected_set_that_does_not_fit_is_refused_naming_both_sides(
 
 
 def run(corpus: Corpus, out: Path, plan: Plan | None = None, **changes: Any) -> None:
-    config: TrainingConfig = replace(CONFIG, **{"steps": 14, **changes})
+    config: TrainingConfig = CONFIG.changed(**{"steps": 14, **changes})
     train(config, corpus, out, plan=plan, checkpoint_steps=[2, 6])
 
 
@@ -211,7 +211,7 @@ def test_tokens_of_an_injected_set_are_checked_before_the_first_step(corpus: Cor
     seen: list[int] = []
     with pytest.raises(CuratorError, match=r"extra\.npy: sample 12, column 5: token id 24 is outside"):
         train(
-            replace(CONFIG, steps=14),
+            CONFIG.changed(steps=14),
             corpus,
             tmp_path / "out",
             plan=plan,
@@ -222,13 +222,13 @@ def test_tokens_of_an_injected_set_are_checked_before_the_first_step(corpus: Cor
 
 
 def test_decay_steps_keep_the_curve_of_a_run_without_extra_steps(corpus: Corpus, tmp_path: Path) -> None:
-    long = replace(CONFIG, steps=14, decay_steps=12)
+    long = CONFIG.changed(steps=14, decay_steps=12)
     for step in range(12):
         assert long.learning_rate_at(step) == CONFIG.learning_rate_at(step)
     assert long.learning_rate_at(13) == long.learning_rate_at(11) == pytest.approx(1e-3)
-    assert replace(CONFIG, steps=14).learning_rate_at(8) != CONFIG.learning_rate_at(8)
+    assert CONFIG.changed(steps=14).learning_rate_at(8) != CONFIG.learning_rate_at(8)
     with pytest.raises(CuratorError, match=r"decay_steps is 2; expected None or at least warmup_steps \(3\)"):
-        replace(CONFIG, decay_steps=2)
+        CONFIG.changed(decay_steps=2)
 
 
 def test_a_longer_run_starts_from_a_checkpoint_whose_schedule_it_shares(
@@ -237,7 +237,7 @@ def test_a_longer_run_starts_from_a_checkpoint_whose_schedule_it_shares(
     plan, number = identity(corpus).with_source("extra", extra.path, extra.fingerprint())
     plan = plan.insert(np.array([6, 6]), np.arange(8), number)
     train(CONFIG, corpus, tmp_path / "base", checkpoint_steps=[6])
-    long = replace(CONFIG, steps=14, decay_steps=12)
+    long = CONFIG.changed(steps=14, decay_steps=12)
     start = tmp_path / "base" / "step6"
     train(long, corpus, tmp_path / "from", plan=plan, start_from=start, checkpoint_steps=[])
     train(long, corpus, tmp_path / "whole", plan=plan, checkpoint_steps=[6])
@@ -246,7 +246,7 @@ def test_a_longer_run_starts_from_a_checkpoint_whose_schedule_it_shares(
     assert differ(tmp_path / "whole" / "step14", tmp_path / "base" / "step12")
     with pytest.raises(CuratorError, match=r"decay_steps: there 12, asked for 14\n.*decay_steps keeps the"):
         train(
-            replace(CONFIG, steps=14),
+            CONFIG.changed(steps=14),
             corpus,
             tmp_path / "other",
             plan=plan,

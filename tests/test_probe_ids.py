@@ -4,26 +4,28 @@ The models have 64 rows of the embedding and 50 entries in their tokenizer, as P
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, random_model, request, small_request
+from conftest import GOLDEN, random_model, request, settings_of, small_request
 from test_cli import done, refused
 from tokenizers import AddedToken, Tokenizer, models
 
+from curator.artifacts.fields import Probe
 from curator.artifacts.files import load_json, save_json
 from curator.artifacts.fingerprints import fingerprint
 from curator.corpus import open_corpus
 from curator.errors import CuratorError, UsageError
+from curator.progress import Lines, reporting
 from curator.ranking.probes import Probes
 from curator.ranking.ranking import Ranking
-from curator.ranking.request import RankRequest
 from curator.ranking.run import prepare_queries, rank
+from curator.ranking.settings import RankSettings
 from curator.scan.scan import scan_checkpoints
-from curator.settings import Probe
 from curator.units import ProbeSettings, draw_random, draw_repeated, load_unit_module, probe_ids
 from curator.units.probe_ids import find_probe_ids, occurring_ids
 from curator.units.sequences import IdsFrom
@@ -52,18 +54,25 @@ def padded(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def asked(folder: Path, **changes: Any) -> RankRequest:
+@pytest.fixture(autouse=True)
+def _said() -> Iterator[None]:
+    """What work remarks goes to standard error, as a trainer says it."""
+    with reporting(Lines()):
+        yield
+
+
+def asked(folder: Path, **changes: Any) -> RankSettings:
     given: dict[str, Any] = {
         "model": str(folder / "run" / "step5"),
         "corpus": folder / "data" / "rows.npy",
         "units": ("induction:1.2", "previous-token:0.0"),
-        "probe": PROBE,
+        "probe": Probe(sequences=40, min_length=3, max_length=6),
         "micro_batch": 2,
     }
-    return RankRequest(**{**given, **changes})
+    return settings_of({**given, **changes})
 
 
-def drawn(asked: RankRequest) -> tuple[dict[str, Any], list[int]]:
+def drawn(asked: RankSettings) -> tuple[dict[str, Any], list[int]]:
     """The record of the ids, and the ids of both units' sequences."""
     probes = Probes(asked, random_model(vocab_size=PADDED), open_corpus(asked.corpus))
     assert probes.ids is not None
@@ -75,7 +84,7 @@ def drawn(asked: RankRequest) -> tuple[dict[str, Any], list[int]]:
     return probes.ids.record, sorted(tokens)
 
 
-def _units(asked: RankRequest) -> list[Any]:
+def _units(asked: RankSettings) -> list[Any]:
     from curator.units import parse_units
 
     return parse_units(asked.units, random_model(vocab_size=PADDED))
@@ -377,5 +386,5 @@ def test_the_flags_and_the_experiment_file_say_where_ids_come_from(padded: Path)
 
 
 def test_unknown_ids_of_a_request_are_refused() -> None:
-    with pytest.raises(UsageError, match="unknown probe ids 'none'; they are: auto, tokenizer, corpus, all"):
+    with pytest.raises(UsageError, match="ids: unknown value 'none'; known: all, auto, corpus, tokenizer"):
         request(probe_ids="none")

@@ -13,13 +13,13 @@ from curator.artifacts.files import load_json, save_json
 from curator.errors import CuratorError, UsageError
 from curator.ranking.given_queries import GivenQueries
 from curator.ranking.ranking import Ranking
-from curator.ranking.request import RankRequest
 from curator.ranking.run import prepare_queries, rank
+from curator.ranking.settings import RankSettings
 
 LAYOUT: dict[str, Any] = {"samples": (3, 40), "micro_batch": 4, "shard_size": 8}
 
 
-def asked(whole: Path, **changes: Any) -> RankRequest:
+def asked(whole: Path, **changes: Any) -> RankSettings:
     given = {"corpus": GOLDEN / "rows.npy", **LAYOUT, **changes}
     return GivenQueries.open(whole).request(**given)
 

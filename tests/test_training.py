@@ -57,7 +57,7 @@ def test_law_6_a_masked_sample_contributes_exactly_zero_gradient(
 ) -> None:
     corpus = make_corpus()
     plan = plan_for(corpus, divisor).mask(np.array([9]))  # step 2 holds samples 8 .. 11
-    config = replace(CONFIG, micro_batch_size=micro_batch_size)
+    config = CONFIG.changed(micro_batch_size=micro_batch_size)
     masked = gradients(corpus, plan, 2, config)
     assert_close(masked, loop_gradients(corpus.array[[8, 10, 11]], rows_in_divisor * 8))
 
@@ -123,7 +123,7 @@ def test_law_5_no_plan_and_the_identity_plan_are_bit_identical(tmp_path: Path) -
 
 
 def test_updates_agree_with_adamw_written_by_hand() -> None:
-    config = replace(CONFIG, gradient_clip=0.5, micro_batch_size=3)
+    config = CONFIG.changed(gradient_clip=0.5, micro_batch_size=3)
     corpus = make_corpus()
     rows = PlannedRows(plan_for(corpus), corpus)
     model = build_model(config).double()
@@ -159,18 +159,18 @@ def test_updates_agree_with_adamw_written_by_hand() -> None:
 
 
 def test_the_schedule_warms_up_linearly_and_falls_as_half_a_cosine() -> None:
-    config = replace(CONFIG, learning_rate=2.0, warmup_steps=10, steps=110, min_learning_rate_ratio=0.1)
+    config = CONFIG.changed(learning_rate=2.0, warmup_steps=10, steps=110, min_learning_rate_ratio=0.1)
     expected = {0: 0.2, 4: 1.0, 9: 2.0, 59: 1.1, 109: 0.2, 34: 0.2 + 1.8 * (2 + math.sqrt(2)) / 4}
     for step, rate in expected.items():
         assert config.learning_rate_at(step) == pytest.approx(rate, rel=1e-12), step
     rates = [config.learning_rate_at(step) for step in range(110)]
     assert rates[:10] == sorted(rates[:10]) and rates[9:] == sorted(rates[9:], reverse=True)
-    assert replace(config, warmup_steps=0).learning_rate_at(109) == pytest.approx(0.2)
-    assert replace(config, warmup_steps=110).learning_rate_at(109) == pytest.approx(2.0)
+    assert config.changed(warmup_steps=0).learning_rate_at(109) == pytest.approx(0.2)
+    assert config.changed(warmup_steps=110).learning_rate_at(109) == pytest.approx(2.0)
 
 
 def test_initial_weights_have_gpt_neox_standard_deviations() -> None:
-    config = replace(CONFIG, n_layers=6, d_model=64, n_heads=4, d_mlp=256, vocab_size=512)
+    config = CONFIG.changed(n_layers=6, d_model=64, n_heads=4, d_mlp=256, vocab_size=512)
     small, wang = math.sqrt(2 / (5 * 64)), 2 / (6 * math.sqrt(64))
     expected = {
         "gpt_neox.embed_in.weight": small,
@@ -201,13 +201,13 @@ def test_initial_weights_depend_on_the_seed_alone_and_disturb_no_other_generator
     torch.manual_seed(2)
     for name, value in build_model(CONFIG).state_dict().items():
         assert torch.equal(value, first[name])
-    other = build_model(replace(CONFIG, seed=5)).state_dict()
+    other = build_model(CONFIG.changed(seed=5)).state_dict()
     assert not torch.equal(other["lm_head.weight"], first["lm_head.weight"])
 
 
 def test_training_learns_what_repeats(tmp_path: Path) -> None:
     rows = np.tile(np.arange(9, dtype=np.uint16), (400, 1))
-    config = replace(CONFIG, steps=100)
+    config = CONFIG.changed(steps=100)
     train(config, RowsInMemory(rows), tmp_path, checkpoint_steps=[])
     losses = np.load(tmp_path / "losses.npy")
     assert losses[0] == pytest.approx(math.log(24), abs=0.3)
@@ -222,10 +222,10 @@ def test_training_learns_what_repeats(tmp_path: Path) -> None:
         ({"rotary_pct": 0.4}, "rotary_pct is 0.4"),
         ({"warmup_steps": 13}, r"warmup_steps is 13; expected in 0 \.\. steps \(12\)"),
         ({"micro_batch_size": 5}, "micro_batch_size is 5"),
-        ({"learning_rate": math.nan}, "learning_rate is nan"),
-        ({"batch_size": 0}, "batch_size is 0; expected at least 1"),
+        ({"learning_rate": math.nan}, "learning_rate: nan is not allowed"),
+        ({"batch_size": 0}, "batch_size: 0 is not allowed; expected a whole number of at least 1"),
     ],
 )
 def test_a_config_out_of_range_names_the_field(change: dict[str, float], message: str) -> None:
     with pytest.raises(CuratorError, match=message):
-        replace(CONFIG, **change)
+        CONFIG.changed(**change)

@@ -1,7 +1,6 @@
 """Law 8 for the embedded trainer: what does not fit together is refused, naming both sides."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ def other_rows() -> RowsInMemory:
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "another config": (
-        lambda run: train(replace(CONFIG, learning_rate=0.5), make_corpus(), run, checkpoint_steps=[]),
+        lambda run: train(CONFIG.changed(learning_rate=0.5), make_corpus(), run, checkpoint_steps=[]),
         r"another run:\n  config\.learning_rate: there 0\.01, asked for 0\.5\nGive another output",
     ),
     "another corpus": (
@@ -41,7 +40,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a start of another config": (
         lambda run: train(
-            replace(CONFIG, seed=2),
+            CONFIG.changed(seed=2),
             make_corpus(),
             run.with_name("new"),
             start_from=run / "step6",
@@ -111,7 +110,7 @@ UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
         r"reaches sample 47 \(12 steps of 4\), but the corpus ends with sample 46; at most 11 steps fit",
     ),
     "rows too wide": (
-        lambda out: train(replace(CONFIG, seq_length=7), make_corpus(), out, checkpoint_steps=[]),
+        lambda out: train(CONFIG.changed(seq_length=7), make_corpus(), out, checkpoint_steps=[]),
         "hold 9 tokens, but seq_length = 7 needs 8; set seq_length to 8",
     ),
     "vocabulary too large": (
@@ -128,7 +127,7 @@ UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "plan of another batch size": (
         lambda out: train(
-            replace(CONFIG, batch_size=2),
+            CONFIG.changed(batch_size=2),
             make_corpus(),
             out,
             plan=plan_for(make_corpus()),
@@ -141,7 +140,7 @@ UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
             CONFIG,
             make_corpus(),
             out,
-            plan=plan_for(make_corpus(), config=replace(CONFIG, steps=11)),
+            plan=plan_for(make_corpus(), config=CONFIG.changed(steps=11)),
             checkpoint_steps=[],
         ),
         r"has 11 steps of 4 samples, but this run trains 12 \(train.steps\): set train.steps to at most 11",

@@ -1,6 +1,5 @@
 """A tiny training config, a corpus that is an array, and the comparison of checkpoints bit by bit."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ CONFIG = TrainingConfig(
     learning_rate=1e-2,
     warmup_steps=3,
 )
-LONG = replace(CONFIG, steps=300)
+LONG = CONFIG.changed(steps=300)
 SLOTS = CONFIG.steps * CONFIG.batch_size
 
 

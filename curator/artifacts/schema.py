@@ -1,8 +1,9 @@
-"""From YAML to dataclasses, strictly: what is not known, not of the type, or out of range is an error.
+"""Settings, strictly, on pydantic: what is not known, not of the type, or out of range is an error.
 
-The dataclasses are the schema: their annotations say what is allowed, ``Annotated[int, Rule(...)]`` narrows a
-type, and a ``ValueError`` from ``__post_init__`` reports what two fields say together. Nothing is guessed and
-nothing is dropped; an error names the file, the line, the dotted field, what was given and what is allowed.
+A class of `Settings` is the schema: annotations say what is allowed, ``Field`` and `Rule` narrow them, `check` says
+what two fields say together, and the docstring under a field is its help text. Nothing is guessed and nothing is
+dropped; an error names the file and line, or the flag, the dotted field, what was given and what is allowed. Refused:
+pydantic's own messages, which name neither, and its lax mode, in which ``"3"`` and ``true`` are numbers.
 """
 
 import difflib
@@ -10,15 +11,28 @@ import os
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    Strict,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
+from typing_extensions import Self
 
 from curator.errors import CuratorError, UsageError
 
 T = TypeVar("T")
+S = TypeVar("S", bound="Settings")
 
 
 @dataclass(frozen=True)
@@ -33,13 +47,23 @@ class Rule:
     says: str
     holds: Callable[[Any], bool]
 
+    def __get_pydantic_core_schema__(
+        self, kind: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(kind))
+
+    def _checked(self, value: Any) -> Any:
+        if not self.holds(value):
+            raise PydanticCustomError("rule", "{given}", {"given": repr(value), "says": self.says})
+        return value
+
 
 @dataclass(frozen=True)
 class Source:
-    """Where values come from: an experiment file (with its lines), or flags.
+    """Where values come from: a file (with its lines), or flags.
 
     Attributes:
-        file: the YAML file; ``None`` for flags.
+        file: the YAML or JSON file; ``None`` for flags and for code.
         lines: 1-based line of each dotted field of the file.
     """
 
@@ -48,7 +72,7 @@ class Source:
 
     def error(self, place: str, text: str) -> UsageError:
         if self.file is None:
-            return UsageError(f"--{place.replace('_', '-')}: {text}")
+            return UsageError(f"{place + ': ' if place else ''}{text}")
         line = f":{self.lines[place]}" if place in self.lines else ""
         return UsageError(f"{self.file}{line}: {place + ': ' if place else ''}{text}")
 
@@ -56,6 +80,94 @@ class Source:
         """A relative path in a file is relative to that file; in a flag, to the working directory."""
         path = Path(text).expanduser()
         return Path(os.path.normpath(self.file.parent / path)) if self.file else path
+
+
+def _given_path(value: Any, info: ValidationInfo) -> Any:
+    if not (isinstance(value, str | Path) and str(value)):
+        raise PydanticCustomError("path_type", "no path")
+    return (info.context or {}).get("source", Source()).path(value)
+
+
+GivenPath = Annotated[Path, BeforeValidator(_given_path)]
+"""A path, which a file gives relative to itself."""
+Many = Annotated[tuple[T, ...], Strict(False)]
+"""Any number of something, also as a list."""
+
+
+class Settings(BaseModel):
+    """What can be set; immutable. As code gives them, values are held to the same rules as in a file.
+
+    Raises:
+        UsageError: a value that is not allowed.
+        TypeError: a name that does not exist.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        populate_by_name=True,
+        alias_generator=lambda name: name.rstrip("_"),  # a key that is a word of Python: ``from_``
+    )
+
+    def __init__(self, **values: Any):
+        kind = type(self)
+        if unknown := [name for name in values if name not in kind.model_fields and name not in keys(kind)]:
+            raise TypeError(f"{kind.__name__}() got an unexpected keyword argument '{unknown[0]}'")
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise Source().error(*worst(error, kind)) from error
+
+    # So that what lies within another is validated as a part of it, and its errors say where.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    def check(self) -> None:
+        """What several fields say together; raises ValueError, or any error a user can mend."""
+
+    def changed(self, **changes: Any) -> Self:
+        """The same with other values, which are checked."""
+        return type(self)(**{**self.given(), **changes})
+
+    def given(self) -> dict[str, Any]:
+        """The fields that were given, as against defaults."""
+        return {
+            name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values, under the names that a file has."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_section(cls, data: Any) -> Any:
+        if isinstance(data, cls):
+            return data
+        if not isinstance(data, Mapping):
+            raise PydanticCustomError("section", "no section")
+        for key in data:
+            if key not in keys(cls) and key not in cls.model_fields:
+                raise PydanticCustomError("unknown_key", "unknown", {"key": str(key)})
+        return data
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        try:
+            self.check()
+        except CuratorError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+
+def keys(schema: type[BaseModel]) -> dict[str, str]:
+    """Key in a file -> field."""
+    return {info.alias or name: name for name, info in schema.model_fields.items()}
+
+
+# -- from files and flags -----------------------------------------------------------------------------------
 
 
 class _Loader(yaml.SafeLoader):
@@ -67,8 +179,8 @@ _Loader.add_implicit_resolver(
 )
 
 
-def load_strict(path: Path, schema: type[T]) -> T:
-    """Read the YAML file ``path`` as an instance of the dataclass ``schema``.
+def load_strict(path: Path, schema: type[S]) -> S:
+    """Read the YAML file ``path`` as ``schema``.
 
     Raises:
         UsageError: the file is missing, not YAML, or says what ``schema`` does not allow.
@@ -88,8 +200,7 @@ def load_strict(path: Path, schema: type[T]) -> T:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""
         raise UsageError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from error
-    instance: T = convert({} if data is None else data, schema, "", Source(path, lines))
-    return instance
+    return convert({} if data is None else data, schema, Source(path, lines))
 
 
 def _note_lines(node: yaml.Node, place: str, source: Source, lines: dict[str, int]) -> None:
@@ -106,19 +217,19 @@ def _note_lines(node: yaml.Node, place: str, source: Source, lines: dict[str, in
             _note_lines(value, f"{place}[{index}]", source, lines)
 
 
-def merge_flags(section: T, flags: Mapping[str, Any]) -> T:
-    """``section`` with every flag that is not ``None`` in place of its field, checked as the file is."""
-    given = {name: value for name, value in flags.items() if value is not None}
-    hints = get_type_hints(type(section), include_extras=True)
-    known = {f.name for f in fields(section)}  # type: ignore[arg-type]
-    for name in given.keys() - known:
-        raise Source().error(name, f"unknown here; {suggest(name, known)}")
-    values = {name: convert(value, hints[name], name, Source()) for name, value in given.items()}
+def convert(data: Any, schema: type[S], source: Source) -> S:
+    """What was read from ``source`` as ``schema``.
+
+    Raises:
+        UsageError: it says what ``schema`` does not allow.
+    """
     try:
-        merged: T = replace(section, **values)  # type: ignore[type-var]
-    except (ValueError, CuratorError) as error:
-        raise UsageError(f"{', '.join('--' + name.replace('_', '-') for name in given)}: {error}") from error
-    return merged
+        return schema.model_validate(data, context={"source": source})
+    except ValidationError as error:
+        raise source.error(*worst(error, schema)) from error
+
+
+# -- errors in words ----------------------------------------------------------------------------------------
 
 
 def suggest(given: str, known: Iterable[str]) -> str:
@@ -129,96 +240,122 @@ def suggest(given: str, known: Iterable[str]) -> str:
     return f"{hint}known: {', '.join(names)}"
 
 
-def convert(value: Any, kind: Any, place: str, source: Source, expected: str = "") -> Any:
-    """``value`` as the annotation ``kind`` wants it; ``place`` is its dotted field.
-
-    ``expected`` replaces the words for ``kind`` in the error.
-
-    Raises:
-        UsageError: it is something else.
-    """
-    origin, args = get_origin(kind), get_args(kind)
-    if origin is Annotated:
-        value = convert(value, args[0], place, source, expected or describe(kind))
-        for rule in args[1:]:
-            if isinstance(rule, Rule) and not rule.holds(value):
-                raise source.error(place, f"{value!r} is not allowed; expected {rule.says}")
-        return value
-    if is_dataclass(kind):
-        return _build(value, kind, place, source)
-    if origin in (Union, types.UnionType):
-        return _choose(value, kind, place, source)
-    if origin is Literal and type(value) in {type(choice) for choice in args}:
-        if value not in args:
-            raise source.error(place, f"unknown value '{value}'; {suggest(str(value), map(str, args))}")
-        return value
-    if origin in (tuple, list) and isinstance(value, list | tuple):
-        if origin is tuple and args[-1] is not Ellipsis:
-            if len(value) == len(args):
-                pairs = enumerate(zip(value, args))
-                return tuple(convert(v, a, f"{place}[{i}]", source) for i, (v, a) in pairs)
-        else:
-            return origin(convert(v, args[0], f"{place}[{i}]", source) for i, v in enumerate(value))
-    if kind is Path and isinstance(value, str | Path) and str(value):
-        return source.path(value)
-    if kind is float and type(value) in (int, float):
-        return float(value)
-    if kind in (int, str, bool) and type(value) is kind:
-        return value
-    raise source.error(place, f"expected {expected or describe(kind)}, not {value!r}")
-
-
-def _choose(value: Any, kind: Any, place: str, source: Source) -> Any:
-    if value is None and types.NoneType in get_args(kind):
-        return None
-    members = [member for member in get_args(kind) if member is not types.NoneType]
-    if isinstance(value, Mapping):  # its own errors say more than that no member fits
-        members = [member for member in members if is_dataclass(member)] or members
-    if len(members) == 1:
-        return convert(value, members[0], place, source)
-    for member in members:
-        try:
-            return convert(value, member, place, source)
-        except UsageError:
+def worst(error: ValidationError, schema: Any) -> tuple[str, str]:
+    """(dotted field, what is wrong) of the first error."""
+    details = error.errors(include_url=False)[0]
+    kind, place, parents = schema, "", []
+    for step in details["loc"]:
+        if str(step).startswith("<"):  # the member of a union
             continue
-    raise source.error(place, f"expected {describe(kind)}, not {value!r}")
+        parents.append((place, kind))
+        if isinstance(step, int):
+            kind, place = _item_of(kind, step), f"{place}[{step}]"
+        else:
+            section = section_of(kind)
+            known = {**keys(section), **{name: name for name in section.model_fields}}
+            info = section.model_fields[known[step]]
+            kind = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
+            place = f"{place}.{step}" if place else step
+    return _said(details, place, kind, parents)
 
 
-def _build(value: Any, schema: Any, place: str, source: Source) -> Any:
-    known: dict[str, Field[Any]] = {f.name.rstrip("_"): f for f in fields(schema) if f.init}
-    if not isinstance(value, Mapping):
-        raise source.error(place, f"expected a section with keys of: {', '.join(known)}; not {value!r}")
-    hints = get_type_hints(schema, include_extras=True)
-    values = {}
-    for key, item in value.items():
-        inner = f"{place}.{key}" if place else str(key)
-        if key not in known:
-            raise source.error(inner, f"unknown key; {suggest(str(key), known)}")
-        name = known[key].name
-        values[name] = convert(item, hints[name], inner, source)
-    for key, f in known.items():
-        if f.name not in values and f.default is MISSING and f.default_factory is MISSING:
-            raise source.error(place, f"the key '{key}' is missing; expected {describe(hints[f.name])}")
-    try:
-        return schema(**values)
-    except (ValueError, CuratorError) as error:
-        raise source.error(place, str(error)) from error
+def _said(details: ErrorDetails, place: str, kind: Any, parents: list[tuple[str, Any]]) -> tuple[str, str]:
+    problem, given, context = details["type"], details["input"], details.get("ctx", {})
+    if problem == "value_error":
+        return place, str(context["error"])
+    if problem == "unknown_key":
+        inner = f"{place}.{context['key']}" if place else context["key"]
+        return inner, f"unknown key; {suggest(context['key'], keys(section_of(kind)))}"
+    if problem == "section":
+        return place, f"expected a section with keys of: {', '.join(keys(section_of(kind)))}; not {given!r}"
+    if problem == "missing":
+        above, whole = parents[-1]
+        last = details["loc"][-1]
+        if isinstance(last, int):  # a list that is too short
+            return above, f"expected {describe(whole)}, not {given!r}"
+        return above, f"the key '{last}' is missing; expected {describe(kind)}"
+    if problem == "rule":
+        return place, f"{context['given']} is not allowed; expected {context['says']}"
+    if problem == "literal_error":
+        choices = get_args(next(iter(members(kind))))
+        if type(given) in {type(choice) for choice in choices}:
+            return place, f"unknown value '{given}'; {suggest(str(given), map(str, choices))}"
+    if problem.startswith(("greater_than", "less_than", "finite_number")):
+        given = float(given) if members(kind)[0] is float else given
+        return place, f"{given!r} is not allowed; expected {describe(kind)}"
+    return place, f"expected {describe(kind)}, not {given!r}"
+
+
+def members(kind: Any) -> list[Any]:
+    """The types that a value may have, without None and what narrows them."""
+    if get_origin(kind) is Annotated:
+        return members(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        return [one for member in get_args(kind) if member is not types.NoneType for one in members(member)]
+    return [kind]
+
+
+def section_of(kind: Any) -> Any:
+    return next(
+        member for member in members(kind) if isinstance(member, type) and issubclass(member, BaseModel)
+    )
+
+
+def _item_of(kind: Any, index: int) -> Any:
+    items = get_args(next(member for member in members(kind) if get_origin(member) is tuple))
+    return items[0] if items[-1] is Ellipsis else items[min(index, len(items) - 1)]
+
+
+WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    Path: "a path",
+}
 
 
 def describe(kind: Any) -> str:
     """An annotation in words."""
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return next((rule.says for rule in args[1:] if isinstance(rule, Rule)), describe(args[0]))
+        for rule in args[1:]:
+            if isinstance(rule, Rule):
+                return rule.says
+        words = {"gt": "above {}", "ge": "of at least {}", "lt": "below {}", "le": "at most {}"}
+        bounds = " and ".join(words[name].format(bound) for name, bound in _bounds(args[1:]).items())
+        return f"{describe(args[0])} {bounds}".rstrip()
     if origin in (Union, types.UnionType):
-        return " or ".join(describe(member) for member in args)
+        return " or ".join(describe(member) for member in args if member is not types.NoneType)
     if origin is Literal:
         return f"one of {', '.join(map(str, args))}"
-    if origin in (tuple, list):
-        if origin is tuple and args[-1] is not Ellipsis:
+    if origin is tuple:
+        if args[-1] is not Ellipsis:
             return f"[{', '.join(describe(member) for member in args)}]"
         return f"a list of: {describe(args[0])}"
-    if is_dataclass(kind):
-        return f"{{{', '.join(f.name.rstrip('_') for f in fields(kind))}}}"
-    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path"}
-    return words.get(kind, "null" if kind is types.NoneType else str(kind))
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return f"{{{', '.join(keys(kind))}}}"
+    names: dict[Any, str] = {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        Path: "a path",
+    }
+    return names.get(kind, str(kind))
+
+
+def limits(kind: Any) -> dict[str, float]:
+    """The bounds of a number: some of gt, ge, lt and le."""
+    inner, metadata = get_args(kind), ()
+    if get_origin(kind) is Annotated:
+        inner, metadata = inner[:1], inner[1:]
+    elif get_origin(kind) not in (Union, types.UnionType):
+        inner = ()
+    return {name: bound for one in inner for name, bound in limits(one).items()} | _bounds(metadata)
+
+
+def _bounds(metadata: Iterable[Any]) -> dict[str, float]:
+    limits = [limit for one in metadata for limit in getattr(one, "metadata", (one,))]
+    names = ("gt", "ge", "lt", "le")
+    return {name: getattr(limit, name) for limit in limits for name in names if hasattr(limit, name)}

@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 failed, 2 usage.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,10 @@ from curator.cli import corpus as cli_corpus
 from curator.cli import options
 from curator.cli import plans as cli_plans
 from curator.cli.running import Commands, run_app
+
+if TYPE_CHECKING:
+    from curator.ranking.settings import RankSettings
+    from curator.scan.settings import ScanSettings
 
 app = typer.Typer(
     name="curator",
@@ -52,198 +56,36 @@ def _root(
     pass
 
 
-@app.command(epilog="Example: curator scan --checkpoints runs/baseline --out scan")
-def scan(
-    experiment: options.Experiment = None,
-    checkpoints: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of step{N}, checkpoint-{N} or global_step{N}; or a hub model's revisions, such as "
-            "EleutherAI/pythia-14m@step1000..step2000 (both included; ..step2000:100 for every hundredth).",
-            show_default=False,
-        ),
-    ] = None,
-    out: options.Out = None,
-    kind: Annotated[
-        list[str] | None,
-        typer.Option(help="Kind of unit to measure; repeatable. \\[default: all]", show_default=False),
-    ] = None,
-    unit_module: options.UnitModules = None,
-    steps: Annotated[
-        str | None, typer.Option(help="Only checkpoints of steps FIRST:LAST.", show_default=False)
-    ] = None,
-    sequences: Annotated[
-        int | None, typer.Option(help="Sequences per metric. \\[default: 100]", show_default=False)
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of the drawn sequences. \\[default: 0]", show_default=False)
-    ] = None,
-    probe_ids: options.ProbeIds = None,
-    tokenizer: options.Tokenizer = None,
-    corpus: Annotated[
-        Path | None,
-        typer.Option(
-            help="The training tokens: where no tokenizer is found, sequences are drawn from the ids that occur there.",
-            show_default=False,
-        ),
-    ] = None,
-    noise_floor: Annotated[
-        float | None,
-        typer.Option(
-            help="The window begins where the metric leaves it. \\[default: 0.1 or more]", show_default=False
-        ),
-    ] = None,
-    attribution: Annotated[
-        float | None,
-        typer.Option(
-            help="Attribute at the first checkpoint past it. \\[default: 0.2 or more]", show_default=False
-        ),
-    ] = None,
-    sufficiency: Annotated[
-        float | None,
-        typer.Option(
-            help="The window ends where the metric reaches it. \\[default: 0.4 or more]", show_default=False
-        ),
-    ] = None,
-    device: options.Device = None,
-) -> None:
+@options.stage(app, "scan", "curator scan --checkpoints runs/baseline --out scan")
+def scan(settings: "ScanSettings") -> None:
     """Measure every unit at every checkpoint; find the best units and when they form."""
     from curator.cli.commands import run_scan
 
-    settings = options.merged(
-        experiment,
-        checkpoints=checkpoints,
-        device=device,
-        tokenizer=tokenizer,
-        corpus=corpus,
-        unit_modules=unit_module,
-    )
-    flags = {
-        "out": out,
-        "kinds": kind,
-        "steps": options.span(steps, "--steps"),
-        "sequences": sequences,
-        "noise_floor": noise_floor,
-        "attribution": attribution,
-        "sufficiency": sufficiency,
-    }
-    run_scan(settings, flags, {"seed": seed, "ids": probe_ids})
+    run_scan(settings)
 
 
-@app.command(
-    epilog="Example: curator rank --model runs/baseline/step450 --corpus corpus --unit induction:1.0 "
-    "--samples 4800:19840 --out ranking"
+@options.stage(
+    app,
+    "rank",
+    "curator rank --model runs/baseline/step450 --corpus corpus --unit induction:1.0 --samples 4800:19840 "
+    "--out ranking",
 )
 def rank(
-    experiment: options.Experiment = None,
-    model: options.Model = None,
-    corpus: options.Corpus = None,
-    unit: options.Units = None,
-    out: options.Out = None,
-    samples: Annotated[
-        str | None,
-        typer.Option(
-            help="Score samples FIRST:LAST (LAST not included). \\[default: the window, or all]",
-            show_default=False,
-        ),
-    ] = None,
-    window: Annotated[
-        str | None,
-        typer.Option(help="Score the samples of steps FIRST:LAST; needs --batch-size.", show_default=False),
-    ] = None,
-    batch_size: options.BatchSize = None,
-    epochs: options.Epochs = None,
-    fisher: Annotated[
-        str | None,
-        typer.Option(
-            help="Labels of the curvature: sampled (from the model) or empirical (the data's). \\[default: sampled]",
-            show_default=False,
-        ),
-    ] = None,
-    factor_samples: Annotated[
-        int | None,
-        typer.Option(
-            help="Fit the curvature on at most so many samples. \\[default: 100000]", show_default=False
-        ),
-    ] = None,
-    factor_seed: Annotated[
-        int | None,
-        typer.Option(help="Of their draw and of sampled labels. \\[default: 0]", show_default=False),
-    ] = None,
-    damping: Annotated[
-        str | None,
-        typer.Option(
-            help="mean: λ + α·mean λ; max: λ + α·max λ; absolute: λ + α; identity: no curvature. \\[default: mean]",
-            show_default=False,
-        ),
-    ] = None,
-    alpha: Annotated[
-        float | None, typer.Option(help="Damping strength α. \\[default: 0.1]", show_default=False)
-    ] = None,
-    floor: Annotated[
-        float | None, typer.Option(help="Smallest damped eigenvalue. \\[default: 1e-5]", show_default=False)
-    ] = None,
-    probe_tokens: Annotated[
-        Path | None,
-        typer.Option(
-            help="[n, length] .npy of token ids for the probe, instead of drawn ones.", show_default=False
-        ),
-    ] = None,
-    probe_sequences: Annotated[
-        int | None,
-        typer.Option(help="How many probe sequences to draw. \\[default: 100]", show_default=False),
-    ] = None,
-    probe_lengths: Annotated[
-        str | None,
-        typer.Option(
-            help="Their length L, MIN:MAX; repeated sequences have 2 L. \\[default: 8:20]", show_default=False
-        ),
-    ] = None,
-    probe_seed: Annotated[
-        int | None, typer.Option(help="Of that draw. \\[default: 0]", show_default=False)
-    ] = None,
-    probe_ids: options.ProbeIds = None,
-    tokenizer: options.Tokenizer = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            help="float32, bfloat16 or float64 (reference mode). \\[default: float32]", show_default=False
-        ),
-    ] = None,
-    micro_batch: Annotated[
-        int | None,
-        typer.Option(help="Samples per pass through the model. \\[default: what fits]", show_default=False),
-    ] = None,
-    shard_size: Annotated[
-        int | None,
-        typer.Option(help="Samples per resumable shard. \\[default: about 512]", show_default=False),
-    ] = None,
+    settings: "RankSettings",
+    given: list[str],
     worker: Annotated[
-        str, typer.Option(help="R/W: share the work among W processes; start one for each R.")
+        str,
+        typer.Option(help="R/W: share the work among W processes; start one for each R."),
+        options.After("shard_size"),
     ] = "0/1",
-    emitted: Annotated[
-        Path | None,
-        typer.Option(
-            help="Score per-sample gradients that a patched GPT-NeoX trainer emitted; no pass over the corpus.",
-            show_default=False,
-        ),
-    ] = None,
-    queries_of: Annotated[
-        Path | None,
-        typer.Option(
-            help="Ranking whose queries score this corpus, under its model, units and settings; nothing is fitted.",
-            show_default=False,
-        ),
-    ] = None,
     queries_only: Annotated[
         bool,
         typer.Option(
             "--queries-only",
             help="Stop after the queries, for emit.scores of the trainer; without it, the same command goes on.",
         ),
+        options.After("queries_of"),
     ] = False,
-    unit_module: options.UnitModules = None,
-    device: options.Device = None,
 ) -> None:
     """Score every sample by its EK-FAC influence on one or more units.
 
@@ -251,45 +93,7 @@ def rank(
     """
     from curator.cli.commands import run_rank
 
-    settings = options.merged(
-        experiment,
-        model=model,
-        corpus=corpus,
-        units=unit,
-        unit_modules=unit_module,
-        tokenizer=tokenizer,
-        window=options.span(window, "--window"),
-        batch_size=batch_size,
-        epochs=epochs,
-        dtype=dtype,
-        device=device,
-    )
-    lengths = options.span(probe_lengths, "--probe-lengths") or (None, None)
-    probe = {
-        "sequences": probe_sequences,
-        "min_length": lengths[0],
-        "max_length": lengths[1],
-        "seed": probe_seed,
-        "tokens": probe_tokens,
-        "ids": probe_ids,
-    }
-    flags = {
-        "out": out,
-        "fisher": fisher,
-        "factor_samples": factor_samples,
-        "factor_seed": factor_seed,
-        "damping": damping,
-        "alpha": alpha,
-        "floor": floor,
-        "micro_batch": micro_batch,
-        "shard_size": shard_size,
-        "samples": options.span(samples, "--samples"),
-        "emitted": emitted,
-        "queries_of": queries_of,
-    }
-    # not of the section, but decided by given queries
-    also = {"window": window, "dtype": dtype, "tokenizer": tokenizer}
-    run_rank(settings, probe, flags, options.worker(worker), queries_only, also)
+    run_rank(settings, options.worker(worker), queries_only, given)
 
 
 @app.command(epilog="Example: curator collect runs/14m/emitted --out ranking-online")
@@ -365,7 +169,10 @@ def show(
 
 
 for _command, _example in cli_plans.EXAMPLES.items():
-    app.command(epilog=f"Example: {_example}")(_command)
+    if _command in (cli_plans.mask, cli_plans.inject):
+        options.stage(app, _command.__name__, _example)(_command)
+    else:
+        app.command(epilog=f"Example: {_example}")(_command)
 
 
 @app.command(

@@ -99,6 +99,6 @@ def blend(
     from curator.cli.tables import print_fields
     from curator.corpus.neox_blend import Part, write_blend
 
-    parts = [Part(maps, weight) for maps, weight in options.weighted(part, "--part")]
+    parts = [Part(maps=maps, weight=weight) for maps, weight in options.weighted(part, "--part")]
     print_fields(write_blend(out, parts, samples).describe())
     next_step("curator", "corpus", "info", out)

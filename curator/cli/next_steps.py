@@ -13,7 +13,7 @@ from curator.corpus.rendered import LEAST, RenderedCorpus
 from curator.errors import CuratorError
 from curator.models.hub import list_places
 from curator.ranking.ranking import Ranking
-from curator.settings import Experiment
+from curator.scan.settings import ScanSettings
 
 if TYPE_CHECKING:
     from curator.scan.scan import Scan
@@ -45,14 +45,14 @@ def again_without(flag: str) -> list[str]:
     return [program, *(word for word in sys.argv[1:] if word != flag)]
 
 
-def rank(scan: "Scan", experiment: Experiment) -> list[object]:
+def rank(scan: "Scan", settings: ScanSettings) -> list[object]:
     """Score the window of the first unit that formed, at the checkpoint that the scan names for it.
 
     Where none formed: all samples, for the best unit, at the last checkpoint.
     """
     checkpoints = dict(list_places(scan.manifest["checkpoints"]))
-    corpus: list[object] = ["--corpus", experiment.corpus or "CORPUS"]
-    for path in experiment.unit_modules:
+    corpus: list[object] = ["--corpus", settings.corpus or "CORPUS"]
+    for path in settings.unit_modules:
         corpus += ["--unit-module", path]
     best = [unit for kind in scan.values for unit in scan.best(kind)]
     for unit in best:
@@ -62,7 +62,7 @@ def rank(scan: "Scan", experiment: Experiment) -> list[object]:
             continue
         end = int(scan.steps[-1]) if window.t_end is None else window.t_end
         words = ["curator", "rank", "--model", checkpoints[step], *corpus, "--unit", unit]
-        words += ["--window", f"{window.t_start}:{end}", "--batch-size", experiment.batch_size or "B"]
+        words += ["--window", f"{window.t_start}:{end}", "--batch-size", settings.batch_size or "B"]
         return [*words, "--out", "ranking"]
     last = checkpoints.get(int(scan.steps[-1]), "MODEL")
     return ["curator", "rank", "--model", last, *corpus, "--unit", best[0], "--out", "ranking"]

@@ -1,11 +1,20 @@
-"""Options that several commands share, and how their text becomes values."""
+"""Options: made from the classes of the settings; and how their text becomes values.
 
+A command of `stage` is told nothing but its settings: its flags, their help, defaults and ranges are those of the class
+(`flags_of`). They are made when the command is called or asked for help, so that ``--help`` of the whole stays instant.
+"""
+
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
 
 from curator.errors import UsageError
+
+if TYPE_CHECKING:
+    from curator.artifacts.flags import Flagged
 
 
 def span(text: str | None, flag: str) -> tuple[int, int] | None:
@@ -63,6 +72,138 @@ def weighted(texts: list[str], flag: str) -> list[tuple[Path, float]]:
                 f"{flag} takes PATH=WEIGHT, for example data/wiki_..._shuffle_idx.npy=0.7, not '{text}'"
             )
     return pairs
+
+
+class After:
+    """Where the option of a command stands that is no setting: behind the flag of this field."""
+
+    def __init__(self, field: str):
+        self.field = field
+
+
+def stage(
+    app: typer.Typer, section: str, example: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command of a function that takes the settings of a section, and perhaps further options.
+
+    It is called with the section of the experiment under the flags; ``given``, where it has such a parameter, names the
+    fields that flags gave.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        def stub() -> None: ...
+
+        stub.__doc__ = function.__doc__
+        stub.__dict__["signature"] = lambda: _called_by_flags(section, function)
+        app.command(section, epilog=f"Example: {example}")(stub)
+        return function
+
+    return register
+
+
+def completed(command: Any) -> Any:
+    """A command of `stage` with its options, and any other as it is."""
+    signature = getattr(command.callback, "signature", None)
+    if signature is None:
+        return command
+    whole = typer.Typer(rich_markup_mode=command.rich_markup_mode, add_completion=False)
+    whole.command(command.name, epilog=command.epilog, help=command.help)(signature())
+    return typer.main.get_command(whole)
+
+
+def _called_by_flags(section: str, function: Callable[..., None]) -> Callable[..., None]:
+    """A function of flags, with the signature that typer reads."""
+    from curator.artifacts.flags import flags_of, merge_flags
+    from curator.settings import Experiment as Whole
+    from curator.settings import load_experiment
+
+    schema = type(getattr(Whole(), section))
+    flags = list(flags_of(schema))
+    signature = inspect.signature(function)
+    others = [one for one in signature.parameters.values() if one.name not in ("settings", "given")]
+    parameters = [
+        inspect.Parameter("experiment", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Experiment)
+    ]
+    for flag in flags:
+        parameters.append(_parameter(flag))
+        for other in others:
+            if flag.place[-1] in [one.field for one in get_args(other.annotation) if isinstance(one, After)]:
+                parameters.append(other.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    def call(experiment: Path | None, **values: Any) -> None:
+        base = (load_experiment(experiment) if experiment else Whole()).stage(section)
+        merged: dict[str, Any] = {}
+        given = []
+        for flag in flags:
+            value = _read(flag, values.pop(_identifier(flag)))
+            if value is None:
+                continue
+            pairs = zip((flag.place, flag.pair), value) if flag.pair else [(flag.place, value)]
+            for place, one in pairs:
+                inner = merged
+                for name in place[:-1]:
+                    inner = inner.setdefault(name, {})
+                inner[place[-1]] = one
+                given.append(".".join(place))
+        settings = merge_flags(base, merged)
+        function(settings, **values, **({"given": given} if "given" in signature.parameters else {}))
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {one.name: one.annotation for one in parameters}
+    call.__doc__ = function.__doc__
+    return call
+
+
+def _identifier(flag: "Flagged") -> str:
+    return flag.name.replace("-", "_")
+
+
+def _parameter(flag: "Flagged") -> inspect.Parameter:
+    kind, limits = _text_type(flag)
+    says = flag.says.replace("[", "\\[")
+    says += f" \\[default: {flag.default}]" if flag.default else ""
+    option = typer.Option(f"--{flag.name}", help=says, show_default=False, **limits)
+    annotation: Any = Annotated[kind if kind is bool else kind | None, option]
+    default = False if kind is bool else None
+    name = _identifier(flag)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _text_type(flag: "Flagged") -> tuple[Any, dict[str, Any]]:
+    """What typer reads of a flag, and its range."""
+    from curator.artifacts.schema import limits, members
+
+    member = members(flag.kind)[0]
+    if flag.is_range or _is_steps(flag):
+        return str, {}
+    if get_origin(member) is tuple:
+        several: Any = list
+        return several[members(get_args(member)[0])[0]], {}
+    if member in (int, float):
+        return member, _in_words(member, limits(flag.kind))
+    return (member if member in (bool, Path) else str), {}
+
+
+def _in_words(number: type, bounds: dict[str, float]) -> dict[str, Any]:
+    """The range as typer would show it; the rule itself is the field's, whose words say more than typer's."""
+    signs = {"gt": "x>{:g}", "ge": "x>={:g}", "lt": "x<{:g}", "le": "x<={:g}"}
+    said = ", ".join(signs[name].format(bound) for name, bound in bounds.items())
+    return {"metavar": f"<{number.__name__} range> [{said}]"} if said else {}
+
+
+def _is_steps(flag: "Flagged") -> bool:
+    from curator.artifacts.schema import members
+
+    member = members(flag.kind)[0]
+    return get_origin(member) is tuple and len(members(get_args(member)[0])) > 1
+
+
+def _read(flag: "Flagged", value: Any) -> Any:
+    if value is None or value is False:
+        return None
+    if flag.is_range:
+        return span(value, f"--{flag.name}")
+    return step_list(value, f"--{flag.name}") if _is_steps(flag) else value
 
 
 def merged(path: Path | None, **flags: Any) -> Any:

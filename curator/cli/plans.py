@@ -2,164 +2,24 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from curator.cli import options
 
+if TYPE_CHECKING:
+    from curator.planning.settings import InjectSettings, MaskSettings
 
-def mask(
-    experiment: options.Experiment = None,
-    ranking: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Ranking to choose from; repeatable, their ranks are averaged.", show_default=False
-        ),
-    ] = None,
-    unit: options.Units = None,
-    select: Annotated[
-        str | None,
-        typer.Option(
-            help="top, bottom, or a control: random, loss-matched, random-in-category. \\[default: top]",
-            show_default=False,
-        ),
-    ] = None,
-    count: Annotated[int | None, typer.Option(help="How many samples.", show_default=False)] = None,
-    percent: Annotated[
-        float | None, typer.Option(help="Or which share of the ranked samples.", show_default=False)
-    ] = None,
-    steps: Annotated[
-        str | None, typer.Option(help="Only samples of training steps FIRST:LAST.", show_default=False)
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of random choices. \\[default: 0]", show_default=False)
-    ] = None,
-    loss_bins: Annotated[
-        int | None,
-        typer.Option(help="Loss quantile bins of loss-matched. \\[default: 100]", show_default=False),
-    ] = None,
-    divisor: Annotated[
-        str | None,
-        typer.Option(
-            help="kept: a batch's loss is divided by all its samples; renormalised: by those left. \\[default: kept]",
-            show_default=False,
-        ),
-    ] = None,
-    batch_size: options.BatchSize = None,
-    epochs: options.Epochs = None,
-    corpus: options.Corpus = None,
-    out: options.Out = None,
-) -> None:
+
+def mask(settings: "MaskSettings") -> None:
     """Choose samples from rankings and write the plan that masks them in training."""
     from curator.cli.commands import run_mask
 
-    settings = options.merged(experiment, batch_size=batch_size, epochs=epochs, corpus=corpus)
-    flags = {
-        "out": out,
-        "ranking": ranking,
-        "units": unit,
-        "select": select,
-        "count": count,
-        "percent": percent,
-        "steps": options.span(steps, "--steps"),
-        "seed": seed,
-        "loss_bins": loss_bins,
-        "divisor": divisor,
-    }
-    run_mask(settings, flags)
+    run_mask(settings)
 
 
-def inject(
-    experiment: options.Experiment = None,
-    ranking: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="What: samples of the corpus, chosen from this ranking; repeatable, their ranks are averaged.",
-            show_default=False,
-        ),
-    ] = None,
-    unit: options.Units = None,
-    select: Annotated[
-        str | None,
-        typer.Option(
-            help="top, bottom, or a control: random, loss-matched, random-in-category. \\[default: top]",
-            show_default=False,
-        ),
-    ] = None,
-    count: Annotated[
-        int | None,
-        typer.Option(
-            help="How many samples of the ranking, or only the first so many rows.", show_default=False
-        ),
-    ] = None,
-    percent: Annotated[
-        float | None, typer.Option(help="Or which share of the ranked samples.", show_default=False)
-    ] = None,
-    from_steps: Annotated[
-        str | None,
-        typer.Option(help="Choose only samples of training steps FIRST:LAST.", show_default=False),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of random choices. \\[default: 0]", show_default=False)
-    ] = None,
-    loss_bins: Annotated[
-        int | None,
-        typer.Option(help="Loss quantile bins of loss-matched. \\[default: 100]", show_default=False),
-    ] = None,
-    rows: Annotated[
-        Path | None,
-        typer.Option(
-            help="Or what: the rows of another corpus, in any known format, as wide as the corpus's own.",
-            show_default=False,
-        ),
-    ] = None,
-    shuffle_seed: Annotated[
-        int | None,
-        typer.Option(
-            help="Put them in in an order drawn with this seed. \\[default: as they lie]", show_default=False
-        ),
-    ] = None,
-    repeat: Annotated[
-        int | None, typer.Option(help="Put all of them in K times. \\[default: 1]", show_default=False)
-    ] = None,
-    after: Annotated[
-        int | None,
-        typer.Option(
-            help="Where: a burst of extra steps right after so many steps. Fills whole steps.",
-            show_default=False,
-        ),
-    ] = None,
-    spread: Annotated[
-        str | None,
-        typer.Option(
-            help="Or where: extra steps, spread evenly over steps FIRST:LAST. Fills whole steps.",
-            show_default=False,
-        ),
-    ] = None,
-    replace: Annotated[
-        str | None,
-        typer.Option(
-            help="Or where: in place of as many samples of steps FIRST:LAST, evenly spread; no extra steps.",
-            show_default=False,
-        ),
-    ] = None,
-    plan: Annotated[
-        Path | None,
-        typer.Option(
-            help="Edit this plan; steps are counted in it. \\[default: the corpus as it is]",
-            show_default=False,
-        ),
-    ] = None,
-    divisor: Annotated[
-        str | None,
-        typer.Option(help="As for mask. \\[default: the plan's, or kept]", show_default=False),
-    ] = None,
-    batch_size: options.BatchSize = None,
-    epochs: options.Epochs = None,
-    corpus: options.Corpus = None,
-    out: options.Out = None,
-) -> None:
+def inject(settings: "InjectSettings") -> None:
     """Write the plan that puts samples into training: extra steps, or in place of others.
 
     Extra steps make training longer, and the learning rate follows the trainer's own count of iterations: an extra
@@ -167,27 +27,7 @@ def inject(
     """
     from curator.cli.inject import run_inject
 
-    settings = options.merged(experiment, batch_size=batch_size, epochs=epochs, corpus=corpus)
-    flags = {
-        "out": out,
-        "plan": plan,
-        "ranking": ranking,
-        "units": unit,
-        "select": select,
-        "count": count,
-        "percent": percent,
-        "from_steps": options.span(from_steps, "--from-steps"),
-        "seed": seed,
-        "loss_bins": loss_bins,
-        "rows": rows,
-        "shuffle_seed": shuffle_seed,
-        "repeat": repeat,
-        "after": after,
-        "spread": options.span(spread, "--spread"),
-        "replace": options.span(replace, "--replace"),
-        "divisor": divisor,
-    }
-    run_inject(settings, flags)
+    run_inject(settings)
 
 
 def schedule(

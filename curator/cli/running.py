@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from curator.cli.options import completed
 from curator.cli.printing import console, say_traceback
 from curator.errors import CuratorError, UsageError
 from curator.progress import Advance, Lines, Progress, reporting
@@ -22,6 +23,11 @@ class Commands(TyperGroup):
         """As ever."""
         with _visible_usage():
             return super().make_context(*given, **named)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As ever; the options of the command that is called are made now."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, completed(command), rest
 
     def invoke(self, ctx: Any) -> Any:
         """As ever."""

@@ -11,17 +11,16 @@ at the first read and kept beside the file (``blend-choices-….npy``). One part
 Weights are those of the configuration; where ``weight_by_num_documents`` is set, those that GPT-NeoX computed from it.
 """
 
-import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from curator.artifacts.fields import Count, NotNegative
 from curator.artifacts.files import load_json, save_json
-from curator.artifacts.schema import Rule, Source, convert
+from curator.artifacts.schema import GivenPath, Many, Settings, Source, convert
 from curator.corpus.base import Corpus
 from curator.corpus.blend_choices import Choices, check_kept, effective_weights, load_or_choose
 from curator.corpus.files import missing, sidecar_tokenizer
@@ -32,24 +31,23 @@ MOST_PARTS = 254
 """GPT-NeoX asserts fewer than 255 data sets."""
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(Settings):
     """One data set of a blend: its index maps (the ``…_shuffle_idx.npy``), and its weight, of any scale."""
 
-    maps: Path
-    weight: Annotated[float, Rule("a finite number, 0 or more", lambda value: 0 <= value < math.inf)]
+    maps: GivenPath
+    weight: NotNegative
 
 
-@dataclass(frozen=True)
-class Blend:
+class Blend(Settings):
     """What a blend's JSON file says."""
 
     format: Literal["curator-neox-blend"]
     version: Literal[1]
-    samples: Annotated[int, Rule("1 or more", lambda value: value >= 1)]
-    parts: tuple[Part, ...]
+    samples: Count
+    parts: Many[Part]
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Parts that can be drawn from."""
         if not 1 <= len(self.parts) <= MOST_PARTS:
             raise ValueError(f"{len(self.parts)} parts; a blend has 1 to {MOST_PARTS}")
         if sum(part.weight for part in self.parts) <= 0:
@@ -75,7 +73,7 @@ class NeoxBlendCorpus(Corpus):
         if blend is None and not path.is_file():
             raise missing(path, "a blend of index maps (curator corpus blend writes it)")
         self.path = path
-        self.blend: Blend = blend or convert(load_json(path), Blend, "", Source(path))
+        self.blend: Blend = blend or convert(load_json(path), Blend, Source(path))
         self.parts = [NeoxOrderCorpus(part.maps) for part in self.blend.parts]
         self.weights = effective_weights([part.weight for part in self.blend.parts])
         self.row_width = self.parts[0].row_width
@@ -180,7 +178,7 @@ def write_blend(out: Path, parts: Sequence[Part], samples: int) -> NeoxBlendCorp
     blend = {"format": "curator-neox-blend", "version": 1, "samples": samples, "parts": named}
     if out.exists() and load_json(out) != blend:
         raise CuratorError(f"{out}: holds something else already; delete it or choose another name")
-    corpus = NeoxBlendCorpus(out, convert(blend, Blend, "", Source(out)))
+    corpus = NeoxBlendCorpus(out, convert(blend, Blend, Source(out)))
     for part in corpus.parts:
         part.check_index()
     save_json(out, blend)

@@ -6,7 +6,7 @@ The room calls the same functions as the commands do, so what it leaves behind c
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,15 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from curator.artifacts.fields import Probe
 from curator.artifacts.files import load_json, save_json
 from curator.corpus import Corpus, build_embedded
 from curator.demo.settings import ARMS, EVERY, MASKED, DemoSettings
 from curator.plan.plan import Plan
 from curator.ranking.ranking import Ranking
-from curator.ranking.request import RankRequest
 from curator.ranking.run import rank
 from curator.ranking.selection import Select, Selection, select
+from curator.ranking.settings import RankSettings
 from curator.report.plots import plot_scan
 from curator.scan.formation import crossing
 from curator.scan.scan import Scan, scan_checkpoints
@@ -158,7 +159,7 @@ class Replicate:
         else:
             extra = plan.n_slots // plan.batch_size - self.config.steps
             train(
-                replace(self.config, steps=self.config.steps + extra, decay_steps=self.config.steps),
+                self.config.changed(steps=self.config.steps + extra, decay_steps=self.config.steps),
                 corpus,
                 out,
                 plan=plan,
@@ -173,12 +174,12 @@ class Replicate:
 
     def _rank(self, unit: str, formation: dict[str, Any]) -> Ranking:
         first, last = (step * self.config.batch_size for step in formation["window"])
-        request = RankRequest(
+        request = RankSettings(
             model=str(self.folder / "baseline" / f"step{formation['attribution_step']}"),
             corpus=self.folder / "corpus",
             units=(unit,),
             samples=(first, last),
-            probe=PROBE,
+            probe=Probe(max_length=PROBE.max_length),
             factor_samples=self.settings.factor_samples,
         )
         return rank(request, self.folder / "ranking")

@@ -6,16 +6,16 @@ Damping is added to the corrected eigenvalues, with a strength relative to them 
 differs by orders of magnitude between blocks and checkpoints.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from curator.errors import UsageError
+from curator.artifacts.fields import DampingMode, NotNegative, Positive
+from curator.artifacts.schema import Settings
 
-DAMPING_MODES: dict[str, Callable[[Tensor, float], Tensor]] = {
+DAMPING_MODES: dict[DampingMode, Callable[[Tensor, float], Tensor]] = {
     "mean": lambda eigenvalues, alpha: eigenvalues + alpha * eigenvalues.mean(),
     "max": lambda eigenvalues, alpha: eigenvalues + alpha * eigenvalues.max(),
     "absolute": lambda eigenvalues, alpha: eigenvalues + alpha,
@@ -23,26 +23,16 @@ DAMPING_MODES: dict[str, Callable[[Tensor, float], Tensor]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Damping:
-    """What is added to the eigenvalues before they are inverted.
+class Damping(Settings):
+    """What is added to the eigenvalues before they are inverted."""
 
-    Attributes:
-        mode: ``mean``: λ + α·mean(λ); ``max``: λ + α·max(λ); ``absolute``: λ + α; ``identity``: 1, no
-            curvature at all (plain gradient products, a baseline).
-        alpha: α.
-        floor: no damped eigenvalue falls below it.
-    """
-
-    mode: str = "mean"
-    alpha: float = 0.1
-    floor: float = 1e-5
-
-    def __post_init__(self) -> None:
-        if self.mode not in DAMPING_MODES:
-            raise UsageError(f"unknown damping '{self.mode}'; modes are: {', '.join(DAMPING_MODES)}")
-        if not (0 <= self.alpha < math.inf and 0 < self.floor < math.inf):
-            raise UsageError(f"damping needs alpha >= 0 and floor > 0, not {self.alpha} and {self.floor}")
+    mode: DampingMode = "mean"
+    """``mean``: λ + α·mean(λ); ``max``: λ + α·max(λ); ``absolute``: λ + α; ``identity``: 1, no curvature at all (plain
+    gradient products, a baseline)."""
+    alpha: NotNegative = 0.1
+    """α."""
+    floor: Positive = 1e-5
+    """No damped eigenvalue falls below it."""
 
     def __call__(self, eigenvalues: Tensor) -> Tensor:
         return DAMPING_MODES[self.mode](eigenvalues, self.alpha).clamp(min=self.floor)

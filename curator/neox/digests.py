@@ -7,11 +7,11 @@ times of modification, which a copy does not keep.
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from curator.artifacts.files import is_temporary
 from curator.artifacts.fingerprints import fingerprint
+from curator.artifacts.schema import Settings
 from curator.influence.emission import RECORD
 
 PIECE, PIECES = 2**20, 32
@@ -19,8 +19,7 @@ PIECE, PIECES = 2**20, 32
 them. torch.save ends a file with a table of its tensors' CRC-32, so that the last piece speaks for all of them."""
 
 
-@dataclass(frozen=True)
-class FileEntry:
+class FileEntry(Settings):
     """A file of a checkpoint: its name within the folder, bytes, and digest (`size_and_digest`)."""
 
     name: str
@@ -34,7 +33,8 @@ def describe_files(checkpoint: Path) -> tuple[FileEntry, ...]:
     for path in sorted(checkpoint.rglob("*")):
         name = path.relative_to(checkpoint)
         if path.is_file() and name.parts[0] not in ("configs", RECORD) and not is_temporary(path):
-            found.append(FileEntry(name.as_posix(), *size_and_digest(path)))
+            size, digest = size_and_digest(path)
+            found.append(FileEntry(name=name.as_posix(), size=size, digest=digest))
     return tuple(found)
 
 

@@ -6,16 +6,14 @@ speaks for these files alone. Both are whole or not there. What is not recorded 
 Imports neither torch nor the trainer: `curator arm` reads these records too.
 """
 
-import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from curator.artifacts.files import save_json
 from curator.artifacts.manifests import load_manifest
-from curator.artifacts.schema import Source, convert
+from curator.artifacts.schema import Many, Settings, Source, convert
 from curator.errors import CuratorError, UsageError
 from curator.influence.emission import RECORD
 from curator.neox.digests import FileEntry, describe_files, fingerprint_of, problem_of_files
@@ -23,11 +21,10 @@ from curator.neox.digests import FileEntry, describe_files, fingerprint_of, prob
 FORMAT = {"format": "neox-patches-run", "version": 2}
 MEND = "remove it, and what it says is unknown"
 _STEP = re.compile(r"global_step(\d+)")
-T = TypeVar("T")
+T = TypeVar("T", bound=Settings)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stretch:
+class Stretch(Settings):
     """Steps that were trained in one way, from ``from_`` to the next stretch's or the checkpoint's.
 
     Attributes:
@@ -47,7 +44,7 @@ class Stretch:
 
     def same_as(self, other: "Stretch") -> bool:
         """Whether ``other`` merely goes on."""
-        return dataclasses.replace(self, from_=0) == dataclasses.replace(other, from_=0)
+        return self.changed(from_=0) == other.changed(from_=0)
 
     @property
     def needs_patches(self) -> bool:
@@ -67,18 +64,16 @@ class Stretch:
         return ", ".join(parts)
 
 
-@dataclass(frozen=True, kw_only=True)
-class CheckpointRecord:
+class CheckpointRecord(Settings):
     """What a checkpoint was trained with; ``files`` is None where an earlier version described none."""
 
     run: str
-    stretches: tuple[Stretch, ...]
-    files: tuple[FileEntry, ...] | None = None
+    stretches: Many[Stretch]
+    files: Many[FileEntry] | None = None
     step: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Start:
+class Start(Settings):
     """One start of the trainer that saves into the folder.
 
     Attributes:
@@ -91,20 +86,19 @@ class Start:
     from_: int
     checkpoint: str | None = None
     files: str | None = None
-    stretches: tuple[Stretch, ...]
-    insisted: tuple[str, ...] = ()
+    stretches: Many[Stretch]
+    insisted: Many[str] = ()
     patch_file: str | None = None
     corpus: str | None = None
     plan: str | None = None
     folder: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunRecord:
+class RunRecord(Settings):
     """The run that a save folder belongs to; ``starts`` is empty where an earlier version wrote it."""
 
     run: str
-    starts: tuple[Start, ...] = ()
+    starts: Many[Start] = ()
 
 
 # -- reading and writing ------------------------------------------------------------------------------------
@@ -127,7 +121,7 @@ def read_run(save: Path) -> RunRecord | None:
 
 def write_run(save: Path, record: RunRecord) -> None:
     """Write a save folder's run record."""
-    save_json(save / RECORD, {**FORMAT, **_json(record)})
+    save_json(save / RECORD, {**FORMAT, **record.to_json()})
 
 
 def read_record(checkpoint: Path) -> CheckpointRecord | None:
@@ -152,7 +146,7 @@ def read_record(checkpoint: Path) -> CheckpointRecord | None:
 
 def write_record(checkpoint: Path, record: CheckpointRecord) -> None:
     """Write a checkpoint's record."""
-    save_json(checkpoint / RECORD, {**FORMAT, **_json(record)})
+    save_json(checkpoint / RECORD, {**FORMAT, **record.to_json()})
 
 
 def remove_record(checkpoint: Path) -> None:
@@ -172,8 +166,7 @@ def _read(path: Path) -> tuple[int, dict[str, Any]] | None:
 
 def _as(kind: type[T], data: Mapping[str, Any], path: Path) -> T:
     try:
-        made: T = convert(data, kind, "", Source(path))
-        return made
+        return convert(data, kind, Source(path))
     except UsageError as error:
         raise _damaged(path, str(error).removeprefix(f"{path}: ")) from error
 
@@ -190,13 +183,6 @@ def told(read: Callable[[Path], T | None], place: Path) -> tuple[T | None, str |
         return read(place), None
     except CuratorError as error:
         return None, str(error)
-
-
-def _json(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        pairs = ((field.name.rstrip("_"), getattr(value, field.name)) for field in dataclasses.fields(value))
-        return {name: _json(item) for name, item in pairs}
-    return [_json(item) for item in value] if isinstance(value, tuple) else value
 
 
 # -- checkpoints --------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ patches where nothing in its folder speaks of them, and in an unknown way where 
 with the newest checkpoint that is known, unless the user insists.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from curator.errors import CuratorError
@@ -205,7 +205,7 @@ def joined(before: tuple[Stretch, ...], step: int, now: Stretch) -> tuple[Stretc
     kept = tuple(stretch for stretch in before if stretch.from_ < step)
     if kept and kept[-1].same_as(now):
         return kept
-    return (*kept, replace(now, from_=step))
+    return (*kept, now.changed(from_=step))
 
 
 def check_goes_on(

@@ -21,6 +21,7 @@ from torch import Tensor
 
 import curator
 from curator.artifacts.block_key import BlockKey
+from curator.artifacts.fields import require
 from curator.artifacts.files import new_folder, save_array, save_json
 from curator.artifacts.fingerprints import differences, fingerprint
 from curator.artifacts.manifests import load_object
@@ -32,11 +33,12 @@ from curator.influence.factors import Covariances, Side
 from curator.influence.probe_gradient import probe_gradient
 from curator.influence.projection import projections
 from curator.models import load_model, model_fingerprint
+from curator.models.devices import DTYPES
 from curator.progress import progress, remark
 from curator.ranking.bases import Bases
 from curator.ranking.probes import Probes
 from curator.ranking.ranking import FORMAT, SIGN, Ranking, sealed
-from curator.ranking.request import DTYPES, RankRequest
+from curator.ranking.settings import RankSettings
 from curator.units import load_unit_module, parse_units
 from curator.units.base import Block
 from curator.units.block_json import block_of
@@ -67,7 +69,7 @@ def collect_scores(emission: Emission, out: Path, samples: tuple[int, int] | Non
     return _write(emission, out, keys, blocks, first, last, settings, request, {"model": emission.identity})
 
 
-def rank_emission(request: RankRequest, emission: Emission, out: Path, device: str = "cpu") -> Ranking:
+def rank_emission(request: RankSettings, emission: Emission, out: Path, device: str = "cpu") -> Ranking:
     """Score emitted gradients against the probes of ``request.units`` at ``request.model``.
 
     Raises:
@@ -75,21 +77,23 @@ def rank_emission(request: RankRequest, emission: Emission, out: Path, device: s
     """
     for path in request.unit_modules:
         load_unit_module(path)
-    model = load_model(request.model, DTYPES[request.dtype], device)
-    _check_architecture(emission, model, request.model)
-    _compare_run(emission, Path(request.model))
+    name = require(request, "model")
+    model = load_model(name, DTYPES[request.dtype], device)
+    _check_architecture(emission, model, name)
+    _compare_run(emission, Path(name))
     units = parse_units(request.units, model)
     first, last = emission.contiguous(request.samples)
     keys, columns = [], []
+    damping = Damping(**request.recorded()["damping"])
     probes = Probes(request, model, _emitted_corpus(emission))
     for unit in units:
         _, gradients = probe_gradient(model, unit, probes.sequences(unit))
         for block in unit.subspace(model):
             gradient = EmittedGradient.find(emission, block)
-            query = gradient.query(gradients[block.name], request.damping, first, last)
+            query = gradient.query(gradients[block.name], damping, first, last)
             keys.append(BlockKey(unit.name, block.name))
             columns.append(gradient.scores(query, first, last))
-    settings = {**request.settings(), "fisher": "empirical", "method": "emitted gradients and factors"}
+    settings = {**request.recorded(), "fisher": "empirical", "method": "emitted gradients and factors"}
     there = {
         "model": request.model,
         "corpus": emission.manifest["paths"]["corpus"],

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curator.artifacts.fields import Probe
 from curator.artifacts.fingerprints import differences, fingerprint
 from curator.errors import CuratorError, UsageError
-from curator.influence.curvature import Damping
 from curator.ranking.queries import Queries
-from curator.ranking.request import RankRequest
+from curator.ranking.settings import RankSettings
 from curator.units import Unit
 from curator.units.base import Block
 from curator.units.block_json import describe_block
-from curator.units.sequences import ProbeSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,19 +52,22 @@ class GivenQueries:
         micro_batch: int | None = None,
         shard_size: int | None = None,
         unit_modules: Sequence[Path] = (),
-    ) -> RankRequest:
+    ) -> RankSettings:
         """Score ``corpus`` with these queries: all settings are this ranking's, model and units unless given."""
         settings, there = self.manifest["settings"], self.manifest["request"]
-        return RankRequest(
+        damping = settings["damping"]
+        return RankSettings(
             model=model or there["model"],
             corpus=corpus,
             units=tuple(units) or tuple(self.manifest["units"]),
             samples=samples,
-            probe=ProbeSettings(**settings["probe"]) if settings["probe"] else ProbeSettings(),
+            probe=Probe(**settings["probe"] or {}),
             fisher=settings["fisher"],
             factor_samples=settings["factor_samples"],
             factor_seed=settings["factor_seed"],
-            damping=Damping(**settings["damping"]),
+            damping=damping["mode"],
+            alpha=damping["alpha"],
+            floor=damping["floor"],
             dtype=settings["dtype"],
             micro_batch=micro_batch,
             shard_size=shard_size,
@@ -73,14 +75,14 @@ class GivenQueries:
             queries_of=self.path,
         )
 
-    def settings(self, request: RankRequest, blocks: Sequence[tuple[Unit, Block]]) -> dict[str, Any]:
+    def settings(self, request: RankSettings, blocks: Sequence[tuple[Unit, Block]]) -> dict[str, Any]:
         """The settings of a ranking that is made with these queries, which are named by their content.
 
         Raises:
             UsageError: the request asks for other ones; names both sides.
         """
         lines = differences(
-            request.settings(), {key: self.manifest["settings"].get(key) for key in request.settings()}
+            request.recorded(), {key: self.manifest["settings"].get(key) for key in request.recorded()}
         )
         if lines:
             raise UsageError(
@@ -88,7 +90,7 @@ class GivenQueries:
                 + "\n  ".join(lines)
             )
         return {
-            **request.settings(),
+            **request.recorded(),
             "probe": self.manifest["settings"]["probe"],
             "queries_of": {
                 "fingerprint": fingerprint(

@@ -1,6 +1,5 @@
 """The sequences on which the probes of a request are taken: given ones, or drawn from ids that stand for something."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -8,8 +7,8 @@ from transformers import PreTrainedModel
 from curator.corpus import Corpus
 from curator.progress import remark
 from curator.ranking.ranking import open_manifest
-from curator.ranking.request import RankRequest
-from curator.units import Sequences, Unit, load_sequences
+from curator.ranking.settings import RankSettings
+from curator.units import ProbeSettings, Sequences, Unit, load_sequences
 from curator.units.probe_ids import ProbeIds, find_probe_ids
 
 
@@ -24,13 +23,15 @@ class Probes:
         ids: what is drawn from; None where the tokens are given.
     """
 
-    def __init__(self, request: RankRequest, model: PreTrainedModel, corpus: Corpus | None, say: bool = True):
+    def __init__(
+        self, request: RankSettings, model: PreTrainedModel, corpus: Corpus | None, say: bool = True
+    ):
         self.request, self.config, self._say = request, model.config, say
         self._noted: set[str] = set()
         self.ids: ProbeIds | None = None
-        if request.probe_tokens is None:
+        if request.probe.tokens is None:
             self.ids = find_probe_ids(
-                request.probe_ids,
+                request.probe.ids,
                 self.config.vocab_size,
                 tokenizer=request.tokenizer,
                 model=request.model,
@@ -47,9 +48,9 @@ class Probes:
         """
         vocabulary, positions = self.config.vocab_size, self.config.max_position_embeddings
         if self.ids is None:
-            assert self.request.probe_tokens is not None
-            return load_sequences(self.request.probe_tokens, vocabulary, positions)
-        sequences = unit.sequences(self.ids.of(self.request.probe), vocabulary, positions)
+            assert self.request.probe.tokens is not None
+            return load_sequences(self.request.probe.tokens, vocabulary, positions)
+        sequences = unit.sequences(self.ids.of(ProbeSettings.of(self.request.probe)), vocabulary, positions)
         asked = 2 * self.request.probe.max_length
         if self._say and asked > positions:
             remark(
@@ -62,12 +63,12 @@ class Probes:
         return sequences
 
 
-def as_before(request: RankRequest, out: Path) -> RankRequest:
+def as_before(request: RankSettings, out: Path) -> RankSettings:
     """``request``, that goes on with a ranking of an earlier version, which drew from all ids of the vocabulary."""
     if (
-        request.probe_ids == "auto"
+        request.probe.ids == "auto"
         and (out / "manifest.json").is_file()
         and "probe_ids" not in open_manifest(out)
     ):
-        return replace(request, probe_ids="all")
+        return request.changed(probe=request.probe.changed(ids="all"))
     return request

@@ -173,6 +173,21 @@ class Ranking:
         """The ``n`` samples of lowest score, the lowest first."""
         return self.samples_at(highest_first(-np.asarray(self.unit_scores(unit), np.float64))[:n])
 
+    def to_frame(self) -> Any:
+        """One row per sample, indexed by sample index: its loss in nats, and its score for every unit (pandas).
+
+        Raises:
+            CuratorError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ModuleNotFoundError as error:
+            raise CuratorError(
+                "to_frame() needs pandas, which is not installed: pip install pandas"
+            ) from error
+        columns = {"loss": np.asarray(self.losses), **dict(zip(self.units, np.asarray(self.scores)))}
+        return pandas.DataFrame(columns, index=pandas.Index(self.samples, name="sample"))
+
     def open_corpus(self, path: Path | None = None) -> Corpus:
         """The corpus that was ranked: the one it was made with, or where that has moved, ``path``.
 

@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from transformers import PreTrainedModel
 import curator
 from curator.artifacts.block_key import BlockKey
 from curator.artifacts.claim import lock_folder, remove_free_locks
+from curator.artifacts.fields import require
 from curator.artifacts.files import (
     is_temporary,
     load_array,
@@ -35,6 +35,7 @@ from curator.artifacts.fingerprints import differences, fingerprint, load_made_f
 from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.influence.batching import choose_batch
+from curator.influence.curvature import Damping
 from curator.influence.fit import (
     CurvatureFit,
     check_finite,
@@ -46,18 +47,19 @@ from curator.influence.probe_gradient import probe_gradient, probe_model
 from curator.influence.scorer import Scorer
 from curator.influence.taps import Taps
 from curator.models import load_model, model_fingerprint
+from curator.models.devices import DTYPES
 from curator.progress import progress, remark
 from curator.ranking.given_queries import GivenQueries
 from curator.ranking.probes import Probes, as_before
 from curator.ranking.queries import Queries
 from curator.ranking.ranking import FORMAT, IDENTITY, SIGN, Ranking, identity_of, open_manifest, sealed
-from curator.ranking.request import DTYPES, RankRequest
-from curator.units import Sequences, load_unit_module, parse_units
+from curator.ranking.settings import RankSettings
+from curator.units import ProbeSettings, Sequences, load_unit_module, parse_units
 from curator.units.block_json import describe_block
 from curator.units.probe_ids import describe
 
 
-def rank(request: RankRequest, out: Path, device: str = "cpu", worker: tuple[int, int] = (0, 1)) -> Ranking:
+def rank(request: RankSettings, out: Path, device: str = "cpu", worker: tuple[int, int] = (0, 1)) -> Ranking:
     """Rank every sample of ``request`` into the folder ``out``; resumes what is there.
 
     Args:
@@ -71,7 +73,7 @@ def rank(request: RankRequest, out: Path, device: str = "cpu", worker: tuple[int
         return run.run()
 
 
-def prepare_queries(request: RankRequest, out: Path, device: str = "cpu") -> None:
+def prepare_queries(request: RankSettings, out: Path, device: str = "cpu") -> None:
     """Do of `rank` what comes before the scores: factors and queries. `rank` with the same request goes on from there.
 
     Raises:
@@ -85,7 +87,7 @@ def prepare_queries(request: RankRequest, out: Path, device: str = "cpu") -> Non
 class RankRun:
     """A ranking under way; see `rank`."""
 
-    def __init__(self, request: RankRequest, out: Path, device: str, worker: tuple[int, int]):
+    def __init__(self, request: RankSettings, out: Path, device: str, worker: tuple[int, int]):
         self.request = request = as_before(request, out)
         self.out = out
         self.number, self.workers = worker
@@ -94,15 +96,15 @@ class RankRun:
         for path in request.unit_modules:
             load_unit_module(path)
         self.given = None if request.queries_of is None else GivenQueries.open(request.queries_of)
-        self.corpus = open_corpus(request.corpus)
+        self.corpus = open_corpus(require(request, "corpus"))
         self.first, self.last = _sample_range(request, self.corpus)
-        self.model = load_model(request.model, DTYPES[request.dtype], device)
+        self.model = load_model(require(request, "model"), DTYPES[request.dtype], device)
         if request.dtype == "float64":
             self.model.set_attn_implementation("eager")
         _check_width(self.model, self.corpus)
         self.fingerprint = model_fingerprint(self.model)
         if self.given is not None:
-            self.given.check_model(request.model, self.fingerprint)
+            self.given.check_model(str(request.model), self.fingerprint)
         self.units = parse_units(request.units, self.model)
         self.blocks = [(unit, block) for unit in self.units for block in unit.subspace(self.model)]
         self.sequences: dict[str, Sequences] = {}
@@ -154,7 +156,10 @@ class RankRun:
         shard = request.shard_size or batch * -(-512 // batch)
         probes = {name: [s.tokens.numpy(), s.lengths.numpy()] for name, s in self.sequences.items()}
         sequences = {name: fingerprint(value) for name, value in probes.items()}
-        settings = {**request.settings(), "probe": None if request.probe_tokens else request.probe.recorded()}
+        settings = {
+            **request.recorded(),
+            "probe": None if request.probe.tokens else ProbeSettings.of(request.probe).recorded(),
+        }
         if self.given is not None:
             sequences = self.given.probes([unit.name for unit in self.units])
             settings = self.given.settings(request, self.blocks)
@@ -175,14 +180,14 @@ class RankRun:
             "layout": {"micro_batch": batch, "shard_size": shard, "seq_length": seq},
             "probe_ids": self.probe_ids,
             "request": {
-                "model": _absolute(request.model),
-                "corpus": str(Path(request.corpus).absolute()),
-                "probe_tokens": str(request.probe_tokens) if request.probe_tokens else None,
+                "model": _absolute(str(request.model)),
+                "corpus": str(require(request, "corpus").absolute()),
+                "probe_tokens": str(request.probe.tokens) if request.probe.tokens else None,
                 "unit_modules": [str(path) for path in request.unit_modules],
                 "queries_of": str(request.queries_of.absolute()) if request.queries_of else None,
                 "batch_size": request.batch_size,
                 "command": self._explicit.command(),
-                **({"window": request.window} if request.window is not None else {}),
+                **({"window": _window(request)} if request.window is not None else {}),
             },
             "versions": {
                 "curator": curator.__version__,
@@ -194,11 +199,11 @@ class RankRun:
         }
 
     @property
-    def _explicit(self) -> RankRequest:
+    def _explicit(self) -> RankSettings:
         """The request, with where its probe ids come from written out: what lies beside a model may change."""
         if self.probe_ids is None or self.given is not None:
             return self.request
-        return replace(self.request, probe_ids=self.probe_ids["source"])
+        return self.request.changed(probe=self.request.probe.changed(ids=self.probe_ids["source"]))
 
     def _claim(self) -> str:
         """Write the manifest, or check the one that is there against ours; its status."""
@@ -277,10 +282,11 @@ class RankRun:
             self._identity,
         )
         fit.fit()
+        damping = Damping(**request.recorded()["damping"])
         entries = []
         for number, (unit, block) in enumerate(self.blocks):
             gradient = gradients[unit.name][block.name]
-            query = fit.curvature(block).precondition(gradient, request.damping)
+            query = fit.curvature(block).precondition(gradient, damping)
             save_array(folder / f"{number:04}.npy", query.numpy())
             save_array(folder / f"{number:04}-gradient.npy", gradient.numpy())
             entry = {"unit": unit.name, **describe_block(block), "file": f"{number:04}.npy"}
@@ -376,12 +382,17 @@ class RankRun:
             remove_free_locks(self.out, ".worker-*.tmp")
 
 
+def _window(request: RankSettings) -> dict[str, Any]:
+    """The steps, batch size and epochs that the samples were asked for by."""
+    return {"steps": list(request.window or ()), "batch_size": request.batch_size, "epochs": request.epochs}
+
+
 def _absolute(model: str) -> str:
     """A model folder's whole path; a hub id as it is."""
     return str(Path(model).absolute()) if Path(model).is_dir() else model
 
 
-def _sample_range(request: RankRequest, corpus: Corpus) -> tuple[int, int]:
+def _sample_range(request: RankSettings, corpus: Corpus) -> tuple[int, int]:
     first, last = request.samples or (0, len(corpus))
     if not 0 <= first < last <= len(corpus):
         raise UsageError(

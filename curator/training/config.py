@@ -1,100 +1,86 @@
 """What a training run is: architecture and recipe. Equal configs, corpora and plans make equal runs."""
 
 import math
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
-from curator.errors import CuratorError
+from pydantic import Field, Strict
+
+from curator.artifacts.fields import Count, Index, NotNegative, Positive, Seed
+from curator.artifacts.schema import Settings
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
+class TrainingConfig(Settings):
     """A GPT-NeoX-architecture model and Pythia's recipe for it."""
 
-    n_layers: int
+    n_layers: Count
     """Number of transformer layers."""
-    d_model: int
+    d_model: Count
     """Width of the residual stream."""
-    n_heads: int
+    n_heads: Count
     """Attention heads per layer; each has d_model / n_heads dimensions."""
-    d_mlp: int
+    d_mlp: Count
     """Neurons per layer."""
-    vocab_size: int
+    vocab_size: Count
     """Number of token ids."""
-    seq_length: int
+    seq_length: Count
     """Tokens that are predicted per sample; a corpus row holds one more."""
-    rotary_pct: float = 0.25
+    rotary_pct: Share = 0.25
     """Share of each head's dimensions that rotate with the position."""
-    rotary_base: float = 10000.0
+    rotary_base: Annotated[float, Field(gt=1)] = 10000.0
     """Base of the rotation wavelengths."""
-    steps: int
+    steps: Count
     """Optimizer steps of the whole schedule, wherever a run stops."""
-    batch_size: int
+    batch_size: Count
     """Samples per step (global batch)."""
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Peak, reached at the end of the warm-up."""
-    min_learning_rate_ratio: float = 0.1
+    min_learning_rate_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Learning rate of the last step, as a share of the peak."""
-    warmup_steps: int
+    warmup_steps: Index
     """Steps in which the learning rate rises linearly to its peak."""
-    decay_steps: int | None = None
+    decay_steps: Count | None = None
     """Steps after which the learning rate is at its minimum, and stays there; None: ``steps``. GPT-NeoX's
     lr-decay-iters: where extra steps make a run longer, the number of before keeps the curve of before."""
-    adam_betas: tuple[float, float] = (0.9, 0.95)
+    adam_betas: Annotated[tuple[Beta, Beta], Strict(False)] = (0.9, 0.95)
     """Decay of Adam's first and second moment."""
-    adam_eps: float = 1e-8
+    adam_eps: Positive = 1e-8
     """Adam's smallest denominator."""
-    weight_decay: float = 0.1
+    weight_decay: NotNegative = 0.1
     """Decoupled weight decay of matrices and embeddings; biases and layer norms have none."""
-    gradient_clip: float = 1.0
+    gradient_clip: NotNegative = 1.0
     """Largest global norm of the gradient; 0 leaves it as it is."""
-    seed: int = 1234
+    seed: Seed = 1234
     """Of the initial weights, the only thing that is drawn."""
-    micro_batch_size: int | None = None
+    micro_batch_size: Count | None = None
     """Samples per forward pass, to fit the memory; None takes the whole batch. It changes only rounding."""
 
-    def __post_init__(self) -> None:
-        for name in (
-            "n_layers",
-            "d_model",
-            "n_heads",
-            "d_mlp",
-            "vocab_size",
-            "seq_length",
-            "steps",
-            "batch_size",
-        ):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        self._require("n_heads", self.d_model % self.n_heads == 0, f"a divisor of d_model ({self.d_model})")
+    def check(self) -> None:
+        """What fits together."""
         d_head = self.d_model // self.n_heads
         rotary = int(d_head * self.rotary_pct)
+        self._require("n_heads", self.d_model % self.n_heads == 0, f"a divisor of d_model ({self.d_model})")
         self._require(
             "rotary_pct",
-            0 < self.rotary_pct <= 1 and rotary >= 2 and rotary % 2 == 0,
+            rotary >= 2 and rotary % 2 == 0,
             f"a share in (0, 1] that turns an even number of a head's {d_head} dimensions",
         )
-        self._require("rotary_base", self.rotary_base > 1, "above 1")
-        self._require("learning_rate", 0 < self.learning_rate < math.inf, "above 0")
-        self._require("min_learning_rate_ratio", 0 <= self.min_learning_rate_ratio <= 1, "in 0 .. 1")
-        self._require("warmup_steps", 0 <= self.warmup_steps <= self.steps, f"in 0 .. steps ({self.steps})")
+        self._require("warmup_steps", self.warmup_steps <= self.steps, f"in 0 .. steps ({self.steps})")
         self._require(
             "decay_steps",
-            self.decay_steps is None or self.decay_steps >= max(self.warmup_steps, 1),
+            self.decay_steps is None or self.decay_steps >= self.warmup_steps,
             f"None or at least warmup_steps ({self.warmup_steps}) and 1",
         )
-        self._require("adam_betas", all(0 <= beta < 1 for beta in self.adam_betas), "two numbers in [0, 1)")
-        self._require("adam_eps", 0 < self.adam_eps < math.inf, "above 0")
-        self._require("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0")
-        self._require("gradient_clip", 0 <= self.gradient_clip < math.inf, "at least 0")
-        self._require("seed", 0 <= self.seed < 2**63, "in 0 .. 2**63 - 1")
         micro = self.micro_batch_size
         self._require(
-            "micro_batch_size", micro is None or 1 <= micro <= self.batch_size, "None or in 1 .. batch_size"
+            "micro_batch_size", micro is None or micro <= self.batch_size, "None or in 1 .. batch_size"
         )
 
     def _require(self, name: str, holds: bool, says: str) -> None:
         if not holds:
-            raise CuratorError(f"{name} is {getattr(self, name)!r}; expected {says}")
+            raise ValueError(f"{name} is {getattr(self, name)!r}; expected {says}")
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of update ``step``, counted from 0.
@@ -113,5 +99,4 @@ class TrainingConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
-        values = {field.name: getattr(self, field.name) for field in fields(TrainingConfig)}
-        return {**values, "adam_betas": list(self.adam_betas)}
+        return self.model_dump(mode="json", include=set(TrainingConfig.model_fields))

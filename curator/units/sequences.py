@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from curator.artifacts.fields import Probe
 from curator.artifacts.files import load_array
 from curator.errors import CuratorError, UsageError
 
@@ -51,6 +52,12 @@ class ProbeSettings:
             raise UsageError(
                 f"probe lengths must satisfy 2 <= min_length <= max_length, not {self.min_length}, {self.max_length}"
             )
+
+    @staticmethod
+    def of(probe: Probe) -> "ProbeSettings":
+        """What an experiment says of its probe."""
+        names = ("sequences", "min_length", "max_length", "seed")
+        return ProbeSettings(**{name: getattr(probe, name) for name in names})
 
     def recorded(self) -> dict[str, Any]:
         """The settings as JSON."""

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from curator.cli.commands import check_device
 from curator.cli.next_steps import after_audit, next_step
 from curator.cli.printing import say
 from curator.cli.tables import print_rows
+from curator.models.devices import check_device
 from curator.ranking.ranking import Ranking
 from synth.audit.plot import NAMES
 from synth.audit.rows import LEAST, AuditSettings, audit_data

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from curator.cli.inject import extra_steps
 from curator.corpus import Corpus, open_corpus
 from curator.demo.replicate import Replicate
 from curator.demo.settings import DemoSettings
 from curator.plan.plan import Plan
+from curator.planning.inject import extra_steps
 from curator.ranking.ranking import Ranking
 from synth.demo.pipeline import run_builtin
 from synth.demo.settings import InsertSettings

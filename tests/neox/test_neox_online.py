@@ -4,7 +4,6 @@ Step 2 trains at the weights of ``global_step2``; its samples, scored there by c
 data's own labels and the same samples make whole rankings out of emissions comparable too.
 """
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from neox_runs import MICRO, PP1_ZERO1, Trainer
 from test_neox_emit import emitted_sum, parameter_grad
 from test_neox_obey import write_rows
 
+from curator.artifacts.fields import Probe
 from curator.artifacts.files import load_array, load_json
 from curator.corpus import open_corpus
 from curator.errors import CuratorError
@@ -21,14 +21,13 @@ from curator.influence.emission import NOT_FINITE, OVERFLOWED, WRITTEN, Emission
 from curator.plan.plan import Plan
 from curator.ranking.from_emission import EmittedFactors, collect_scores, rank_emission
 from curator.ranking.ranking import Ranking
-from curator.ranking.request import RankRequest
 from curator.ranking.run import rank
-from curator.units import ProbeSettings
+from curator.ranking.settings import RankSettings
 from curator.units.block_json import block_of
 
 STEP = 2
 UNITS = ("induction:0.1", "induction:1.*")
-PROBE = ProbeSettings(sequences=8, min_length=6, max_length=12, seed=3)
+PROBE = Probe(sequences=8, min_length=6, max_length=12, seed=3)
 
 LAYOUTS: dict[str, tuple[dict[str, Any], int]] = {
     "pp0": ({}, 1),
@@ -49,8 +48,8 @@ def batch_of(layout: str) -> int:
     return MICRO * changes.get("gradient_accumulation_steps", 1) * (2 if layout == "dp2" else 1)
 
 
-def request_at(model: Path, corpus: Path, first: int, last: int) -> RankRequest:
-    return RankRequest(
+def request_at(model: Path, corpus: Path, first: int, last: int) -> RankSettings:
+    return RankSettings(
         model=str(model),
         corpus=corpus,
         units=UNITS,
@@ -322,7 +321,7 @@ def test_steps_whose_loss_is_not_finite_are_flagged_and_kept_out(
     with pytest.raises(CuratorError, match="not finite"):
         emission.contiguous((0, 16))
     checkpoint = tmp_path / "save" / "global_step0"
-    request = dataclasses.replace(request_at(checkpoint, corpus, 0, 4), units=("induction:1.0",))
+    request = request_at(checkpoint, corpus, 0, 4).changed(units=("induction:1.0",))
     assert np.isfinite(rank_emission(request, emission, tmp_path / "ranking").scores).all()
     assert capfd.readouterr().err.count("note:") == 0
     (checkpoint / "neox_patches.json").write_text('{"run": "another"}')

@@ -77,7 +77,9 @@ def test_a_run_on_a_blend_sees_the_rows_of_the_blend(trainer: Trainer, tmp_path:
         config[f"{split}-data-weights"] = [0.7, 0.3]
     seen = trainer.run(tmp_path / "run", config).rows()
     maps = [only_map(prefix, f"train_{k}") for k, prefix in enumerate(data)]
-    blend = write_blend(tmp_path / "blend.json", [Part(maps[0], 0.7), Part(maps[1], 0.3)], 10 * MICRO)
+    blend = write_blend(
+        tmp_path / "blend.json", [Part(maps=maps[0], weight=0.7), Part(maps=maps[1], weight=0.3)], 10 * MICRO
+    )
     np.testing.assert_array_equal(seen.reshape(-1, SEQ + 1), blend.rows(slice(None)))
     part, _ = blend.chosen(np.arange(len(blend)))
     assert np.bincount(part).tolist() == [28, 12]
@@ -135,7 +137,7 @@ def test_thousands_of_rows_equal_what_the_checkouts_own_data_sets_deliver(
 
     corpus = open_corpus(maps[0])
     np.testing.assert_array_equal(corpus.rows(slice(None)), delivered["single"])
-    parts = [Part(path, weight) for path, weight in zip(maps, weights)]
+    parts = [Part(maps=path, weight=weight) for path, weight in zip(maps, weights)]
     blend = write_blend(tmp_path / "blend.json", parts, len(delivered["blend"]))
     assert len(blend) >= 3000
     part, index = blend.choices().span(0, len(blend))

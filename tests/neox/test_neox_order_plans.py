@@ -129,7 +129,9 @@ def test_insertions_into_a_blend_of_two_data_sets(trainer: Trainer, tmp_path: Pa
     config = trainer.config(train_iters=5) | paths
     plain = trainer.run(tmp_path / "plain", config)
     maps = [next(part.parent.glob(f"{part.name}_train_{k}*_shuffle_idx.npy")) for k, part in enumerate(parts)]
-    write_blend(tmp_path / "blend.json", [Part(maps[0], 0.7), Part(maps[1], 0.3)], 5 * MICRO)
+    write_blend(
+        tmp_path / "blend.json", [Part(maps=maps[0], weight=0.7), Part(maps=maps[1], weight=0.3)], 5 * MICRO
+    )
     corpus = open_corpus(tmp_path / "blend.json")
     assert np.array_equal(corpus.rows(slice(0, 5 * MICRO)), seen(plain))
     plan = Plan.identity(5 * MICRO, MICRO, corpus.fingerprint()).insert(np.array([2]), np.arange(4))

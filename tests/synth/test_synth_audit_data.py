@@ -8,14 +8,14 @@ import pytest
 from generator_folders import FEW, LINES, write_generators
 from rankings import write_ranking
 
+from curator.artifacts.fields import Probe
 from curator.artifacts.files import load_json
 from curator.corpus import open_corpus
 from curator.errors import CuratorError
 from curator.influence.taps import Taps
 from curator.ranking.ranking import Ranking
-from curator.ranking.request import RankRequest
 from curator.ranking.run import rank
-from curator.units import ProbeSettings
+from curator.ranking.settings import RankSettings
 from synth.audit.diversity import MOST_TOKENS, diversity, doublings
 from synth.audit.rows import AuditSettings, audit_data, describe, draw, is_kept, median_interval, percentiles
 from synth.cli.audit import print_audit, run_audit_data
@@ -31,12 +31,12 @@ SETTINGS = AuditSettings(unit=UNIT, sample=12, random=50)
 @pytest.fixture(scope="module")
 def ranking(tmp_path_factory: pytest.TempPathFactory) -> Ranking:
     """64 golden samples, two units."""
-    request = RankRequest(
+    request = RankSettings(
         model=str(GOLDEN / "model"),
         corpus=GOLDEN / "rows.npy",
         units=(UNIT, "previous-token:0.0"),
         samples=(10, 74),
-        probe=ProbeSettings(sequences=6),
+        probe=Probe(sequences=6),
     )
     return rank(request, tmp_path_factory.mktemp("natural") / "ranking")
 

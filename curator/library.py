@@ -1,0 +1,109 @@
+"""The stages as a notebook calls them: from settings to results, silent, with progress as an argument.
+
+    ranking = curator.rank(curator.RankSettings(model=..., corpus=..., units=["induction:1.2"], out="ranking"))
+
+`import curator` gives every name of this module at its first use, so that it stays light.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from curator.artifacts.fields import Probe
+from curator.plan.plan import Plan
+from curator.planning import inject as _inject
+from curator.planning import mask as _mask
+from curator.planning.settings import InjectSettings, MaskSettings
+from curator.progress import Progress, reporting
+from curator.ranking import stage as _rank
+from curator.ranking.ranking import Ranking
+from curator.ranking.settings import RankSettings
+from curator.report.sample_view import SampleView
+from curator.report.show import Order, view_samples
+from curator.scan import stage as _scan
+from curator.scan.scan import Scan
+from curator.scan.settings import ScanSettings
+from curator.settings import Experiment, load_experiment
+from curator.training import stage as _train
+from curator.training.settings import TrainSettings
+
+__all__ = [
+    "Experiment",
+    "InjectSettings",
+    "MaskSettings",
+    "Plan",
+    "Probe",
+    "Progress",
+    "RankSettings",
+    "Ranking",
+    "Scan",
+    "ScanSettings",
+    "TrainSettings",
+    "inject",
+    "load_experiment",
+    "mask",
+    "rank",
+    "scan",
+    "show",
+    "train",
+]
+
+
+@contextmanager
+def _said_to(progress: Progress | None) -> Iterator[None]:
+    if progress is None:
+        yield
+        return
+    with reporting(progress):
+        yield
+
+
+def rank(
+    settings: RankSettings, progress: Progress | None = None, worker: tuple[int, int] = (0, 1)
+) -> Ranking:
+    """See `curator.ranking.stage.rank`; ``progress`` is told where the work is."""
+    with _said_to(progress):
+        return _rank.rank(settings, worker)
+
+
+def scan(settings: ScanSettings, progress: Progress | None = None) -> Scan:
+    """See `curator.scan.stage.scan`."""
+    with _said_to(progress):
+        return _scan.scan(settings)
+
+
+def mask(settings: MaskSettings, progress: Progress | None = None) -> Plan:
+    """See `curator.planning.mask.mask`."""
+    with _said_to(progress):
+        return _mask.mask(settings)
+
+
+def inject(settings: InjectSettings, progress: Progress | None = None) -> Plan:
+    """See `curator.planning.inject.inject`."""
+    with _said_to(progress):
+        return _inject.inject(settings)
+
+
+def train(settings: TrainSettings, progress: Progress | None = None) -> Path:
+    """See `curator.training.stage.train`; the folder of the checkpoints."""
+    with _said_to(progress):
+        return _train.train(settings)
+
+
+def show(
+    ranking: Ranking | Path | str,
+    unit: str | None = None,
+    select: Order = "top",
+    count: int = 5,
+    corpus: Path | None = None,
+    tokenizer: Path | None = None,
+) -> list[SampleView]:
+    """Samples of a ranking as text, with score, loss and provenance; see `curator.report.show.view_samples`.
+
+    Args:
+        corpus: where the ranked corpus has moved to; tokenizer: ``tokenizer.json``, by default the one beside it.
+    """
+    opened = ranking if isinstance(ranking, Ranking) else Ranking.open(Path(ranking))
+    rows = opened.open_corpus(corpus)
+    file = tokenizer or rows.tokenizer_file
+    return view_samples(opened, rows, unit, select=select, count=count, tokenizer=file)

@@ -1,0 +1,1 @@
+"""From rankings and rows to plans: what is masked, what is put in, and where."""

@@ -1,0 +1,93 @@
+"""What a plan takes out of training or puts in: the sections ``mask`` and ``inject``, and their commands' flags."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from curator.artifacts.fields import BatchSize, Corpus, Count, Epochs, Index, Out, Percent, Seed, Span, Units
+from curator.artifacts.flags import Flag
+from curator.artifacts.schema import GivenPath, Many, Settings
+
+How = Annotated[
+    Literal["top", "bottom", "random", "loss-matched", "random-in-category"],
+    Field(description="top, bottom, or a control: random, loss-matched, random-in-category."),
+]
+Bins = Annotated[Count, Field(description="Loss quantile bins of loss-matched.")]
+Draws = Annotated[Seed, Field(description="Of random choices.")]
+Share = Annotated[Percent | None, Field(description="Or which share of the ranked samples.")]
+Divisor = Literal["kept", "renormalised"]
+
+
+class MaskSettings(Settings):
+    """Which samples a plan takes out of training."""
+
+    ranking: Many[GivenPath] = ()
+    """Ranking to choose from; repeatable, their ranks are averaged."""
+    units: Units = ()
+    select: How = "top"
+    count: Count | None = None
+    """How many samples."""
+    percent: Share = None
+    steps: Span | None = None
+    """Only samples of training steps FIRST:LAST."""
+    seed: Draws = 0
+    loss_bins: Bins = 100
+    divisor: Divisor = "kept"
+    """kept: a batch's loss is divided by all its samples; renormalised: by those left."""
+    batch_size: BatchSize = None
+    epochs: Epochs = 1
+    corpus: Corpus = None
+    out: Out = None
+
+    def check(self) -> None:
+        """One size."""
+        if self.count is not None and self.percent is not None:
+            raise ValueError("'count' and 'percent' exclude each other; give one")
+
+
+class InjectSettings(Settings):
+    """Which samples a plan adds to training, and where it puts them."""
+
+    ranking: Many[GivenPath] = ()
+    """What: samples of the corpus, chosen from this ranking; repeatable, their ranks are averaged."""
+    units: Units = ()
+    select: How = "top"
+    count: Count | None = None
+    """How many samples of the ranking, or only the first so many rows."""
+    percent: Share = None
+    from_steps: Span | None = None
+    """Choose only samples of training steps FIRST:LAST."""
+    seed: Draws = 0
+    loss_bins: Bins = 100
+    rows: GivenPath | None = None
+    """Or what: the rows of another corpus, in any known format, as wide as the corpus's own."""
+    shuffle_seed: Annotated[Seed | None, Flag(default="as they lie")] = None
+    """Put them in in an order drawn with this seed."""
+    repeat: Count = 1
+    """Put all of them in K times."""
+    after: Index | None = None
+    """Where: a burst of extra steps right after so many steps. Fills whole steps."""
+    spread: Span | None = None
+    """Or where: extra steps, spread evenly over steps FIRST:LAST. Fills whole steps."""
+    replace: Span | None = None
+    """Or where: in place of as many samples of steps FIRST:LAST, evenly spread; no extra steps."""
+    plan: Annotated[GivenPath | None, Flag(default="the corpus as it is")] = None
+    """Edit this plan; steps are counted in it."""
+    divisor: Annotated[Divisor | None, Flag(default="the plan's, or kept")] = None
+    """As for mask."""
+    batch_size: BatchSize = None
+    epochs: Epochs = 1
+    corpus: Corpus = None
+    out: Out = None
+
+    def check(self) -> None:
+        """One thing to put in, one size, one place."""
+        if self.count is not None and self.percent is not None:
+            raise ValueError("'count' and 'percent' exclude each other; give one")
+        if self.ranking and self.rows is not None:
+            raise ValueError("'ranking' and 'rows' exclude each other; inject one, then edit that 'plan'")
+        if self.rows is not None and self.percent is not None:
+            raise ValueError("'percent' is of ranked samples; give 'count' to take the first of 'rows'")
+        places = [name for name in ("after", "spread", "replace") if getattr(self, name) is not None]
+        if len(places) > 1:
+            raise ValueError(f"{' and '.join(map(repr, places))} exclude each other; give one")

@@ -1,0 +1,106 @@
+"""How samples are ranked: the section ``rank`` of an experiment, the flags of `curator rank`, and what manifests say.
+
+Every score depends on these fields and on the content of the files they name, and on nothing else (DESIGN law 8).
+"""
+
+import shlex
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from curator.artifacts.fields import (
+    BatchSize,
+    Corpus,
+    Count,
+    DampingMode,
+    Epochs,
+    Model,
+    NotNegative,
+    Out,
+    Positive,
+    Precision,
+    Probe,
+    Seed,
+    Shared,
+    Span,
+    Tokenizer,
+    UnitModules,
+    Units,
+    Where,
+    Window,
+)
+from curator.artifacts.flags import Flag, flag_words
+from curator.artifacts.schema import GivenPath, Settings
+
+DECIDED = (
+    "window",
+    "probe",
+    "tokenizer",
+    "fisher",
+    "factor_samples",
+    "factor_seed",
+    "damping",
+    "alpha",
+    "floor",
+)
+DECIDED_BY_QUERIES = (*DECIDED, "dtype", "emitted")
+"""Fields that say nothing beside ``queries_of``: given queries were made with settings of their own."""
+
+
+class RankSettings(Settings):
+    """How every sample of the window is scored."""
+
+    model: Model = None
+    corpus: Corpus = None
+    units: Annotated[Units, Shared()] = ()
+    out: Out = None
+    samples: Annotated[Span | None, Flag(default="the window, or all")] = None
+    """Score samples FIRST:LAST (LAST not included)."""
+    window: Window = None
+    """Score the samples of steps FIRST:LAST; needs --batch-size."""
+    batch_size: BatchSize = None
+    epochs: Epochs = 1
+    fisher: Literal["sampled", "empirical"] = "sampled"
+    """Labels of the curvature: sampled (from the model) or empirical (the data's)."""
+    factor_samples: Count = 100_000
+    """Fit the curvature on at most so many samples."""
+    factor_seed: Seed = 0
+    """Of their draw and of sampled labels."""
+    damping: DampingMode = "mean"
+    """mean: λ + α·mean λ; max: λ + α·max λ; absolute: λ + α; identity: no curvature."""
+    alpha: NotNegative = 0.1
+    """Damping strength α."""
+    floor: Positive = 1e-5
+    """Smallest damped eigenvalue."""
+    probe: Annotated[Probe, Shared()] = Field(default_factory=Probe)
+    tokenizer: Tokenizer = None
+    dtype: Precision = "float32"
+    micro_batch: Annotated[Count | None, Flag(default="what fits")] = None
+    """Samples per pass through the model."""
+    shard_size: Annotated[Count | None, Flag(default="about 512")] = None
+    """Samples per resumable shard."""
+    emitted: GivenPath | None = None
+    """Score per-sample gradients that a patched GPT-NeoX trainer emitted; no pass over the corpus."""
+    queries_of: GivenPath | None = None
+    """Ranking whose queries score this corpus, under its model, units and settings; nothing is fitted."""
+    unit_modules: UnitModules = ()
+    device: Where = "cpu"
+
+    def recorded(self) -> dict[str, Any]:
+        """What the curvature was made with, as JSON; a fingerprint stands for what a path names."""
+        return {
+            "fisher": self.fisher,
+            "factor_samples": self.factor_samples,
+            "factor_seed": self.factor_seed,
+            "damping": {"mode": self.damping, "alpha": self.alpha, "floor": self.floor},
+            "dtype": self.dtype,
+        }
+
+    def command(self) -> str:
+        """The `curator rank` command that asks for the same again (all but ``--out``)."""
+        left_out = {"out", "window", "batch_size", "epochs", "device", "emitted"}
+        if self.queries_of is not None:
+            left_out |= set(DECIDED_BY_QUERIES)
+        if self.probe.tokens is not None:  # nothing is drawn
+            left_out |= {f"probe.{name}" for name in ("sequences", "min_length", "seed", "ids")}
+        return shlex.join(["curator", "rank", *flag_words(self, left_out)])

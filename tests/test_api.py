@@ -1,0 +1,94 @@
+"""The library under the command line: what docs/api.md shows runs, prints nothing by itself, and stays light."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from conftest import GOLDEN, small_request
+
+import curator
+from curator.errors import CuratorError, UsageError
+from curator.progress import Progress, reporting
+from curator.ranking.ranking import Ranking
+
+BLOCKS = re.findall(
+    r"```python\n(.*?)```", (Path(__file__).parent.parent / "docs" / "api.md").read_text(), re.S
+)
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("notebook")
+    (folder / "model").symlink_to(GOLDEN / "model")
+    (folder / "rows.npy").symlink_to(GOLDEN / "rows.npy")
+    return folder
+
+
+def test_the_notebook_of_the_docs_runs(
+    notebook: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(notebook)
+    names: dict[str, object] = {}
+    for block in BLOCKS:
+        with reporting(Progress()):  # what the suite listens with is no part of a notebook
+            exec(compile(block, "docs/api.md", "exec"), names)
+    said = capsys.readouterr()
+    assert len(BLOCKS) >= 6 and said.err == ""
+    assert len(said.out.splitlines()) == 3  # what the notebook itself prints
+
+
+def test_importing_curator_imports_neither_torch_nor_pydantic() -> None:
+    code = "import sys, curator; print({'torch', 'pydantic', 'numpy'} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'rnak'"):
+        curator.rnak  # noqa: B018
+
+
+def test_a_room_with_the_name_of_its_stage_is_called_as_the_stage() -> None:
+    with pytest.raises(UsageError, match="'checkpoints' is missing"):
+        curator.scan(curator.ScanSettings())
+
+
+def test_what_is_missing_or_not_allowed_is_an_error_and_no_exit(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'out' is missing"):
+        curator.rank(small_request())
+    with pytest.raises(UsageError, match=r"floor: 0\.0 is not allowed; expected a number above 0"):
+        curator.RankSettings(floor=0.0)
+    with pytest.raises(TypeError, match="'modle'"):
+        curator.RankSettings(modle="x")  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match=r"file\.yml:2: rank\.floor: 0\.0 is not allowed"):
+        (tmp_path / "file.yml").write_text("rank:\n  floor: 0\n")
+        curator.load_experiment(tmp_path / "file.yml")
+
+
+def test_a_frame_has_a_row_per_sample_or_says_what_it_needs(
+    whole: Ranking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(CuratorError, match="needs pandas"):
+        whole.to_frame()
+    made = SimpleNamespace(
+        DataFrame=lambda columns, index: (columns, index), Index=lambda values, name: values
+    )
+    monkeypatch.setitem(sys.modules, "pandas", made)
+    columns, index = whole.to_frame()
+    assert list(columns) == ["loss", *whole.units] and list(index) == list(whole.samples)
+    assert list(columns[whole.units[1]]) == list(whole.unit_scores(whole.units[1]))
+
+
+def test_a_section_says_more_than_the_experiment(tmp_path: Path) -> None:
+    """What several stages share is the experiment's, unless a section says it of its own; another's units are not."""
+    (tmp_path / "file.yml").write_text(
+        "dtype: float64\nunits: [a:0.0]\nprobe: {seed: 3}\nrank: {dtype: bfloat16}\nscan: {sequences: 7}\n"
+    )
+    study = curator.load_experiment(tmp_path / "file.yml")
+    rank = study.stage("rank")
+    assert (rank.dtype, rank.units, rank.probe.seed) == ("bfloat16", ("a:0.0",), 3)
+    assert study.stage("mask").units == ()
+    assert (study.stage("scan").drawn.seed, study.stage("scan").drawn.sequences) == (3, 7)
