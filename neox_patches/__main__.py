@@ -1,8 +1,11 @@
 """``python -m neox_patches [--patch FILE] SCRIPT ARGUMENTS``: see --help."""
 
 import argparse
+import atexit
+import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 if __package__ in (None, ""):  # started by path, as DeepSpeed's launcher does
     sys.path[0] = str(Path(__file__).parent.parent)
@@ -80,5 +83,20 @@ def main(words: list[str] | None = None) -> int:
     return 0
 
 
+def leave(code: int) -> NoReturn:
+    """End the process.
+
+    After an error among ranks Python is not taken apart: while it is, a thread of PyTorch's gloo backend now and then
+    aborts the process ("terminate called without an active exception"), and its end would no longer say what was wrong.
+    """
+    ranks = sys.modules.get("torch.distributed")
+    if code and ranks is not None and ranks.is_available() and ranks.is_initialized():
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
