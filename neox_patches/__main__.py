@@ -4,6 +4,7 @@ import argparse
 import atexit
 import os
 import sys
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,7 +14,7 @@ if __package__ in (None, ""):  # started by path, as DeepSpeed's launcher does
 from curator.errors import CuratorError, UsageError
 from curator.neox.standing import INSIST
 from curator.visible import note
-from neox_patches.launch import INSISTED, PATCH, leave_error, run
+from neox_patches.launch import ERRORS, INSISTED, PATCH, leave_error, run
 from neox_patches.together import PeerRefused
 
 EPILOG = f"""
@@ -91,6 +92,8 @@ def leave(code: int) -> NoReturn:
     """
     ranks = sys.modules.get("torch.distributed")
     if code and ranks is not None and ranks.is_available() and ranks.is_initialized():
+        if ERRORS in os.environ:  # the launcher kills the other ranks when one ends: let them say why, too
+            time.sleep(1)
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

@@ -22,7 +22,8 @@ from curator.plan.plan import Plan
 
 LIGHT = """
 import importlib.abc, importlib.util, sys
-ALLOWED = {"torch", "numpy", "yaml", "curator", "neox_patches", "deepspeed", "megatron"}
+NEEDED = {"torch", "numpy", "yaml", "pydantic", "pydantic_core", "typing_extensions"}
+ALLOWED = NEEDED | {"curator", "neox_patches", "deepspeed", "megatron"}
 
 class Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
