@@ -16,12 +16,12 @@ from curator.artifacts.fields import (
     Model,
     Precision,
     Probe,
-    Shared,
     Tokenizer,
     UnitModules,
     Units,
     Where,
     Window,
+    is_shared,
     require,
 )
 from curator.artifacts.flags import merge_flags
@@ -71,7 +71,7 @@ class Experiment(Settings):
         shared = {
             field: getattr(self, field)
             for field, info in type(section).model_fields.items()
-            if field in self.model_fields_set and any(isinstance(one, Shared) for one in info.metadata)
+            if field in self.model_fields_set and is_shared(info)
         }
         return type(section)(**{**shared, **section.given()})
 

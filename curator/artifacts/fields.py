@@ -6,9 +6,10 @@ The classes of the stages stand in their rooms (``ranking/settings.py`` …); ``
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Strict, Tag, ValidationInfo
+from pydantic.fields import FieldInfo
 
 from curator.artifacts.flags import Flag, flag_name
-from curator.artifacts.schema import GivenPath, Many, Rule, Settings, Source
+from curator.artifacts.schema import GivenPath, Many, Rule, Settings, source_of
 from curator.errors import UsageError
 
 Count = Annotated[int, Field(ge=1)]
@@ -97,8 +98,13 @@ class Shared:
     """Marks a field of a stage that, where its section says nothing, is the experiment's own."""
 
 
+def is_shared(info: FieldInfo) -> bool:
+    """Whether a field is marked so."""
+    return any(isinstance(one, Shared) for one in info.metadata)
+
+
 def _model_place(value: str | None, info: ValidationInfo) -> str | None:
-    source = (info.context or {}).get("source", Source())
+    source = source_of(info)
     if value is not None and source.file and (value[:1] in (".", "/", "~") or source.path(value).is_dir()):
         return str(source.path(value))
     return value
@@ -162,7 +168,7 @@ def require(section: Settings, name: str) -> Any:
     value = getattr(section, name)
     if value is None or value == ():
         kind = type(section)
-        shared = any(isinstance(one, Shared) for one in kind.model_fields[name].metadata)
+        shared = is_shared(kind.model_fields[name])
         stage = kind.__name__.removesuffix("Settings").lower()
         key = name if shared or stage == "experiment" else f"{stage}.{name}"
         raise UsageError(

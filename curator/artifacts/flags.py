@@ -7,11 +7,11 @@ a manifest can name the command that asks for the same again.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 
-from curator.artifacts.schema import Settings, keys, members, section_of, suggest, worst
+from curator.artifacts.schema import Settings, annotation_of, keys, members, section_of, suggest, worst
 from curator.errors import UsageError
 
 S = TypeVar("S", bound=Settings)
@@ -121,7 +121,7 @@ def flags_of(schema: Any, *within: str, outer: Any = None) -> Iterator[Flagged]:
             name=flag_name(outer or schema, *place),
             says=says,
             default=default,
-            kind=Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation,
+            kind=annotation_of(info),
         )
 
 

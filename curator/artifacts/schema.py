@@ -26,6 +26,7 @@ from pydantic import (
     ValidationInfo,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 from typing_extensions import Self
 
@@ -82,10 +83,16 @@ class Source:
         return Path(os.path.normpath(self.file.parent / path)) if self.file else path
 
 
+def source_of(info: ValidationInfo) -> Source:
+    """Where the value that is validated comes from."""
+    source: Source = (info.context or {}).get("source", Source())
+    return source
+
+
 def _given_path(value: Any, info: ValidationInfo) -> Any:
     if not (isinstance(value, str | Path) and str(value)):
         raise PydanticCustomError("path_type", "no path")
-    return (info.context or {}).get("source", Source()).path(value)
+    return source_of(info).path(value)
 
 
 GivenPath = Annotated[Path, BeforeValidator(_given_path)]
@@ -253,8 +260,7 @@ def worst(error: ValidationError, schema: Any) -> tuple[str, str]:
         else:
             section = section_of(kind)
             known = {**keys(section), **{name: name for name in section.model_fields}}
-            info = section.model_fields[known[step]]
-            kind = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
+            kind = annotation_of(section.model_fields[known[step]])
             place = f"{place}.{step}" if place else step
     return _said(details, place, kind, parents)
 
@@ -284,6 +290,11 @@ def _said(details: ErrorDetails, place: str, kind: Any, parents: list[tuple[str,
         given = float(given) if members(kind)[0] is float else given
         return place, f"{given!r} is not allowed; expected {describe(kind)}"
     return place, f"expected {describe(kind)}, not {given!r}"
+
+
+def annotation_of(info: FieldInfo) -> Any:
+    """The annotation of a field, whole: pydantic keeps what narrows it apart."""
+    return Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
 
 
 def members(kind: Any) -> list[Any]:
@@ -335,14 +346,7 @@ def describe(kind: Any) -> str:
         return f"a list of: {describe(args[0])}"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return f"{{{', '.join(keys(kind))}}}"
-    names: dict[Any, str] = {
-        int: "a whole number",
-        float: "a number",
-        str: "text",
-        bool: "true or false",
-        Path: "a path",
-    }
-    return names.get(kind, str(kind))
+    return WORDS.get(kind, str(kind))
 
 
 def limits(kind: Any) -> dict[str, float]:

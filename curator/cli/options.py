@@ -232,35 +232,11 @@ Corpus = Annotated[
         show_default=False,
     ),
 ]
-Units = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--unit",
-        help="kind:layer.head, 0-based: induction:1.2, previous-token:0.0, 'induction:*' for every head. Repeatable.",
-        show_default=False,
-    ),
-]
-UnitModules = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--unit-module",
-        help="Python file that registers your own kinds of unit. Repeatable.",
-        show_default=False,
-    ),
-]
 Out = Annotated[Path | None, typer.Option(help="Folder for the result.", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. \\[default: cpu]", show_default=False)]
 Tokenizer = Annotated[
     Path | None,
     typer.Option(help="tokenizer.json; found beside the corpus or the model by default.", show_default=False),
-]
-ProbeIds = Annotated[
-    str | None,
-    typer.Option(
-        help="Ids that sequences are drawn from: tokenizer (its entries), corpus (ids that occur there), all (each row "
-        "of the embedding, padding too), auto (the first that is known). \\[default: auto]",
-        show_default=False,
-    ),
 ]
 BatchSize = Annotated[
     int | None,

@@ -11,10 +11,10 @@ from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.plan.plan import CORPUS, Plan
 from curator.plan.rows import check_widths
+from curator.planning.choose import choose
 from curator.planning.new import check_new_plan, identity_plan
 from curator.planning.settings import InjectSettings
 from curator.ranking.ranking import Ranking
-from curator.ranking.selection import Selection
 
 FORMAT = "curator-injected-1"
 
@@ -44,7 +44,7 @@ def inject(settings: InjectSettings) -> Plan:
         plan, source = plan.with_source(rows.path.stem, rows.path, rows.fingerprint())
         what = {"rows": str(settings.rows.absolute()), "fingerprint": rows.fingerprint(), "of": len(rows)}
     else:
-        selection = _selection(settings, rankings, corpus, plan)
+        selection = choose(settings, rankings, corpus, plan, settings.from_steps)
         samples, what = selection.samples, {"rankings": [str(path.absolute()) for path in settings.ranking]}
     order = samples
     if settings.shuffle_seed is not None:
@@ -183,24 +183,6 @@ def _first_rows(path: Path, count: int | None, corpus: Corpus) -> tuple[Corpus, 
     if corpus.vocab_size is not None:
         check_tokens(rows, corpus.vocab_size, 0, n)
     return rows, np.arange(n)
-
-
-def _selection(settings: InjectSettings, rankings: list[Ranking], corpus: Corpus, plan: Plan) -> Selection:
-    from curator.ranking.candidates import sources_of
-    from curator.ranking.selection import select
-
-    return select(
-        sources_of(rankings, settings.units),
-        how=settings.select,
-        count=settings.count,
-        percent=settings.percent,
-        steps=settings.from_steps,
-        batch_size=plan.batch_size,
-        epoch_samples=plan.epoch_samples,
-        categories=corpus.categories() if settings.select == "random-in-category" else None,
-        bins=settings.loss_bins,
-        seed=settings.seed,
-    )
 
 
 def _within(steps: tuple[int, int], n_steps: int, flag: str) -> tuple[int, int]:

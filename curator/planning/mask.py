@@ -2,11 +2,10 @@
 
 from curator.artifacts.fields import require
 from curator.plan.plan import Plan
+from curator.planning.choose import choose
 from curator.planning.new import check_new_plan, identity_plan
 from curator.planning.settings import MaskSettings
-from curator.ranking.candidates import sources_of
 from curator.ranking.ranking import Ranking
-from curator.ranking.selection import select
 
 
 def mask(settings: MaskSettings) -> Plan:
@@ -25,18 +24,7 @@ def mask(settings: MaskSettings) -> Plan:
     steps = settings.steps
     if steps is None and any(ranking.end > plan.n_slots for ranking in rankings):
         steps = (0, plan.n_slots // batch_size)  # the corpus ends within a step, which is never trained on
-    selection = select(
-        sources_of(rankings, settings.units),
-        how=settings.select,
-        count=settings.count,
-        percent=settings.percent,
-        steps=steps,
-        batch_size=batch_size,
-        categories=corpus.categories() if settings.select == "random-in-category" else None,
-        bins=settings.loss_bins,
-        seed=settings.seed,
-        epoch_samples=plan.epoch_samples,
-    )
+    selection = choose(settings, rankings, corpus, plan, steps)
     plan = plan.mask(selection.samples)
     selection.save(out)
     plan.save(out)

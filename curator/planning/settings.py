@@ -18,8 +18,8 @@ Share = Annotated[Percent | None, Field(description="Or which share of the ranke
 Divisor = Literal["kept", "renormalised"]
 
 
-class MaskSettings(Settings):
-    """Which samples a plan takes out of training."""
+class Choice(Settings):
+    """Which samples of rankings are chosen."""
 
     ranking: Many[GivenPath] = ()
     """Ranking to choose from; repeatable, their ranks are averaged."""
@@ -28,6 +28,16 @@ class MaskSettings(Settings):
     count: Count | None = None
     """How many samples."""
     percent: Share = None
+
+    def check(self) -> None:
+        """One size."""
+        if self.count is not None and self.percent is not None:
+            raise ValueError("'count' and 'percent' exclude each other; give one")
+
+
+class MaskSettings(Choice):
+    """Which samples a plan takes out of training."""
+
     steps: Span | None = None
     """Only samples of training steps FIRST:LAST."""
     seed: Draws = 0
@@ -39,22 +49,14 @@ class MaskSettings(Settings):
     corpus: Corpus = None
     out: Out = None
 
-    def check(self) -> None:
-        """One size."""
-        if self.count is not None and self.percent is not None:
-            raise ValueError("'count' and 'percent' exclude each other; give one")
 
-
-class InjectSettings(Settings):
+class InjectSettings(Choice):
     """Which samples a plan adds to training, and where it puts them."""
 
     ranking: Many[GivenPath] = ()
     """What: samples of the corpus, chosen from this ranking; repeatable, their ranks are averaged."""
-    units: Units = ()
-    select: How = "top"
     count: Count | None = None
     """How many samples of the ranking, or only the first so many rows."""
-    percent: Share = None
     from_steps: Span | None = None
     """Choose only samples of training steps FIRST:LAST."""
     seed: Draws = 0
@@ -82,8 +84,7 @@ class InjectSettings(Settings):
 
     def check(self) -> None:
         """One thing to put in, one size, one place."""
-        if self.count is not None and self.percent is not None:
-            raise ValueError("'count' and 'percent' exclude each other; give one")
+        super().check()
         if self.ranking and self.rows is not None:
             raise ValueError("'ranking' and 'rows' exclude each other; inject one, then edit that 'plan'")
         if self.rows is not None and self.percent is not None:

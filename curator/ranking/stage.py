@@ -31,9 +31,7 @@ def rank(settings: RankSettings, worker: tuple[int, int] = (0, 1)) -> Ranking:
     """
     out = require(settings, "out")
     check_device(settings.device)
-    if settings.queries_of is None:
-        require(settings, "model")
-    else:
+    if settings.queries_of is not None:
         asked = GivenQueries.open(settings.queries_of).request(
             require(settings, "corpus"),
             model=settings.model,
@@ -44,6 +42,7 @@ def rank(settings: RankSettings, worker: tuple[int, int] = (0, 1)) -> Ranking:
             unit_modules=settings.unit_modules,
         )
         return run.rank(asked, out, settings.device, worker)
+    require(settings, "model")
     if settings.emitted is not None:
         if worker != (0, 1):
             raise UsageError("--emitted needs no pass over the corpus: leave out --worker")

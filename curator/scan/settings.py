@@ -21,12 +21,12 @@ from curator.artifacts.fields import (
     Where,
 )
 from curator.artifacts.flags import Flag
-from curator.artifacts.schema import Many, Settings, Source
+from curator.artifacts.schema import Many, Settings, source_of
 
 
 def _place(value: str | None, info: ValidationInfo) -> str | None:
     """A folder relative to the file as a whole path; revisions of a hub model as they are."""
-    source = (info.context or {}).get("source", Source())
+    source = source_of(info)
     if value is None or source.file is None:
         return value
     from curator.models.hub import names_revisions
