@@ -269,7 +269,8 @@ _PROCESSES.set_forkserver_preload(["curator.ranking.run", "pytest"])
 def _rank_in_child(
     asked: RankSettings, out: Path, worker: tuple[int, int], die_at: tuple[str, str] | None
 ) -> None:
-    """Runs in another process. ``die_at``: (part of a path, before or after): SIGKILL at that file's appearance."""
+    """Runs in another process. ``die_at``: (part of a path, moment): SIGKILL before or after that file's appearance,
+    or "stop", SIGSTOP after it."""
     fit._SAVE_EVERY_SECONDS = 0
     if die_at is not None:
         place, moment = die_at
@@ -281,7 +282,7 @@ def _rank_in_child(
                 os.kill(os.getpid(), signal.SIGKILL)
             replace(source, target)
             if hit:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), signal.SIGSTOP if moment == "stop" else signal.SIGKILL)
 
         os.replace = dying  # type: ignore[assignment]
     with open(os.devnull, "w") as sys.stderr:
