@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import nursery
 import torch
 import yaml
 
@@ -179,7 +179,7 @@ class Trainer:
         ranks: int = 1,
         grad_steps: Sequence[int] = (),
         environment: Mapping[str, str] | None = None,
-    ) -> list[subprocess.Popen]:
+    ) -> list[nursery.Child]:
         """Start the processes of `run`, one per rank."""
         folder.mkdir(parents=True, exist_ok=True)
         if ranks > 1:
@@ -187,35 +187,22 @@ class Trainer:
         (folder / "config.yml").write_text(yaml.safe_dump(dict(config)))
         script = [str(HERE / "train_direct.py"), str(folder / "config.yml")]
         if study is not None or patched:
-            command = [sys.executable, "-m", "neox_patches"]
+            command = ["-m", "neox_patches"]
             if study is not None:
                 (folder / "study.yml").write_text(yaml.safe_dump(dict(study)))
                 command += ["--patch", str(folder / "study.yml")]
         else:
-            command = [sys.executable, str(HERE / "plain.py"), str(self.home)]
-        port = str(free_port())
+            command = [str(HERE / "plain.py"), str(self.home)]
+        port = free_port()
         processes = []
         for rank in range(ranks):
-            variables = cpu_environment(self.home) | {
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(ranks),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port,
+            variables = rank_environment(self.home, rank, ranks, port) | {
                 "NEOX_WITNESS": str(folder),
                 "NEOX_WITNESS_STEPS": ",".join(map(str, grad_steps)),
                 **(environment or {}),
             }
-            with open(folder / f"log-{rank}.txt", "w") as log:
-                processes.append(
-                    subprocess.Popen(
-                        [*command, *script],
-                        cwd=self.home,
-                        env=variables,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                    )
-                )
+            log = folder / f"log-{rank}.txt"
+            processes.append(nursery.start([*command, *script], self.home, variables, log))
         return processes
 
 
@@ -230,6 +217,17 @@ def cpu_environment(home: Path) -> dict[str, str]:
         "DS_ACCELERATOR": "cpu",
         "CUDA_VISIBLE_DEVICES": "",
         "NO_COLOR": "1",
+    }
+
+
+def rank_environment(home: Path, rank: int = 0, ranks: int = 1, port: int | None = None) -> dict[str, str]:
+    """`cpu_environment` of one rank of a run, as a launcher would set it."""
+    return cpu_environment(home) | {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port or free_port()),
     }
 
 
@@ -269,20 +267,17 @@ def preprocess(home: Path, out: Path, texts: Sequence[str]) -> Path:
         "--vocab-file",
         "none",
     ]
-    command = [
-        sys.executable,
-        HERE / "plain.py",
-        home,
-        tool,
-        *words,
-        "--dataset-impl",
-        "mmap",
-        "--append-eod",
-    ]
-    subprocess.run(
-        list(map(str, command)), cwd=home, env=cpu_environment(home), check=True, capture_output=True
-    )
+    script(home, [tool, *words, "--dataset-impl", "mmap", "--append-eod"], source.with_suffix(".log"))
     return out.with_name(f"{out.name}_text_document")
+
+
+def script(home: Path, words: Sequence[str | Path], log: Path) -> str:
+    """Run a script and its arguments, as the only rank, with a checkout and none of our patches; what it printed."""
+    process = nursery.start([HERE / "plain.py", home, *words], home, rank_environment(home), log)
+    code = process.wait(600)
+    printed = log.read_text()
+    assert code == 0, f"{words[0]} ended with {code}:\n{printed[-5000:]}"
+    return printed
 
 
 def checkpoint_files(save: Path, step: int) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import nursery
 import pytest
 import yaml
 from neox_runs import (
@@ -17,8 +16,7 @@ from neox_runs import (
     SEQ,
     Trainer,
     assert_same_checkpoint,
-    cpu_environment,
-    free_port,
+    rank_environment,
 )
 from test_cli import done
 from test_neox_obey import write_rows
@@ -28,21 +26,16 @@ from curator.neox.records import checkpoint_folder, read_record, read_run
 from curator.plan.plan import Plan
 
 
-def start_arm(trainer: Trainer, arm: Path, folder: Path, patched: bool = True) -> subprocess.Popen:
+def start_arm(trainer: Trainer, arm: Path, folder: Path, patched: bool = True) -> nursery.Child:
     """The arm's own files, given to the trainer; the witness' records and log.txt go to ``folder``."""
     folder.mkdir()
-    rank = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-    variables = cpu_environment(trainer.home) | rank
-    variables |= {"MASTER_PORT": str(free_port()), "NEOX_WITNESS": str(folder)}
-    words = ["--patch", str(arm / "patch.yml")] if patched else []
-    command = [sys.executable, "-m", "neox_patches", *words, str(HERE / "train_direct.py")]
-    with open(folder / "log.txt", "w") as log:
-        return subprocess.Popen(
-            [*command, str(arm / "train.yml")], cwd=trainer.home, env=variables, stdout=log, stderr=log
-        )
+    words = ["--patch", arm / "patch.yml"] if patched else []
+    command = ["-m", "neox_patches", *words, HERE / "train_direct.py", arm / "train.yml"]
+    variables = rank_environment(trainer.home) | {"NEOX_WITNESS": str(folder)}
+    return nursery.start(command, trainer.home, variables, folder / "log.txt")
 
 
-def ended(process: subprocess.Popen, folder: Path) -> str:
+def ended(process: nursery.Child, folder: Path) -> str:
     """What was logged, when the process has ended well."""
     code, log = process.wait(240), (folder / "log.txt").read_text(errors="replace")
     assert code == 0, log[-4000:]

@@ -1,17 +1,16 @@
 """What a real GPT-NeoX saves is read back as the very model it trained: equal logits on the same tokens."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import nursery
 import pytest
 import torch
 import yaml
-from neox_runs import HERE, PP1_ZERO1, SEQ, Trainer, cpu_environment, free_port
+from neox_runs import HERE, PP1_ZERO1, SEQ, Trainer, free_port, rank_environment
 from typer.testing import CliRunner
 
 from curator.cli.app import app
@@ -73,26 +72,11 @@ class Saved:
         (self.folder / "logits.yml").write_text(yaml.safe_dump(config))
         script = [HERE / "plain.py", self.trainer.home, HERE / "trainer_logits.py"]
         words = [*script, self.folder / "logits.yml", self.folder / "tokens.npy", self.folder / "logits"]
-        port, processes = str(free_port()), []
+        port, processes = free_port(), []
         for rank in range(self.ranks):
-            variables = cpu_environment(self.trainer.home) | {
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(self.ranks),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port,
-                **environment,
-            }
-            with open(self.folder / f"logits-{rank}.txt", "w") as log:
-                processes.append(
-                    subprocess.Popen(
-                        [sys.executable, *map(str, words)],
-                        cwd=self.trainer.home,
-                        env=variables,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                    )
-                )
+            variables = rank_environment(self.trainer.home, rank, self.ranks, port) | environment
+            log = self.folder / f"logits-{rank}.txt"
+            processes.append(nursery.start(words, self.trainer.home, variables, log))
         try:
             codes = [process.wait(600) for process in processes]
         finally:

@@ -2,14 +2,12 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from neox_runs import HERE, ROOT, Trainer, cpu_environment
+from neox_runs import HERE, ROOT, Trainer, script
 
 from curator.cli.schedule import as_yaml, dense_steps
 
@@ -44,18 +42,9 @@ def derive(
         for files, gpus in jobs.values()
     ]
     (folder / "jobs.json").write_text(json.dumps(described))
-    command = [sys.executable, HERE / "plain.py", trainer.home, HERE / "derive.py", folder / "jobs.json"]
-    done = subprocess.run(
-        list(map(str, command)),
-        cwd=trainer.home,
-        env=cpu_environment(trainer.home),
-        capture_output=True,
-        text=True,
-    )
-    lines = [
-        line.removeprefix("derived:") for line in done.stdout.splitlines() if line.startswith("derived:")
-    ]
-    assert done.returncode == 0 and len(lines) == len(jobs), done.stdout[-3000:] + done.stderr[-3000:]
+    said = script(trainer.home, [HERE / "derive.py", folder / "jobs.json"], folder / "derive.log")
+    lines = [line.removeprefix("derived:") for line in said.splitlines() if line.startswith("derived:")]
+    assert len(lines) == len(jobs), said
     return dict(zip(jobs, map(json.loads, lines)))
 
 

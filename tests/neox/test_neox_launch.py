@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from neox_runs import HERE, MICRO, SEQ, Trainer, assert_same_checkpoint, cpu_environment, free_port
+from neox_runs import (
+    HERE,
+    MICRO,
+    SEQ,
+    Trainer,
+    assert_same_checkpoint,
+    cpu_environment,
+    free_port,
+    rank_environment,
+)
 from test_neox_obey import write_rows
 
 from curator.corpus import open_corpus
@@ -193,14 +202,7 @@ def test_the_patches_need_only_what_a_neox_environment_has(head: Trainer, tmp_pa
     }
     (tmp_path / "study.yml").write_text(yaml.safe_dump(study))
     (tmp_path / "config.yml").write_text(yaml.safe_dump(head.config(train_iters=4)))
-    environment = cpu_environment(head.home) | {
-        "RANK": "0",
-        "LOCAL_RANK": "0",
-        "WORLD_SIZE": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "NEOX_WITNESS": str(tmp_path),
-    }
+    environment = rank_environment(head.home) | {"NEOX_WITNESS": str(tmp_path)}
     words = [
         "--patch",
         str(tmp_path / "study.yml"),

@@ -4,13 +4,11 @@ The rows are those that the model of a real run saw (`witness`), and those that 
 """
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from neox_runs import HERE, MICRO, SEQ, Trainer, cpu_environment, free_port, preprocess
+from neox_runs import HERE, MICRO, SEQ, Trainer, preprocess, script
 
 from curator.corpus import open_corpus
 from curator.corpus.neox_blend import Part, write_blend
@@ -117,21 +115,8 @@ def test_thousands_of_rows_equal_what_the_checkouts_own_data_sets_deliver(
         "seed": 7,
     }
     (tmp_path / "settings.json").write_text(json.dumps(settings))
-    script = [
-        HERE / "plain.py",
-        trainer.home,
-        HERE / "dump_rows.py",
-        tmp_path / "settings.json",
-        tmp_path / "rows.npz",
-    ]
-    variables = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    subprocess.run(
-        [sys.executable, *map(str, script)],
-        cwd=trainer.home,
-        env=cpu_environment(trainer.home) | variables,
-        check=True,
-        capture_output=True,
-    )
+    words = [HERE / "dump_rows.py", tmp_path / "settings.json", tmp_path / "rows.npz"]
+    script(trainer.home, words, tmp_path / "rows.log")
     delivered = np.load(tmp_path / "rows.npz")
     maps = [only_map(prefix, f"train_{k}") for k, prefix in enumerate(data)]
 
