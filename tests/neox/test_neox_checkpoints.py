@@ -69,7 +69,10 @@ class Saved:
         config = {key: value for key, value in self.config.items() if key not in ("save", "fp16")}
         config |= {"load": str(self.save), "precision": "fp32", "no_load_optim": True}
         # an optimizer that DeepSpeed need not compile: where none is loaded, DeepSpeed makes its own
-        config["optimizer"] = {"type": "Adam", "params": {**config["optimizer"]["params"], "torch_adam": True}}
+        config["optimizer"] = {
+            "type": "Adam",
+            "params": {**config["optimizer"]["params"], "torch_adam": True},
+        }
         config |= {"global_num_gpus": self.ranks, "num_gpus": self.ranks}
         (self.folder / "logits.yml").write_text(yaml.safe_dump(config))
         script = [HERE / "plain.py", self.trainer.home, HERE / "trainer_logits.py"]

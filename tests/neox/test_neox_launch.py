@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import nursery
 import pytest
 import yaml
 from neox_runs import (
@@ -53,6 +54,10 @@ runpy.run_module("neox_patches", run_name="__main__")
 """
 
 
+HOW = [("HEAD", ".deepspeed_env"), ("v1.0", "--patch")]
+"""Each way to name the patch file, with one generation: neither knows of the other."""
+
+
 def plan_study(
     tmp_path: Path, batch: int, steps: int, extra_steps: int = 1
 ) -> tuple[dict[str, Any], Path, np.ndarray]:
@@ -69,7 +74,7 @@ def plan_study(
     return {"corpus": str(corpus), "plan": str(tmp_path / "plan")}, corpus, expected
 
 
-@pytest.mark.parametrize("how", ["--patch", ".deepspeed_env"])
+@pytest.mark.parametrize(("trainer", "how"), HOW, indirect=["trainer"])
 def test_deepy_and_deepspeeds_launcher_hand_the_patches_to_every_rank(
     trainer: Trainer, tmp_path: Path, how: str
 ) -> None:
@@ -102,7 +107,7 @@ def test_deepy_and_deepspeeds_launcher_hand_the_patches_to_every_rank(
     assert f"GPT-NeoX {trainer.generation}, from step 0, plan" in run.stdout + run.stderr
 
 
-@pytest.mark.parametrize("how", ["--patch", ".deepspeed_env"])
+@pytest.mark.parametrize(("trainer", "how"), HOW, indirect=["trainer"])
 def test_the_launcher_hands_our_variables_to_other_nodes(trainer: Trainer, tmp_path: Path, how: str) -> None:
     """Two nodes in a host file, DeepSpeed's own runner; pdsh and ssh are stand-ins that note their words."""
     (tmp_path / "bin").mkdir()
@@ -222,28 +227,26 @@ def test_the_patches_need_only_what_a_neox_environment_has(head: Trainer, tmp_pa
 
 
 def test_help_and_wrong_commands(head: Trainer, tmp_path: Path) -> None:
-    def ask(*words: str, **environment: str) -> subprocess.CompletedProcess:
-        variables = {**os.environ, "HOME": str(tmp_path), **environment}
-        variables.pop("NEOX_HOME", None) if "NEOX_HOME" not in environment else None
-        command = [sys.executable, "-m", "neox_patches", *words]
-        return subprocess.run(command, env=variables, capture_output=True, text=True, cwd=tmp_path)
+    def ask(*words: str, **environment: str) -> tuple[int, str]:
+        variables = {**cpu_environment(head.home), "HOME": str(tmp_path), "NEOX_HOME": "", **environment}
+        command, log = ["-m", "neox_patches", *words], tmp_path / "log.txt"
+        return nursery.start(command, tmp_path, variables, log).wait(60), log.read_text()
 
-    shown = ask("--help")
-    assert shown.returncode == 0 and "deepy.py train.py" in shown.stdout and "emit:" in shown.stdout
-    assert ask().returncode == 2
-    nowhere = ask("train.py")
-    assert (
-        nowhere.returncode == 2 and "no GPT-NeoX checkout" in nowhere.stderr and "git clone" in nowhere.stderr
-    )
-    wrong = ask("tarin.py", NEOX_HOME=str(head.home))
-    assert wrong.returncode == 2 and "no script 'tarin.py'" in wrong.stderr and "train.py" in wrong.stderr
-    late = ask("train.py", "--patch", "study.yml", NEOX_HOME=str(head.home))
-    assert late.returncode == 2 and "behind the script" in late.stderr
-    insisted = ask("--insist", "everything", "train.py", NEOX_HOME=str(head.home))
-    assert insisted.returncode == 2 and "everything: nothing of that name" in insisted.stderr
-    assert "unpatched: train without a patch file" in insisted.stderr and "unrecorded" in insisted.stderr
-    missing = ask("--patch", "none.yml", "train.py", NEOX_HOME=str(head.home))
-    assert missing.returncode == 2 and "none.yml: no such file" in missing.stderr
+    home = str(head.home)
+    code, shown = ask("--help")
+    assert code == 0 and "deepy.py train.py" in shown and "emit:" in shown
+    assert ask()[0] == 2
+    code, nowhere = ask("train.py")
+    assert code == 2 and "no GPT-NeoX checkout" in nowhere and "git clone" in nowhere
+    code, wrong = ask("tarin.py", NEOX_HOME=home)
+    assert code == 2 and "no script 'tarin.py'" in wrong and "train.py" in wrong
+    code, late = ask("train.py", "--patch", "study.yml", NEOX_HOME=home)
+    assert code == 2 and "behind the script" in late
+    code, insisted = ask("--insist", "everything", "train.py", NEOX_HOME=home)
+    assert code == 2 and "everything: nothing of that name" in insisted
+    assert "unpatched: train without a patch file" in insisted and "unrecorded" in insisted
+    code, missing = ask("--patch", "none.yml", "train.py", NEOX_HOME=home)
+    assert code == 2 and "none.yml: no such file" in missing
 
 
 def test_a_run_killed_within_an_insertion_goes_on(trainer: Trainer, tmp_path: Path) -> None:
