@@ -28,7 +28,7 @@ import torch
 import yaml
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "neox")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "neox_patches" / "trainer")]
 
 from neox_runs import cpu_environment, free_port, preprocess  # noqa: E402
 
@@ -130,7 +130,7 @@ class Bench:
         if study is None:
             command = [
                 sys.executable,
-                str(ROOT / "tests" / "neox" / "plain.py"),
+                str(ROOT / "tests" / "neox_patches" / "trainer" / "plain.py"),
                 str(self.checkout.home),
                 *script,
             ]

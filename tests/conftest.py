@@ -48,9 +48,10 @@ from curator.units import (
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden"
 MARKS = {
-    "neox": r"tests/neox/",
+    "neox": r"tests/neox_patches/trainer/",
     "kill": r"kill",
     "demo": r"test_demo|test_synth_demo",
     "sandbox": r"test_synth_(sandbox|checks|generate|render|cli|shown|audit_data|full_disk|alone)",

@@ -7,16 +7,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import GOLDEN, small_request
+from conftest import GOLDEN, ROOT, small_request
 
 import curator
 from curator.errors import CuratorError, UsageError
 from curator.progress import Progress, reporting
 from curator.ranking.ranking import Ranking
 
-BLOCKS = re.findall(
-    r"```python\n(.*?)```", (Path(__file__).parent.parent / "docs" / "api.md").read_text(), re.S
-)
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(), re.S)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "run.py"
+from conftest import ROOT
+
+SCRIPT = ROOT / "benchmarks" / "run.py"
 spec = importlib.util.spec_from_file_location("benchmark_run", SCRIPT)
 assert spec is not None and spec.loader is not None
 bench = importlib.util.module_from_spec(spec)

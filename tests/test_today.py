@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import GOLDEN
 
 from curator.corpus import open_corpus
 from curator.corpus.rendered import RenderedCorpus
@@ -31,7 +32,7 @@ from synth.generate.generators import Generators
 from synth.patterns.registry import Registry
 from synth.render.folder import Rows
 
-TODAY = Path(__file__).parent / "golden" / "today"
+TODAY = GOLDEN / "today"
 PLANS = {  # slots, fingerprint, masked slots, sum of the chosen samples
     "mask-bottom": (800, "e6505da419510b7e", 9, 3118),
     "mask-epochs": (1600, "ff926a85c16a26b9", 32, 5078),

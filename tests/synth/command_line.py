@@ -6,13 +6,13 @@ import sys
 from functools import partial
 from typing import Any
 
-import test_cli
+import commands
 
 from synth.cli.app import main
 
-run = partial(test_cli.run, main=main)
-done = partial(test_cli.done, main=main)
-refused = partial(test_cli.refused, main=main)
+run = partial(commands.run, main=main)
+done = partial(commands.done, main=main)
+refused = partial(commands.refused, main=main)
 
 
 def process(*words: Any, **kwargs: Any) -> "subprocess.Popen[str]":
@@ -31,4 +31,4 @@ def next_step(said: str) -> list[str]:
 def follow(said: str, expected: list[str], *more: Any) -> str:
     """The command of the last line is this one; what it prints, run with ``more`` behind it."""
     assert next_step(said) == expected
-    return {"synth": done, "curator": test_cli.done}[expected[0]](*expected[1:], *more)
+    return {"synth": done, "curator": commands.done}[expected[0]](*expected[1:], *more)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from patterns import pattern_json
+from pattern_samples import pattern_json
 from rankings import TOKENIZER
 
 from curator.artifacts.files import save_json, save_text

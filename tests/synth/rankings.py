@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+from conftest import GOLDEN
 from tokenizers import Tokenizer
 
 from curator.artifacts.files import save_array, save_json
 from curator.corpus import open_corpus
 from curator.ranking.ranking import FORMAT, SIGN, Ranking
 
-TOKENIZER = Path(__file__).parent.parent / "golden" / "model" / "tokenizer.json"
+TOKENIZER = GOLDEN / "model" / "tokenizer.json"
 UNIT = "induction:1.0"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from openai_server import Reply, Request
-from patterns import WORDS, pattern_json
+from pattern_samples import WORDS, pattern_json
 from rankings import rows_of, write_ranking
 
 from synth.generate.codegen import write_source
