@@ -1,7 +1,6 @@
 """Distilling over real HTTP: answers good and bad, injected samples, and runs that are killed and go on."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,7 +17,6 @@ from pattern_samples import pattern_json, samples
 
 from synth.distill.llm import EXCERPT, LlmEngine
 from synth.distill.reading import MOST, MOST_READ, read_patterns
-from synth.llm import settings as settings_module
 from synth.llm.chat import ChatFailed
 from synth.llm.ledger import BudgetReached
 from synth.patterns.pattern import Pattern, PatternError
@@ -514,7 +512,7 @@ def test_no_answer_crashes_the_reading(text: str) -> None:
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-sys.path[:0] = [{tests!r}]
+sys.path[:0] = {path!r}
 from pattern_samples import samples
 from synth.distill.llm import LlmEngine
 from synth.llm.settings import ChatSettings
@@ -534,19 +532,17 @@ print(len(found))
 
 def start(server: OpenAIServer, cache: Path, count: int, concurrency: int, die_at: Any = None) -> Any:
     source = CHILD.format(
-        tests=str(Path(__file__).parents[1]),
+        path=sys.path,
         url=server.url,
         cache=str(cache),
         count=count,
         concurrency=concurrency,
         die_at=die_at,
     )
-    where = {**os.environ, "PYTHONPATH": str(Path(settings_module.__file__).parents[2])}
     return subprocess.Popen(
         [sys.executable, "-c", source],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=where,
         text=True,
     )
 

@@ -1,7 +1,6 @@
 """Generators over real HTTP: code is checked, goes back with the reason, and is set aside when it does not pass."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from openai_server import OpenAIServer, Reply, Request
 from pattern_samples import log_pattern, pattern_json
 from rankings import tokenizer
 
-from synth.generate import llm as generate_module
 from synth.generate.checks import Checked
 from synth.generate.codegen import write_source
 from synth.generate.llm import LlmWriter, read_code
@@ -234,7 +232,7 @@ def generated(server: OpenAIServer, out: Path) -> Any:
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-sys.path[:0] = {tests!r}
+sys.path[:0] = {path!r}
 import test_synth_generate_llm as ours
 from openai_server import OpenAIServer
 place, moment = {die_at!r}
@@ -266,17 +264,14 @@ def test_a_killed_run_goes_on_and_asks_only_for_what_is_missing(
     openai_server: OpenAIServer, tmp_path: Path, die_at: tuple[str, str]
 ) -> None:
     openai_server.reply = reply_for_four
-    here, root = Path(__file__), Path(generate_module.__file__).parents[1]
+    path = [*sys.path, str(Path(__file__).parent)]
     source = CHILD.format(
-        tests=[str(here), str(here.parent), str(here.parents[1])],
+        path=path,
         url=openai_server.url,
         out=str(tmp_path),
         die_at=die_at,
     )
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    child = subprocess.run(
-        [sys.executable, "-c", source], env=environment, stderr=subprocess.DEVNULL, timeout=300
-    )
+    child = subprocess.run([sys.executable, "-c", source], stderr=subprocess.DEVNULL, timeout=300)
     assert child.returncode == -signal.SIGKILL
     assert not (tmp_path / "manifest.json").exists()
     time.sleep(0.2)  # a sandbox that it was just starting may still hold its lock
