@@ -160,7 +160,7 @@ def test_corpus_build_without_drill_rows_is_all_natural(tmp_path: Path) -> None:
 
 
 def test_law_1_the_command_of_the_issue_gives_the_oracles_scores(tmp_path: Path) -> None:
-    """The command against per-sample autograd loops that share no code with the engine; more samples: golden numbers."""
+    """The command against per-sample autograd loops that share no code with the engine, on 48 samples."""
     tokens = np.load(GOLDEN / "induction_L1H2.npz")["probe_tokens"]
     np.save(tmp_path / "probe.npy", tokens)
     words = f"--model {GOLDEN / 'model'} --corpus {GOLDEN / 'rows.npy'} --unit induction:1.2"
