@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from curator.corpus import open_corpus
+from curator.corpus.neox_blend import Part
+from curator.errors import CuratorError
 
 CODES = {"uint16": 8, "int32": 4}
 SEQ = 8
@@ -90,3 +93,18 @@ def data_set(folder: Path, rows: np.ndarray, sound: bool = False) -> Path:
     (folder / "data.idx").write_bytes(index.tobytes())
     assert len(open_corpus(folder / "data")) == len(rows)
     return folder / "data"
+
+
+SIZES = [3, 20, 1, 8, 9, 1, 1, 40, 7, 2]
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(CuratorError) as caught:
+        open_corpus(path)
+    return str(caught.value)
+
+
+def two_parts(folder: Path) -> list[Part]:
+    first = lay(folder / "a", SIZES, epochs=4)
+    second = lay(folder / "b", [5, 6, 30], name="wiki", seed=1, split="train_1", dtype="int32", epochs=1)
+    return [Part(maps=first.map(), weight=0.7), Part(maps=second.map(), weight=0.3)]

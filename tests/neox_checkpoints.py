@@ -158,3 +158,9 @@ def change(path: Path, edit: Callable[[Any], object]) -> None:
     content = torch.load(path, weights_only=False)
     edit(content)
     torch.save(content, path)
+
+
+LAYER = "layer_03-model_00-model_states.pt"
+
+
+RANK = "mp_rank_00_model_states.pt"
