@@ -32,6 +32,8 @@ Device = Annotated[
 ]
 Checkpoints = Annotated[str, Rule("a folder, or revisions of a hub model", bool)]
 IdsFrom = Literal["auto", "tokenizer", "corpus", "all"]
+"""Where the ids of probe sequences come from: the tokenizer's entries, the corpus, or all rows of the embedding.
+``auto`` is the tokenizer where one is known, else the corpus, else all (`curator.units.probe_ids`)."""
 Dtype = Literal["float32", "bfloat16", "float64"]
 DampingMode = Literal["mean", "absolute", "max", "identity"]
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from curator import __version__
+from curator.artifacts.fields import IdsFrom
 from curator.artifacts.files import load_json, save_array, save_json
 from curator.artifacts.fingerprints import differences, fingerprint, load_checked
 from curator.artifacts.manifests import load_manifest
@@ -27,7 +28,6 @@ from curator.scan.formation import Thresholds, Window, crossing, formation_windo
 from curator.scan.metrics import definition, drawn, kinds_called, measure, names_in
 from curator.units import Architecture, ProbeSettings, load_unit_module
 from curator.units.probe_ids import find_probe_ids
-from curator.units.sequences import IdsFrom
 
 __all__ = ["Scan", "Thresholds", "Window", "crossing", "scan_checkpoints"]
 

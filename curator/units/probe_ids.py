@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from curator.artifacts.fields import IdsFrom
 from curator.artifacts.fingerprints import fingerprint
 from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.models import tokenizer_file
-from curator.units.sequences import IdsFrom, ProbeSettings, Sequences
+from curator.units.sequences import ProbeSettings, Sequences
 
 READ_TOKENS, READ_BLOCKS = 1 << 24, 256
 """A corpus of more tokens than this is read in so many evenly spaced blocks, of so many tokens together."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,9 +15,7 @@ from curator.errors import CuratorError, UsageError
 if TYPE_CHECKING:
     from curator.corpus import Corpus
 
-IdsFrom = Literal["auto", "tokenizer", "corpus", "all"]
-"""Where the ids of probe sequences come from: the tokenizer's entries, the corpus, or all rows of the embedding.
-``auto`` is the tokenizer where one is known, else the corpus, else all (`curator.units.probe_ids`)."""
+_PROBE = Probe()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,23 +33,16 @@ class ProbeSettings:
             one model (`curator.units.probe_ids`).
     """
 
-    sequences: int = 100
-    min_length: int = 8
-    max_length: int = 20
-    seed: int = 0
+    sequences: int = _PROBE.sequences
+    min_length: int = _PROBE.min_length
+    max_length: int = _PROBE.max_length
+    seed: int = _PROBE.seed
     ids: np.ndarray | None = field(default=None, compare=False, repr=False)
     corpus: "Corpus | Path | None" = field(default=None, compare=False, repr=False)
     tokenizer: Path | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.sequences < 1:
-            raise UsageError(f"probe sequences must be at least 1, not {self.sequences}")
-        if self.seed < 0:
-            raise UsageError(f"the probe's seed must be at least 0, not {self.seed}")
-        if not 2 <= self.min_length <= self.max_length:
-            raise UsageError(
-                f"probe lengths must satisfy 2 <= min_length <= max_length, not {self.min_length}, {self.max_length}"
-            )
+        Probe(**self.recorded())  # its rules
 
     @staticmethod
     def of(probe: Probe) -> "ProbeSettings":

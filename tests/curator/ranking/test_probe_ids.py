@@ -15,7 +15,7 @@ from commands import done, refused
 from conftest import GOLDEN, random_model, request, settings_of, small_request
 from word_tokenizer import ENTRIES, PADDED, save_tokenizer
 
-from curator.artifacts.fields import Probe
+from curator.artifacts.fields import IdsFrom, Probe
 from curator.artifacts.files import load_json, save_json
 from curator.artifacts.fingerprints import fingerprint
 from curator.corpus import open_corpus
@@ -28,7 +28,6 @@ from curator.ranking.settings import RankSettings
 from curator.scan.scan import scan_checkpoints
 from curator.units import ProbeSettings, draw_random, draw_repeated, load_unit_module, probe_ids
 from curator.units.probe_ids import find_probe_ids, occurring_ids
-from curator.units.sequences import IdsFrom
 
 PROBE = ProbeSettings(sequences=40, min_length=3, max_length=6)
 
