@@ -260,7 +260,7 @@ def demo(
     ] = False,
 ) -> None:
     """Run the whole loop on this machine: corpus, training, scan, ranking, masked retraining, report."""
-    from curator.demo.run import run_demo
+    from curator.cli.demo import run_demo
 
     run_demo(out, seed=seed, n_seeds=seeds, drill_fraction=drill_fraction, quick=quick)
 

@@ -274,7 +274,7 @@ def demo(
     Corpus, training and ranking as in `curator demo`; then distill, audit, generate, audit, render, and one training
     run per kind (random, top, rendered rows), number and schedule. A killed run goes on with the same command.
     """
-    from synth.demo.run import run_demo
+    from synth.cli.demo import run_demo
 
     run_demo(out, seed=seed, n_seeds=seeds, quick=quick)
 
