@@ -167,9 +167,20 @@ def test_a_rerun_is_a_no_op_and_other_settings_start_again(
         raise InterruptedError
 
     monkeypatch.setattr("curator.study.replicate.build_embedded", stop)
-    with pytest.raises(InterruptedError):
-        Replicate(STUDY, 9, marker.parent, print).run()
+
+    def begin(study: Study) -> None:
+        with pytest.raises(InterruptedError):
+            Replicate(study, 9, marker.parent, print).run()
+
+    begin(STUDY)
     assert not marker.exists()
+    kept = marker.parent / "curves" / "mask-top.json"
+    kept.parent.mkdir()
+    kept.write_text("{}")
+    begin(STUDY)
+    assert kept.is_file()
+    begin(STUDY.changed(percent=20.0))
+    assert not kept.exists()
 
 
 def test_a_killed_seed_goes_on_with_the_arms_that_are_missing(

@@ -36,6 +36,8 @@ def line_of(text: str, part: str) -> int:
         ("percent: 10", "percnt: 10", "percnt: unknown key; did you mean 'percent'?"),
         ("start: 150", "begin: 150", "window.begin: unknown key; known: attribution, end, start"),
         ("draws: 2, says: random masked", "draw: 2", "arms[1].draw: unknown key; did you mean 'draws'?"),
+        ("name: mask-top", "name: corpus", "arms[0].name: 'corpus' is not allowed; expected words joined by"),
+        ("name: mask-top", "name: ../x-y", "arms[0].name: '../x-y' is not allowed"),
         ("mask: top", "mask: best", "arms[0].mask: unknown value 'best'"),
         (
             "repeat: top,",
@@ -59,7 +61,10 @@ def test_what_a_study_file_must_not_say_is_told_with_its_line(
     "old, new, said",
     [
         ("name: repeat-top", "name: mask-top", "arms need names of their own"),
-        ("name: mask-top", "name: baseline", "none of them is 'baseline'"),
+        ("factor_samples: 4000", "samples: [0, 9]", "'rank.samples' is for the study to say"),
+        ("gradient_clip: 1.0", "seed: 1", "'train.seed' is for the study to say"),
+        ("start: 150", "start: 160", "'window.start' is a checkpoint's step"),
+        ("percent: 10", "stop_step: 2000", "'stop_step' is within 'train.steps'"),
         ("name: mask-top", "name: mask-random-1", "arms need names of their own"),
         (
             "against: [mask-random,",
@@ -106,7 +111,8 @@ def test_an_arm_has_a_run_per_draw_and_runs_are_numbered_in_order() -> None:
     assert len(synth.runs) == 24 and {len(arms) for arms in synth.factorial.values()} == {3}
     assert list(synth.factorial)[:2] == [("burst", 128), ("burst", 256)]
     assert (
-        Arm(name="a", mask="random").is_control and not Arm(name="a", insert="rendered", count=32).is_control
+        Arm(name="a-b", mask="random").is_control
+        and not Arm(name="a-b", insert="rendered", count=32).is_control
     )
 
 

@@ -1,18 +1,21 @@
 """An arm as a study file says it: a name, how its plan differs from the corpus as it is, and what it is called."""
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
 from curator.artifacts.fields import Count
-from curator.artifacts.schema import Many, Settings
+from curator.artifacts.schema import Many, Rule, Settings
 from curator.ranking.selection import Select
 
+JOINED = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
 Rows = Literal["top", "random", "rendered"]
 
 
 class Arm(Settings):
     """One way to train on from the window's start; one of ``mask``, ``repeat`` and ``insert``."""
 
-    name: str
+    name: Annotated[str, Rule("words joined by dashes, such as mask-top", JOINED.fullmatch)]
+    """Also of the folder of its run, where all other folders are called by one word."""
     says: str = ""
     """What it is called in tables and pictures."""
     mask: Select | None = None

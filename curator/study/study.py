@@ -20,9 +20,11 @@ from curator.training import TrainingConfig
 S = TypeVar("S", bound="Study")
 Share = Annotated[float, Field(ge=0, le=1)]
 FILES = Path(__file__).parent / "files"
-OWN = ("model", "corpus", "units", "out", "samples", "window", "probe")
-"""Fields of ``rank`` that the study decides."""
-
+OWN = {
+    "train": {"seed", "decay_steps"},
+    "rank": {"model", "corpus", "units", "out", "samples", "window", "probe"},
+}
+"""Fields of sections that the study decides."""
 WORDS: Any = {
     "title": True,
     "thresholds": True,
@@ -82,23 +84,23 @@ class Study(Settings):
         """Names that fit together, and nothing that the study decides itself."""
         names = [arm.name for arm in self.arms]
         runs = [run for run, _ in self.runs]
-        if len(set(runs)) < len(runs) or "baseline" in runs:
-            raise ValueError("arms need names of their own, and none of them is 'baseline'")
+        if len(set(runs)) < len(runs):
+            raise ValueError("arms need names of their own, also with the numbers of their draws")
         if not self.arms or not self.thresholds or list(self.thresholds) != sorted(self.thresholds):
             raise ValueError("a study needs 'arms' and rising 'thresholds'")
-        for place, name in [(f"{arm.name}.against", one) for arm in self.arms for one in arm.against] + [
-            ("quick.arms", one) for one in self.quick.arms
-        ]:
+        if self.window.start % self.checkpoint_every or self.last_step > self.train.steps:
+            raise ValueError("'window.start' is a checkpoint's step, and 'stop_step' is within 'train.steps'")
+        named = {f"{arm.name}.against": arm.against for arm in self.arms} | {"quick.arms": self.quick.arms}
+        for place, name in [(place, one) for place, ones in named.items() for one in ones]:
             if name not in names:
                 raise ValueError(f"{place}: unknown arm '{name}'; {suggest(name, names)}")
-        for name in self.rank.given():
-            if name in OWN:
-                raise ValueError(f"'rank.{name}' is for the study to say; leave it out")
+        for section, decided in OWN.items():
+            for name in decided & set(getattr(self, section).given()):
+                raise ValueError(f"'{section}.{name}' is for the study to say; leave it out")
         for arm in self.arms:
             if (arm.count or 0) % self.train.batch_size:
-                raise ValueError(
-                    f"{arm.name}: {arm.count} rows are no whole batches of {self.train.batch_size}"
-                )
+                whole = f"no whole batches of {self.train.batch_size}"
+                raise ValueError(f"{arm.name}: {arm.count} rows are {whole}")
 
     @property
     def runs(self) -> list[tuple[str, Arm]]:
