@@ -91,4 +91,4 @@ def load_experiment(path: str | Path) -> Experiment:
 
 def merge(section: T, **flags: Any) -> T:
     """A section with every flag that is not ``None`` in place of its field, under the same checks."""
-    return merge_flags(section, flags)
+    return merge_flags(type(section), flags, section.given())

@@ -7,6 +7,7 @@ A command of `stage` is told nothing but its settings: its flags, their help, de
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
@@ -82,20 +83,23 @@ class After:
 
 
 def stage(
-    app: typer.Typer, section: str, example: str
+    app: typer.Typer, name: str, example: str, settings: str = ""
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a command of a function that takes the settings of a section, and perhaps further options.
+    """Make a command of a function that takes settings, and perhaps further options.
 
-    It is called with the section of the experiment under the flags; ``given``, where it has such a parameter, names the
-    fields that flags gave.
+    It is called with the section ``name`` of the experiment under the flags; ``given``, where it has such a parameter,
+    names the fields that flags gave.
+
+    Args:
+        settings: ``module:Class`` of those that are no section of an experiment.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         def stub() -> None: ...
 
         stub.__doc__ = function.__doc__
-        stub.__dict__["signature"] = lambda: _called_by_flags(section, function)
-        app.command(section, epilog=f"Example: {example}")(stub)
+        stub.__dict__["signature"] = lambda: _called_by_flags(name, settings, function)
+        app.command(name, epilog=f"Example: {example}")(stub)
         return function
 
     return register
@@ -111,27 +115,28 @@ def completed(command: Any) -> Any:
     return typer.main.get_command(whole)
 
 
-def _called_by_flags(section: str, function: Callable[..., None]) -> Callable[..., None]:
+def _called_by_flags(section: str, named: str, function: Callable[..., None]) -> Callable[..., None]:
     """A function of flags, with the signature that typer reads."""
     from curator.artifacts.flags import flags_of, merge_flags
     from curator.settings import Experiment as Whole
     from curator.settings import load_experiment
 
-    schema = type(getattr(Whole(), section))
+    schema = resolve_name(named) if named else type(getattr(Whole(), section))
     flags = list(flags_of(schema))
     signature = inspect.signature(function)
     others = [one for one in signature.parameters.values() if one.name not in ("settings", "given")]
-    parameters = [
-        inspect.Parameter("experiment", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Experiment)
-    ]
+    parameters = []
+    if not named:
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter("experiment", kind, default=None, annotation=Experiment))
     for flag in flags:
         parameters.append(_parameter(flag))
         for other in others:
             if flag.place[-1] in [one.field for one in get_args(other.annotation) if isinstance(one, After)]:
                 parameters.append(other.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
-    def call(experiment: Path | None, **values: Any) -> None:
-        base = (load_experiment(experiment) if experiment else Whole()).stage(section)
+    def call(experiment: Path | None = None, **values: Any) -> None:
+        before = {} if named else (load_experiment(experiment) if experiment else Whole()).stage(section).given()
         merged: dict[str, Any] = {}
         given = []
         for flag in flags:
@@ -145,8 +150,8 @@ def _called_by_flags(section: str, function: Callable[..., None]) -> Callable[..
                     inner = inner.setdefault(name, {})
                 inner[place[-1]] = one
                 given.append(".".join(place))
-        settings = merge_flags(base, merged)
-        function(settings, **values, **({"given": given} if "given" in signature.parameters else {}))
+        made = merge_flags(schema, merged, before)
+        function(made, **values, **({"given": given} if "given" in signature.parameters else {}))
 
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {one.name: one.annotation for one in parameters}
@@ -159,12 +164,15 @@ def _identifier(flag: "Flagged") -> str:
 
 
 def _parameter(flag: "Flagged") -> inspect.Parameter:
-    kind, limits = _text_type(flag)
+    kind, more = _text_type(flag)
     says = flag.says.replace("[", "\\[")
     says += f" \\[default: {flag.default}]" if flag.default else ""
-    option = typer.Option(f"--{flag.name}", help=says, show_default=False, **limits)
-    annotation: Any = Annotated[kind if kind is bool else kind | None, option]
-    default = False if kind is bool else None
+    shown: dict[str, Any] = {"help": says, "show_default": False, "rich_help_panel": flag.flag.panel or None}
+    name = f"--{flag.name}" + (f"/--{flag.flag.opposite}" if flag.flag.opposite else "")
+    asked = typer.Argument(**shown) if flag.flag.argument else typer.Option(name, **shown, **more)
+    switch = kind is bool and not flag.flag.opposite
+    annotation: Any = Annotated[kind if switch or flag.required else kind | None, asked]
+    default = inspect.Parameter.empty if flag.required else False if switch else None
     name = _identifier(flag)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
@@ -174,6 +182,8 @@ def _text_type(flag: "Flagged") -> tuple[Any, dict[str, Any]]:
     from curator.artifacts.schema import limits, members
 
     member = members(flag.kind)[0]
+    if flag.flag.text:
+        return str, {"metavar": flag.flag.text}
     if flag.is_range or _is_steps(flag):
         return str, {}
     if get_origin(member) is tuple:
@@ -186,9 +196,12 @@ def _text_type(flag: "Flagged") -> tuple[Any, dict[str, Any]]:
 
 def _in_words(number: type, bounds: dict[str, float]) -> dict[str, Any]:
     """The range as typer would show it; the rule itself is the field's, whose words say more than typer's."""
-    signs = {"gt": "x>{:g}", "ge": "x>={:g}", "lt": "x<{:g}", "le": "x<={:g}"}
-    said = ", ".join(signs[name].format(bound) for name, bound in bounds.items())
-    return {"metavar": f"<{number.__name__} range> [{said}]"} if said else {}
+    low = [f"{bounds[name]:g}{sign}" for name, sign in (("gt", "<"), ("ge", "<=")) if name in bounds]
+    high = [f"{sign}{bounds[name]:g}" for name, sign in (("lt", "<"), ("le", "<=")) if name in bounds]
+    if low and not high:
+        low, high = [], [f"{'>=' if 'ge' in bounds else '>'}{bounds.get('ge', bounds.get('gt')):g}"]
+    said = "".join([*low, "x", *high])
+    return {"metavar": f"<{number.__name__} range> [{said}]"} if bounds else {}
 
 
 def _is_steps(flag: "Flagged") -> bool:
@@ -199,7 +212,7 @@ def _is_steps(flag: "Flagged") -> bool:
 
 
 def _read(flag: "Flagged", value: Any) -> Any:
-    if value is None or value is False:
+    if value is None or (value is False and not flag.flag.opposite):
         return None
     if flag.is_range:
         return span(value, f"--{flag.name}")
