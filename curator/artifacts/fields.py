@@ -133,6 +133,7 @@ Units = Annotated[
     ),
     Flag(name="unit"),
 ]
+OneUnit = Annotated[str | None, Field(description="Unit of the ranking."), Flag(default="its only one")]
 UnitModules = Annotated[
     Many[GivenPath],
     Field(description="Python file that registers your own kinds of unit. Repeatable."),

@@ -46,7 +46,9 @@ class Flag:
     flat: bool = False
 
 
-def merge_flags(kind: type[S], flags: Mapping[str, Any], before: Mapping[str, Any] = MappingProxyType({})) -> S:
+def merge_flags(
+    kind: type[S], flags: Mapping[str, Any], before: Mapping[str, Any] = MappingProxyType({})
+) -> S:
     """What is ``before``, with every flag that is not None in place of its field; of a section, a mapping.
 
     Raises:

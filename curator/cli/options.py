@@ -76,7 +76,7 @@ def weighted(texts: list[str], flag: str) -> list[tuple[Path, float]]:
 
 
 class After:
-    """Where the option of a command stands that is no setting: behind the flag of this field."""
+    """Where the option of a command stands that is no setting: behind the flag of this field, in its panel."""
 
     def __init__(self, field: str):
         self.field = field
@@ -132,11 +132,15 @@ def _called_by_flags(section: str, named: str, function: Callable[..., None]) ->
     for flag in flags:
         parameters.append(_parameter(flag))
         for other in others:
-            if flag.place[-1] in [one.field for one in get_args(other.annotation) if isinstance(one, After)]:
+            _, option, after = get_args(other.annotation)
+            if after.field == flag.place[-1]:
+                option.rich_help_panel = flag.flag.panel or None
                 parameters.append(other.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
     def call(experiment: Path | None = None, **values: Any) -> None:
-        before = {} if named else (load_experiment(experiment) if experiment else Whole()).stage(section).given()
+        before = (
+            {} if named else (load_experiment(experiment) if experiment else Whole()).stage(section).given()
+        )
         merged: dict[str, Any] = {}
         given = []
         for flag in flags:
