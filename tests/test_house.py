@@ -28,6 +28,7 @@ ROOMS = {
         *("training", "scan", "neox", "report", "settings", "library", "demo", "cli"),
     ],
     "synth": [
+        "fields",
         "llm",
         "sandbox",
         "patterns",
@@ -35,6 +36,7 @@ ROOMS = {
         "generate",
         "render",
         "audit",
+        "library",
         "demo",
         "cli",
     ],

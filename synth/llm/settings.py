@@ -52,6 +52,9 @@ def _without_secrets(value: str) -> str:
     return value
 
 
+NOT_NEGATIVE = "a number of at least 0, or none"
+
+
 def _number_or_none(value: Any) -> Any:
     """What a flag says as text."""
     if not isinstance(value, str):
@@ -59,8 +62,15 @@ def _number_or_none(value: Any) -> Any:
     try:
         return None if value.lower() == "none" else float(value)
     except ValueError as error:
-        says = "a number of at least 0, or none"
-        raise PydanticCustomError("rule", "{given}", {"given": repr(value), "says": says}) from error
+        raise PydanticCustomError("rule", "{given}", {"given": repr(value), "says": NOT_NEGATIVE}) from error
+
+
+Temperature = Annotated[
+    float | None,
+    Rule(NOT_NEGATIVE, lambda v: v is None or v >= 0),
+    BeforeValidator(_number_or_none),
+    Flag(text="NUMBER|none"),
+]
 
 
 class ChatSettings(Settings):
@@ -79,9 +89,7 @@ class ChatSettings(Settings):
     # Neither DeepSeek's nor OpenAI's key is sent to the other; a server on this machine needs none.
     json_mode: JsonMode = "auto"
     """schema, object (JSON without schema), text, or auto: the first that the server takes."""
-    temperature: Annotated[NotNegative | None, BeforeValidator(_number_or_none), Flag(text="NUMBER|none")] = (
-        0.0
-    )
+    temperature: Temperature = 0.0
     """Of sampling; none sends none, for models that take none."""
     max_tokens: Count = 8192
     """Longest answer."""
@@ -196,8 +204,8 @@ class EngineSettings(Settings):
         heeded = {"prompt": self.prompt is not None, "budget": self.chat.budget is not None}
         heeded |= {name: getattr(self.chat, name) != getattr(usual, name) for name in ("base_url", "model")}
         if self.engine == "builtin" and any(heeded.values()):
-            said = " and ".join(f"'{name}'" for name, given in heeded.items() if given)
-            raise ValueError(f"{said}: for the engine llm; builtin {ASKS_NOBODY}")
+            said = ", ".join(f"'{name}'" for name, given in heeded.items() if given)
+            raise ValueError(f"the engine builtin {ASKS_NOBODY}; it takes no {said}")
 
 
 ASKS_NOBODY = "asks nobody and costs nothing"
