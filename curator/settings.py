@@ -26,6 +26,7 @@ from curator.artifacts.fields import (
 )
 from curator.artifacts.flags import merge_flags
 from curator.artifacts.schema import Settings, load_strict
+from curator.errors import UsageError
 from curator.plan.rules import samples_of_steps
 from curator.planning.settings import InjectSettings, MaskSettings
 from curator.ranking.settings import RankSettings
@@ -68,12 +69,20 @@ class Experiment(Settings):
     def stage(self, name: str) -> Any:
         """The section ``name``, with what the experiment says for all stages where the section says nothing."""
         section = getattr(self, name)
-        shared = {
+        if section is None:
+            raise UsageError(
+                f"what to {name} is missing: give --experiment with a '{name}' section (configs/tiny.yml has one to "
+                "copy)"
+            )
+        return type(section)(**{**self.shared(type(section)), **section.given()})
+
+    def shared(self, kind: type[Settings]) -> dict[str, Any]:
+        """What the experiment says for all stages, of the fields of ``kind``."""
+        return {
             field: getattr(self, field)
-            for field, info in type(section).model_fields.items()
+            for field, info in kind.model_fields.items()
             if field in self.model_fields_set and is_shared(info)
         }
-        return type(section)(**{**shared, **section.given()})
 
     def window_samples(self, epoch_samples: int | None = None) -> tuple[int, int]:
         """[first, last) sample index of the window's steps; see `samples_of_steps`."""

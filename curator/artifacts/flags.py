@@ -129,8 +129,8 @@ class Flagged:
 def flags_of(schema: Any, *within: str, outer: Any = None, panel: str = "") -> Iterator[Flagged]:
     """The flags of ``schema``, in the order of its fields; those of a section within stand in its place."""
     paired = {flag_of(schema, name).pair for name in schema.model_fields}
-    for name, info in schema.model_fields.items():
-        flag, place = flag_of(schema, name), (*within, name)
+    for name in schema.FLAGS or schema.model_fields:
+        info, flag, place = schema.model_fields[name], flag_of(schema, name), (*within, name)
         if flag.hidden or name in paired:
             continue
         if is_section(info.annotation):

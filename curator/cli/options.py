@@ -76,14 +76,17 @@ def weighted(texts: list[str], flag: str) -> list[tuple[Path, float]]:
 
 
 class After:
-    """Where the option of a command stands that is no setting: behind the flag of this field, in its panel."""
+    """Where the option of a command stands that is no setting: behind the flag of this field, in its panel.
+
+    An option without it stands before all flags.
+    """
 
     def __init__(self, field: str):
         self.field = field
 
 
 def stage(
-    app: typer.Typer, name: str, example: str, settings: str = ""
+    app: typer.Typer, name: str, example: str, settings: str = "", experiment: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a command of a function that takes settings, and perhaps further options.
 
@@ -92,13 +95,14 @@ def stage(
 
     Args:
         settings: ``module:Class`` of those that are no section of an experiment.
+        experiment: whether they are nevertheless given what it says for all stages.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         def stub() -> None: ...
 
         stub.__doc__ = function.__doc__
-        stub.__dict__["signature"] = lambda: _called_by_flags(name, settings, function)
+        stub.__dict__["signature"] = lambda: _called_by_flags(name, settings, experiment, function)
         app.command(name, epilog=f"Example: {example}")(stub)
         return function
 
@@ -115,32 +119,35 @@ def completed(command: Any) -> Any:
     return typer.main.get_command(whole)
 
 
-def _called_by_flags(section: str, named: str, function: Callable[..., None]) -> Callable[..., None]:
+def _called_by_flags(
+    section: str, named: str, shared: bool, function: Callable[..., None]
+) -> Callable[..., None]:
     """A function of flags, with the signature that typer reads."""
     from curator.artifacts.flags import flags_of, merge_flags
+    from curator.artifacts.schema import section_of
     from curator.settings import Experiment as Whole
     from curator.settings import load_experiment
 
-    schema = resolve_name(named) if named else type(getattr(Whole(), section))
+    schema = resolve_name(named) if named else section_of(Whole.model_fields[section].annotation)
     flags = list(flags_of(schema))
-    signature = inspect.signature(function)
-    others = [one for one in signature.parameters.values() if one.name not in ("settings", "given")]
-    parameters = []
-    if not named:
-        kind = inspect.Parameter.KEYWORD_ONLY
+    signature, kind = inspect.signature(function), inspect.Parameter.KEYWORD_ONLY
+    behind: dict[str, list[inspect.Parameter]] = {}
+    for other in signature.parameters.values():
+        if other.name not in ("settings", "given"):
+            after = [one.field for one in get_args(other.annotation) if isinstance(one, After)] or [""]
+            behind.setdefault(after[0], []).append(other.replace(kind=kind))
+    parameters = behind.get("", [])
+    if shared or not named:
         parameters.append(inspect.Parameter("experiment", kind, default=None, annotation=Experiment))
     for flag in flags:
         parameters.append(_parameter(flag))
-        for other in others:
-            _, option, after = get_args(other.annotation)
-            if after.field == flag.place[-1]:
-                option.rich_help_panel = flag.flag.panel or None
-                parameters.append(other.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+        for other in behind.get(flag.place[-1], ()):
+            get_args(other.annotation)[1].rich_help_panel = flag.flag.panel or None
+            parameters.append(other)
 
     def call(experiment: Path | None = None, **values: Any) -> None:
-        before = (
-            {} if named else (load_experiment(experiment) if experiment else Whole()).stage(section).given()
-        )
+        whole = load_experiment(experiment) if experiment else Whole()
+        before = whole.shared(schema) if named else whole.stage(section).given()
         merged: dict[str, Any] = {}
         given = []
         for flag in flags:
@@ -164,7 +171,7 @@ def _called_by_flags(section: str, named: str, function: Callable[..., None]) ->
 
 
 def _identifier(flag: "Flagged") -> str:
-    return flag.name.replace("-", "_")
+    return "_".join(flag.place)
 
 
 def _parameter(flag: "Flagged") -> inspect.Parameter:
@@ -186,13 +193,13 @@ def _text_type(flag: "Flagged") -> tuple[Any, dict[str, Any]]:
     from curator.artifacts.schema import limits, members
 
     member = members(flag.kind)[0]
-    if flag.flag.text:
-        return str, {"metavar": flag.flag.text}
+    metavar = {"metavar": flag.flag.text} if flag.flag.text else {}
     if flag.is_range or _is_steps(flag):
-        return str, {}
+        return str, metavar
     if get_origin(member) is tuple:
-        several: Any = list
-        return several[members(get_args(member)[0])[0]], {}
+        return list[Path] if members(get_args(member)[0])[0] is Path else list[str], metavar
+    if metavar:
+        return str, metavar
     if member in (int, float):
         return member, _in_words(member, limits(flag.kind))
     return (member if member in (bool, Path) else str), {}
@@ -200,10 +207,10 @@ def _text_type(flag: "Flagged") -> tuple[Any, dict[str, Any]]:
 
 def _in_words(number: type, bounds: dict[str, float]) -> dict[str, Any]:
     """The range as typer would show it; the rule itself is the field's, whose words say more than typer's."""
-    low = [f"{bounds[name]:g}{sign}" for name, sign in (("gt", "<"), ("ge", "<=")) if name in bounds]
-    high = [f"{sign}{bounds[name]:g}" for name, sign in (("lt", "<"), ("le", "<=")) if name in bounds]
+    low = [f"{bounds[name]}{sign}" for name, sign in (("gt", "<"), ("ge", "<=")) if name in bounds]
+    high = [f"{sign}{bounds[name]}" for name, sign in (("lt", "<"), ("le", "<=")) if name in bounds]
     if low and not high:
-        low, high = [], [f"{'>=' if 'ge' in bounds else '>'}{bounds.get('ge', bounds.get('gt')):g}"]
+        low, high = [], [f"{'>=' if 'ge' in bounds else '>'}{bounds.get('ge', bounds.get('gt'))}"]
     said = "".join([*low, "x", *high])
     return {"metavar": f"<{number.__name__} range> [{said}]"} if bounds else {}
 
@@ -223,52 +230,7 @@ def _read(flag: "Flagged", value: Any) -> Any:
     return step_list(value, f"--{flag.name}") if _is_steps(flag) else value
 
 
-def merged(path: Path | None, **flags: Any) -> Any:
-    """The experiment file, or an empty one, under the flags that are not None."""
-    from curator.settings import Experiment, load_experiment, merge
-
-    return merge(load_experiment(path) if path else Experiment(), **flags)
-
-
 Experiment = Annotated[
     Path | None,
     typer.Option("--experiment", "-e", help="Experiment file (YAML); flags override it.", show_default=False),
-]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        help="Checkpoint folder, or Hugging Face id such as EleutherAI/pythia-14m@step1000.",
-        show_default=False,
-    ),
-]
-Corpus = Annotated[
-    Path | None,
-    typer.Option(
-        help="Training tokens in training order: Megatron .bin/.idx (also its released shards), GPT-NeoX's index "
-        "maps (..._shuffle_idx.npy) or a blend of them, [N, T] .npy, an mmap-ninja folder, or an embedded corpus.",
-        show_default=False,
-    ),
-]
-Out = Annotated[Path | None, typer.Option(help="Folder for the result.", show_default=False)]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. \\[default: cpu]", show_default=False)]
-Tokenizer = Annotated[
-    Path | None,
-    typer.Option(help="tokenizer.json; found beside the corpus or the model by default.", show_default=False),
-]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Samples per training step (global batch): step s holds samples s*B to s*B + B - 1.",
-        show_default=False,
-    ),
-]
-Epochs = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Passes of the run over the corpus, the last perhaps not whole: slot s holds sample s modulo its length. "
-        "\\[default: 1]",
-        show_default=False,
-    ),
 ]
