@@ -5,7 +5,7 @@ Sections carry the names of the commands that read them. Every key is optional u
 """
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import Field
 
@@ -24,7 +24,6 @@ from curator.artifacts.fields import (
     is_shared,
     require,
 )
-from curator.artifacts.flags import merge_flags
 from curator.artifacts.schema import Settings, load_strict
 from curator.errors import UsageError
 from curator.plan.rules import samples_of_steps
@@ -32,8 +31,6 @@ from curator.planning.settings import InjectSettings, MaskSettings
 from curator.ranking.settings import RankSettings
 from curator.scan.settings import Points, ScanSettings
 from curator.training.settings import TrainSettings
-
-T = TypeVar("T", bound=Settings)
 
 
 class Experiment(Settings):
@@ -96,8 +93,3 @@ def load_experiment(path: str | Path) -> Experiment:
         UsageError: names the file, the line, the field, what was given and what is allowed.
     """
     return load_strict(Path(path), Experiment)
-
-
-def merge(section: T, **flags: Any) -> T:
-    """A section with every flag that is not ``None`` in place of its field, under the same checks."""
-    return merge_flags(type(section), flags, section.given())
