@@ -62,7 +62,7 @@ def distill(
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="llm: show the prompts and an estimate, ask nothing."),
-        After("max_chars"),
+        After("tries"),
     ] = False,
 ) -> None:
     """Turn the samples of highest influence into JSON patterns (paper, section 6.1 and appendix J).

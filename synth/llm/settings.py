@@ -7,6 +7,7 @@ think by default, which is billed and counts towards max_tokens, so it is turned
 
 import os
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -185,27 +186,28 @@ class ChatSettings(Settings):
         return {"thinking": {"type": "enabled" if self.thinking else "disabled"}} if self.at_deepseek else {}
 
 
-class EngineSettings(Settings):
-    """What the stages share that a language model does, or the builtin engine."""
-
-    out: GivenPath
-    engine: Literal["llm", "builtin"] = "llm"
-    """llm, or builtin: by rule, without key and network."""
-    prompt: Annotated[GivenPath | None, Flag(panel=LLM)] = None
-    """Your own prompt file instead of the one of this version."""
-    tries: Annotated[Index, Flag(panel=LLM)] = 2
-    """How often an answer that fails goes back with the reason."""
-    chat: Annotated[ChatSettings, Flag(flat=True, panel=LLM)] = Field(default_factory=ChatSettings)
-    """How a language model is asked."""
-
-    def check(self) -> None:
-        """What only a language model could heed."""
-        usual = ChatSettings()
-        heeded = {"prompt": self.prompt is not None, "budget": self.chat.budget is not None}
-        heeded |= {name: getattr(self.chat, name) != getattr(usual, name) for name in ("base_url", "model")}
-        if self.engine == "builtin" and any(heeded.values()):
-            said = ", ".join(f"'{name}'" for name, given in heeded.items() if given)
-            raise ValueError(f"the engine builtin {ASKS_NOBODY}; it takes no {said}")
-
+# -- what the stages share that a language model does, or the builtin engine --------------------------------
 
 ASKS_NOBODY = "asks nobody and costs nothing"
+Engine = Annotated[
+    Literal["llm", "builtin"], Field(description="llm, or builtin: by rule, without key and network.")
+]
+PromptFile = Annotated[
+    GivenPath | None,
+    Field(description="Your own prompt file instead of the one of this version."),
+    Flag(panel=LLM),
+]
+Tries = Annotated[
+    Index, Field(description="How often an answer that fails goes back with the reason."), Flag(panel=LLM)
+]
+Asked = Annotated[ChatSettings, Flag(flat=True, panel=LLM)]
+
+
+def check_engine(engine: str, prompt: Path | None, chat: ChatSettings) -> None:
+    """Refuse what only a language model could heed."""
+    usual = ChatSettings()
+    heeded = {"prompt": prompt is not None, "budget": chat.budget is not None}
+    heeded |= {name: getattr(chat, name) != getattr(usual, name) for name in ("base_url", "model")}
+    if engine == "builtin" and any(heeded.values()):
+        said = ", ".join(f"'{name}'" for name, given in heeded.items() if given)
+        raise ValueError(f"the engine builtin {ASKS_NOBODY}; it takes no {said}")
