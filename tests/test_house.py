@@ -39,6 +39,7 @@ ROOMS = {
         ),
     ],
     "synth": [
+        "fields",
         "llm",
         "sandbox",
         "patterns",
@@ -46,6 +47,7 @@ ROOMS = {
         "generate",
         "render",
         "audit",
+        "library",
         "demo",
         "cli",
     ],

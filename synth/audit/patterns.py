@@ -41,10 +41,10 @@ from curator.ranking.ranking import Ranking, highest_first
 from curator.ranking.selection import choose
 from synth.patterns.matcher import Matcher
 from synth.patterns.pattern import Pattern
+from synth.patterns.registry import AUDIT_FORMAT as FORMAT
 from synth.patterns.registry import MEND, Registry
 from synth.patterns.samples import read_samples
 
-FORMAT = "synth-pattern-audit-1"
 CONTROLS = ("random", "loss-matched")
 BINS = (100, 50, 20, 10, 5)
 LEVEL = 0.95

@@ -10,33 +10,25 @@ Every folder is that of the command of its name, and can be looked at or gone on
 killed one goes on.
 """
 
-import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from curator.artifacts.claim import lock_folder
-from curator.artifacts.files import save_json
 from curator.corpus import Corpus
 from curator.ranking.ranking import Ranking
 from curator.study.replicate import Say
-from synth.audit.patterns import audit_patterns, finished
-from synth.audit.rows import AuditSettings, audit_data
+from synth.audit.settings import AuditDataSettings, AuditPatternsSettings
+from synth.audit.stage import audit_data, audit_patterns
 from synth.demo.study import InsertStudy
-from synth.distill.miner import mine
-from synth.distill.run import Top, distill
-from synth.generate.generators import Generators
-from synth.generate.run import builtin_writer, generate
-from synth.patterns.registry import SIMILAR, Registry
-from synth.patterns.samples import SampleText
+from synth.distill.settings import DistillSettings
+from synth.distill.stage import distill
+from synth.generate.settings import GenerateSettings
+from synth.generate.stage import generate
 from synth.render.run import render
-from synth.render.settings import RenderSettings, kept_alone
-from synth.sandbox import Sandbox
+from synth.render.settings import EQUAL, RenderSettings
 
 STAGES = ("distill", "audit patterns", "generate", "audit data", "render")
 TRIAL_ROWS = 100
 """Rows per generator that are scored."""
-MINER = {"least": 3, "most": 200}
 
 
 def make_rows(
@@ -49,86 +41,48 @@ def make_rows(
     Args:
         say: called with the name of each of `STAGES` when it is finished.
     """
-    top = Top.open(ranking.path, top=study.distill.top, holdout=study.distill.holdout, seed=seed)
-
-    def engine(samples: Sequence[SampleText]) -> Any:
-        return mine(samples, top.tokenizer, **MINER)
-
-    registry = distill(top, engine, {"name": "builtin", **MINER}, folder / "patterns", SIMILAR)
+    patterns, generators, trial, audit = (
+        folder / name for name in ("patterns", "generators", "trial", "audit")
+    )
+    distill(
+        DistillSettings(
+            ranking=ranking.path,
+            out=patterns,
+            engine="builtin",
+            top=study.distill.top,
+            holdout=study.distill.holdout,
+            seed=seed,
+        )
+    )
     say("distill")
-    tested = _audited(registry, top, seed)
+    tested = audit_patterns(AuditPatternsSettings(patterns=patterns, seed=seed, workers=1))
     carrying = [one["pattern_id"] for one in tested["patterns"] if one["carries"]]
     say("audit patterns")
-    generators = _generated(registry, carrying, top, folder / "generators")
+    made = generate(
+        GenerateSettings(patterns=patterns, out=generators, engine="builtin", carrying=bool(carrying))
+    )
     say("generate")
-
-    trial = folder / "trial"
-    count = TRIAL_ROWS * len(generators.generators)
-    asked = RenderSettings.resolve(generators, count=count, seed=seed, equal=True)
+    asked = RenderSettings(generators=generators, seed=seed, workers=1)
+    render(asked.changed(out=trial, count=TRIAL_ROWS * len(made.generators), weights=(EQUAL,)))
     scored = audit_data(
-        render(generators, asked, trial, workers=1),
-        ranking,
-        top.corpus,
-        folder / "audit",
-        AuditSettings(sample=TRIAL_ROWS, seed=seed),
+        AuditDataSettings(rows=trial, ranking=ranking.path, out=audit, sample=TRIAL_ROWS, seed=seed)
     )
     say("audit data")
-    only = folder / "audit" / "audit.json" if scored["kept"] else None
-    weights = {} if only is None else kept_alone(generators, {}, only)
-    count = max(arm.count or 0 for arm in study.arms)
-    asked = RenderSettings.resolve(generators, count=count, seed=seed, weights=weights)
-    rows = render(generators, asked, folder / "rows", workers=1, only=only)
+    largest = max(arm.count or 0 for arm in study.arms)
+    only = audit / "audit.json" if scored["kept"] else None
+    rows = render(asked.changed(out=folder / "rows", count=largest, only=only))
     say("render")
-    pipeline = {
-        "patterns": len(tested["patterns"]),
-        "carrying": len(carrying),
-        "generators": len(generators.generators),
-        "set_aside": len(generators.manifest["set_aside"]),
-        "kept": scored["kept"],
-        "audited": scored["patterns"],
-        "natural": scored["natural"],
-        "diversity": scored["diversity"],
-        "rows": {one["pattern_id"]: one["rows"] for one in rows.manifest["patterns"]},
-        "duplicates": rows.manifest["duplicates"],
+    return {"rendered": rows.corpus}, {
+        "pipeline": {
+            "patterns": len(tested["patterns"]),
+            "carrying": len(carrying),
+            "generators": len(made.generators),
+            "set_aside": len(made.manifest["set_aside"]),
+            "kept": scored["kept"],
+            "audited": scored["patterns"],
+            "natural": scored["natural"],
+            "diversity": scored["diversity"],
+            "rows": {one["pattern_id"]: one["rows"] for one in rows.manifest["patterns"]},
+            "duplicates": rows.manifest["duplicates"],
+        }
     }
-    return {"rendered": rows.corpus}, {"pipeline": pipeline}
-
-
-def _audited(registry: Registry, top: Top, seed: int) -> dict[str, Any]:
-    """What `synth audit patterns` leaves beside the registry."""
-    folder = registry.path.parent
-    file, parts = folder / "audit.json", folder / "audit-parts"
-    with lock_folder(folder):
-        result = finished(file, registry, top.ranking, top.tokenizer, seed)
-        if result is None:
-            result = audit_patterns(
-                registry, top.ranking, top.corpus, top.tokenizer, seed=seed, workers=1, parts=parts
-            )
-            save_json(file, result)
-        shutil.rmtree(parts, ignore_errors=True)
-    return result
-
-
-def _generated(registry: Registry, carrying: list[str], top: Top, out: Path) -> Generators:
-    """What `synth generate` leaves of the patterns that carry, or of all where none does."""
-    entries = registry.chosen(carrying) if carrying else registry.entries
-    made_of = registry.header["samples"]
-    return generate(
-        [entry.pattern for entry in entries],
-        out,
-        {
-            "engine": {"name": "builtin"},
-            "tokenizer": made_of["tokenizer_fingerprint"],
-            "seq_length": made_of["seq_length"],
-        },
-        builtin_writer,
-        Sandbox(unsafe=False),
-        top.tokenizer,
-        target_tokens=made_of["seq_length"] + 1,
-        concurrency=2,
-        samples={entry.pattern.pattern_id: entry.provenance["samples"] for entry in entries},
-        facts={
-            "registry": str(registry.path.absolute()),
-            **{name: made_of[name] for name in ("ranking", "tokenizer", "seq_length", "corpus_fingerprint")},
-        },
-    )

@@ -24,6 +24,8 @@ from synth.patterns.pattern import Pattern
 
 FORMAT = "synth-registry-1"
 FILE = "registry.json"
+AUDIT, AUDIT_FORMAT = "audit.json", "synth-pattern-audit-1"
+"""What `synth audit patterns` writes beside it."""
 NEEDED = (
     "engine",
     "found",
@@ -109,6 +111,20 @@ class Registry:
     def fingerprint(self) -> str:
         """Of the patterns alone, in order."""
         return fingerprint([entry.pattern.to_json() for entry in self.entries])
+
+    def tokenizer_file(self, given: Path | None = None) -> Path:
+        """The one given, else that of the distilled samples.
+
+        Raises:
+            CuratorError: it is no longer there.
+        """
+        there = Path(self.header["samples"]["tokenizer"])
+        if given is None and not there.is_file():
+            raise CuratorError(
+                f"{self.path}: its tokenizer {there} is no longer there; give --tokenizer FILE"
+            )
+        file = given or there
+        return file / "tokenizer.json" if file.is_dir() else file
 
     def chosen(self, ids: Sequence[str]) -> tuple[Entry, ...]:
         """The entries with these ids, each once, in the order of the ids.
