@@ -235,7 +235,7 @@ def test_without_a_head_the_demo_says_so_and_ends_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Natural text alone and few steps; threads take the place of the pool's processes."""
-    monkeypatch.setattr(demo, "load_study", lambda *_: STUDY.changed(stop_step=None, checkpoint_every=30))
+    monkeypatch.setattr(demo, "load_study", lambda *_: STUDY.changed(stop_step=None, checkpoint_every=20))
     monkeypatch.setattr(
         study_run, "ProcessPoolExecutor", lambda workers, context, **_: ThreadPoolExecutor(workers)
     )

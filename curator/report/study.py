@@ -38,7 +38,8 @@ def write_report(out: Path, study: Study, results: list[Result]) -> dict[str, An
         "differences": differences(study, formed),
     }
     save_json(out / "results.json", said)
-    _plot(out / "curves.png", study, formed)
+    drawn = [(run, arm.says or arm.name, arm.is_control) for run, arm in study.runs if arm.plot]
+    plot_heads(out / "curves.png", study, formed, drawn, study.title)
     _samples(out, formed[0])
     return said
 
@@ -118,21 +119,17 @@ def _details(result: Result, study: Study) -> dict[str, Any]:
     }
 
 
-def _plot(path: Path, study: Study, results: list[Result]) -> None:
-    drawn = [("baseline", "baseline", False)]
-    drawn += [(run, arm.says or arm.name, arm.is_control) for run, arm in study.runs if arm.plot]
+def plot_heads(
+    path: Path, study: Study, results: list[Result], runs: list[tuple[str, str, bool]], title: str
+) -> None:
+    """The ranked head's score in ``runs``: each a run's name, that of its line, and whether it is dashed."""
     curves = []
     for result in results:
-        for run, says, dashed in drawn:
+        for run, says, dashed in [("baseline", "baseline", False), *runs]:
             steps, values = result.head(run)
             curves.append(Curve(group=says, steps=steps, values=values, dashed=dashed))
-    plot_curves(
-        curves,
-        path,
-        title=study.title,
-        ylabel="induction score of the ranked head",
-        thresholds={f"{threshold:g}": threshold for threshold in study.thresholds},
-    )
+    thresholds = {f"{threshold:g}": threshold for threshold in study.thresholds}
+    plot_curves(curves, path, title=title, ylabel="induction score of the ranked head", thresholds=thresholds)
 
 
 def _samples(out: Path, result: Result) -> None:

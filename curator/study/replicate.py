@@ -105,14 +105,9 @@ class Replicate:
         curve = scan.curve(unit)
         past = scan.steps[(scan.steps >= window.start) & (curve >= window.attribution)]
         end = crossing(scan.steps, curve, window.end)
-        return {
-            "final_score": float(curve[-1]),
-            "attribution_step": int(past[0]) if len(past) else None,
-            "window": [
-                window.start,
-                steps if end is None else min(int(end) + self.study.measure_every, steps),
-            ],
-        }
+        stop = steps if end is None else min(int(end) + self.study.measure_every, steps)
+        step = int(past[0]) if len(past) else None
+        return {"final_score": float(curve[-1]), "attribution_step": step, "window": [window.start, stop]}
 
     def _train(self, corpus: Corpus, run: str, plan: Plan | None) -> dict[str, Any]:
         """Train the baseline, or an arm from the window's start, and measure on the way.
@@ -126,21 +121,14 @@ class Replicate:
         shutil.rmtree(out, ignore_errors=True)  # half a curve cannot be gone on with
         config, study = self.config, self.study
         measured = Measured(self.sequences, study.measure_every)
-        if plan is None:
-            every = range(0, config.steps + 1, study.checkpoint_every)
-            train(config, corpus, out, checkpoint_steps=every, on_step=measured)
-        else:
+        asked: dict[str, Any] = {"checkpoint_steps": range(0, config.steps + 1, study.checkpoint_every)}
+        if plan is not None:
             extra = plan.n_slots // plan.batch_size - config.steps
-            train(
-                config.changed(steps=config.steps + extra, decay_steps=config.steps),
-                corpus,
-                out,
-                plan=plan,
-                start_from=self.folder / "baseline" / f"step{study.window.start}",
-                checkpoint_steps=[],
-                stop_step=study.last_step + extra,
-                on_step=measured,
-            )
+            config = config.changed(steps=config.steps + extra, decay_steps=config.steps)
+            start = self.folder / "baseline" / f"step{study.window.start}"
+            stop = study.last_step + extra
+            asked = {"plan": plan, "start_from": start, "checkpoint_steps": [], "stop_step": stop}
+        train(config, corpus, out, on_step=measured, **asked)
         save_json(file, measured.curves)
         return measured.curves
 

@@ -10,8 +10,7 @@ from typing import Any
 
 from curator.analysis.intervals import Mean, paired
 from curator.artifacts.files import save_json
-from curator.report.plots import Curve, plot_curves
-from curator.report.study import plot_scans
+from curator.report.study import plot_heads, plot_scans
 from curator.study.result import Result
 from synth.demo.study import KINDS, InsertStudy
 
@@ -63,21 +62,7 @@ def write_report(out: Path, study: InsertStudy, results: list[Result]) -> dict[s
     save_json(out / "results.json", said)
     largest = {schedule: (count, arms) for (schedule, count), arms in sorted(study.factorial.items())}
     for schedule, (count, arms) in largest.items():
-        _plot(out / f"curves-{schedule}.png", study, formed, f"{count} rows inserted ({schedule})", arms)
+        drawn = [(arms[kind], name, kind == "random") for kind, name in NAMES.items()]
+        title = f"{study.title} with {count} rows inserted ({schedule})"
+        plot_heads(out / f"curves-{schedule}.png", study, formed, drawn, title)
     return said
-
-
-def _plot(path: Path, study: InsertStudy, results: list[Result], what: str, arms: dict[str, str]) -> None:
-    drawn = {"baseline": "baseline", **{NAMES[kind]: arms[kind] for kind in KINDS.values()}}
-    curves = []
-    for result in results:
-        for name, arm in drawn.items():
-            steps, values = result.head(arm)
-            curves.append(Curve(group=name, steps=steps, values=values, dashed=name == NAMES["random"]))
-    plot_curves(
-        curves,
-        path,
-        title=f"Induction head with {what}",
-        ylabel="induction score of the ranked head",
-        thresholds={f"{study.effect_at:g}": study.effect_at},
-    )
