@@ -5,10 +5,9 @@
 `import synth` gives every name of this module at its first use, so that it stays light.
 """
 
-from typing import Any
-
 from curator.progress import Progress, reporting
 from synth.audit import stage as _audit
+from synth.audit.rows import RowsAudit
 from synth.audit.settings import AuditDataSettings, AuditPatternsSettings
 from synth.distill import stage as _distill
 from synth.distill.settings import DistillSettings
@@ -16,6 +15,7 @@ from synth.generate import stage as _generate
 from synth.generate.generators import Generators
 from synth.generate.settings import GenerateSettings
 from synth.llm.settings import ChatSettings
+from synth.patterns.audit import PatternAudit
 from synth.patterns.registry import Registry
 from synth.render import run as _render
 from synth.render.folder import Rows
@@ -28,9 +28,11 @@ __all__ = [
     "DistillSettings",
     "GenerateSettings",
     "Generators",
+    "PatternAudit",
     "Registry",
     "RenderSettings",
     "Rows",
+    "RowsAudit",
     "audit_data",
     "audit_patterns",
     "distill",
@@ -45,7 +47,7 @@ def distill(settings: DistillSettings, progress: Progress | None = None) -> Regi
         return _distill.distill(settings)
 
 
-def audit_patterns(settings: AuditPatternsSettings, progress: Progress | None = None) -> dict[str, Any]:
+def audit_patterns(settings: AuditPatternsSettings, progress: Progress | None = None) -> PatternAudit:
     """See `synth.audit.stage.audit_patterns`."""
     with reporting(progress):
         return _audit.audit_patterns(settings)
@@ -63,7 +65,7 @@ def render(settings: RenderSettings, progress: Progress | None = None) -> Rows:
         return _render.render(settings)
 
 
-def audit_data(settings: AuditDataSettings, progress: Progress | None = None) -> dict[str, Any]:
+def audit_data(settings: AuditDataSettings, progress: Progress | None = None) -> RowsAudit:
     """See `synth.audit.stage.audit_data`."""
     with reporting(progress):
         return _audit.audit_data(settings)

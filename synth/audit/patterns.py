@@ -39,9 +39,9 @@ from curator.progress import progress
 from curator.ranking.candidates import Candidates, gather_candidates
 from curator.ranking.ranking import Ranking, highest_first
 from curator.ranking.selection import choose
+from synth.patterns.audit import FORMAT
 from synth.patterns.matcher import Matcher
 from synth.patterns.pattern import Pattern
-from synth.patterns.registry import AUDIT_FORMAT as FORMAT
 from synth.patterns.registry import MEND, Registry
 from synth.patterns.samples import read_samples
 

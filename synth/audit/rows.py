@@ -8,6 +8,8 @@ high scores; a pattern whose rows do no better than that does not carry through 
 """
 
 import shutil
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,26 @@ RULE = (
 )
 
 
+@dataclass(frozen=True)
+class RowsAudit:
+    """The folder of an audit of rows; ``result`` is what its ``audit.json`` holds."""
+
+    path: Path
+    result: dict[str, Any]
+
+    @staticmethod
+    def open(path: Path) -> "RowsAudit":
+        """Raises CuratorError: it holds no audit, or one that was edited."""
+        path = Path(path)
+        mend = f"remove {path} and audit again"
+        return RowsAudit(path, load_manifest(path / "audit.json", FORMAT, mend, ("patterns[]", "kept[]")))
+
+    @property
+    def kept(self) -> list[str]:
+        """Ids of the patterns whose rows carry influence."""
+        return list(self.result["kept"])
+
+
 def audit_data(rows: Rows, ranking: Ranking, corpus: Corpus, settings: AuditDataSettings) -> dict[str, Any]:
     """Audit ``rows`` against ``ranking`` of ``corpus``; writes audit.json, kept.json and audit.png.
 
@@ -69,9 +91,7 @@ def audit_data(rows: Rows, ranking: Ranking, corpus: Corpus, settings: AuditData
     }
     with lock_folder(out):
         if claim_folder(out, identity, what="audit results", result="audit.json", claim="identity.json"):
-            return load_manifest(
-                out / "audit.json", FORMAT, f"remove {out} and audit again", ("patterns[]", "kept[]")
-            )
+            return RowsAudit.open(out).result
         chosen = draw(rows, settings.sample, settings.seed)
         file = out / "scored.npy"
         if not file.is_file():

@@ -2,7 +2,6 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 from curator.artifacts.claim import lock_folder
 from curator.artifacts.files import remove_temporaries, save_json
@@ -13,12 +12,13 @@ from curator.models.devices import check_device
 from curator.ranking.ranking import Ranking
 from synth.audit import patterns, rows
 from synth.audit.settings import AuditDataSettings, AuditPatternsSettings
-from synth.patterns.registry import AUDIT, Registry
+from synth.patterns.audit import FILE, PatternAudit
+from synth.patterns.registry import Registry
 from synth.render.folder import Rows
 
 
-def audit_patterns(settings: AuditPatternsSettings) -> dict[str, Any]:
-    """Test every pattern on samples that were held out; what ``audit.json`` beside the patterns holds, best first.
+def audit_patterns(settings: AuditPatternsSettings) -> PatternAudit:
+    """Test every pattern on samples that were held out, into ``audit.json`` beside the patterns.
 
     Raises:
         CuratorError: another ranking, corpus or tokenizer than the patterns were distilled from, or nothing held out.
@@ -36,7 +36,7 @@ def audit_patterns(settings: AuditPatternsSettings) -> dict[str, Any]:
             f"{tokens} has {found}: give that tokenizer"
         )
     folder = registry.path.parent
-    file, parts = folder / AUDIT, folder / "audit-parts"
+    file, parts = folder / FILE, folder / "audit-parts"
     with lock_folder(folder):
         remove_temporaries(folder)
         result = patterns.finished(file, registry, ranking, known, settings.seed)
@@ -47,15 +47,16 @@ def audit_patterns(settings: AuditPatternsSettings) -> dict[str, Any]:
             )
             save_json(file, result)
         shutil.rmtree(parts, ignore_errors=True)
-    return result
+    return PatternAudit(file, result)
 
 
-def audit_data(settings: AuditDataSettings) -> dict[str, Any]:
-    """Score rendered rows as the natural ones were; what ``audit.json`` in the folder ``settings.out`` holds.
+def audit_data(settings: AuditDataSettings) -> rows.RowsAudit:
+    """Score rendered rows as the natural ones were, into the folder ``settings.out``.
 
     Raises:
         CuratorError: rows of another width, a ranking without queries, or the folder holds another audit.
     """
     check_device(settings.device)
     made, ranking = Rows.open(settings.rows), Ranking.open(settings.ranking)
-    return rows.audit_data(made, ranking, ranking.open_corpus(settings.corpus), settings)
+    rows.audit_data(made, ranking, ranking.open_corpus(settings.corpus), settings)
+    return rows.RowsAudit.open(settings.out)

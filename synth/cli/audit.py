@@ -16,7 +16,7 @@ from synth.render.folder import Rows
 
 def audit_data(settings: AuditDataSettings) -> None:
     """`synth audit data`."""
-    print_audit(stage.audit_data(settings), settings.out, Rows.open(settings.rows).manifest)
+    print_audit(stage.audit_data(settings).result, settings.out, Rows.open(settings.rows).manifest)
 
 
 def run_audit_data(

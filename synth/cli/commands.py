@@ -13,7 +13,8 @@ from synth.distill.settings import DistillSettings
 from synth.generate import stage as generate_stage
 from synth.generate.settings import GenerateSettings
 from synth.llm.settings import ChatSettings
-from synth.patterns.registry import AUDIT, Registry
+from synth.patterns.audit import FILE as AUDIT  # noqa: F401, which the demo imports from here
+from synth.patterns.registry import Registry
 
 
 def distill(settings: DistillSettings, dry_run: bool) -> None:
@@ -74,12 +75,13 @@ def _listed(ids: list[str]) -> str:
 
 def audit_patterns(settings: AuditPatternsSettings) -> None:
     """`synth audit patterns`."""
-    result = audit_stage.audit_patterns(settings)
+    audit = audit_stage.audit_patterns(settings)
+    result, carrying = audit.result, len(audit.carrying)
     print_pattern_audit(result)
     registry = Registry.open(settings.patterns)
-    folder, carrying = registry.path.parent, sum(one["carries"] for one in result["patterns"])
+    folder = registry.path.parent
     say(
-        f"{carrying} of {len(result['patterns'])} patterns carry ({result['rule']}).\nWritten to {folder / AUDIT}."
+        f"{carrying} of {len(result['patterns'])} patterns carry ({result['rule']}).\nWritten to {audit.path}."
     )
     words = [*_engine_words(registry), *([] if carrying else ["--all"])]
     if settings.tokenizer is not None:

@@ -56,10 +56,9 @@ def make_rows(
     )
     say("distill")
     tested = audit_patterns(AuditPatternsSettings(patterns=patterns, seed=seed, workers=1))
-    carrying = [one["pattern_id"] for one in tested["patterns"] if one["carries"]]
     say("audit patterns")
     made = generate(
-        GenerateSettings(patterns=patterns, out=generators, engine="builtin", carrying=bool(carrying))
+        GenerateSettings(patterns=patterns, out=generators, engine="builtin", carrying=bool(tested.carrying))
     )
     say("generate")
     asked = RenderSettings(generators=generators, seed=seed, workers=1)
@@ -69,19 +68,19 @@ def make_rows(
     )
     say("audit data")
     largest = max(arm.count or 0 for arm in study.arms)
-    only = audit / "audit.json" if scored["kept"] else None
+    only = audit / "audit.json" if scored.kept else None
     rows = render(asked.changed(out=folder / "rows", count=largest, only=only))
     say("render")
     return {"rendered": rows.corpus}, {
         "pipeline": {
-            "patterns": len(tested["patterns"]),
-            "carrying": len(carrying),
+            "patterns": len(tested.result["patterns"]),
+            "carrying": len(tested.carrying),
             "generators": len(made.generators),
             "set_aside": len(made.manifest["set_aside"]),
-            "kept": scored["kept"],
-            "audited": scored["patterns"],
-            "natural": scored["natural"],
-            "diversity": scored["diversity"],
+            "kept": scored.kept,
+            "audited": scored.result["patterns"],
+            "natural": scored.result["natural"],
+            "diversity": scored.result["diversity"],
             "rows": {one["pattern_id"]: one["rows"] for one in rows.manifest["patterns"]},
             "duplicates": rows.manifest["duplicates"],
         }

@@ -1,19 +1,18 @@
 """The stage `generate`: from its settings to a folder of generators, whoever writes them."""
 
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 from curator.artifacts.fingerprints import fingerprint
-from curator.artifacts.manifests import load_manifest
 from curator.corpus.token_text import read_tokenizer
-from curator.errors import CuratorError, UsageError
+from curator.errors import UsageError
 from curator.progress import remark
 from synth.generate import run
 from synth.generate.generators import Generators
 from synth.generate.llm import LlmWriter
 from synth.generate.settings import GenerateSettings
-from synth.patterns.registry import AUDIT, AUDIT_FORMAT, Entry, Registry
+from synth.patterns.audit import FILE, PatternAudit
+from synth.patterns.registry import Entry, Registry
 from synth.sandbox import Sandbox
 
 
@@ -67,28 +66,13 @@ def generate(settings: GenerateSettings) -> Generators:
 
 def _chosen(registry: Registry, settings: GenerateSettings) -> tuple[Entry, ...]:
     """The entries to work on: those named, or those that carry, best first, or all."""
-    file = registry.path.parent / AUDIT
+    file = registry.path.parent / FILE
     if settings.only:
         return registry.chosen(settings.only)
     if not (file.is_file() if settings.carrying is None else settings.carrying):
         return registry.entries
-    ids = _carrying(registry, file)
-    remark(f"{len(ids)} of {len(registry.entries)} patterns, those that carry ({file}); --all takes all.")
-    return registry.chosen(ids)
-
-
-def _carrying(registry: Registry, file: Path) -> list[str]:
-    """The patterns that the audit in ``file`` found to carry."""
-    again = "run synth audit patterns again, or give --all"
-    if not file.is_file():
-        raise UsageError(f"{file}: the patterns were not audited, so none is known to carry; {again}")
-    audit = load_manifest(file, AUDIT_FORMAT, again, ("registry_fingerprint", "patterns[]"))
-    if audit["registry_fingerprint"] != registry.fingerprint():
-        raise UsageError(f"{file} is of another registry; {again}")
-    try:
-        ids = [one["pattern_id"] for one in audit["patterns"] if one["carries"]]
-    except (KeyError, TypeError) as error:
-        raise CuratorError(f"{file}: a pattern lacks its verdict, so it was edited; {again}") from error
+    ids = PatternAudit.open(registry).carrying
     if not ids:
         raise UsageError(f"{file}: no pattern carries; give --all to generate for all of them, or --only")
-    return ids
+    remark(f"{len(ids)} of {len(registry.entries)} patterns, those that carry ({file}); --all takes all.")
+    return registry.chosen(ids)

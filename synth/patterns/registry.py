@@ -24,8 +24,6 @@ from synth.patterns.pattern import Pattern
 
 FORMAT = "synth-registry-1"
 FILE = "registry.json"
-AUDIT, AUDIT_FORMAT = "audit.json", "synth-pattern-audit-1"
-"""What `synth audit patterns` writes beside it."""
 NEEDED = (
     "engine",
     "found",
