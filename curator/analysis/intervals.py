@@ -13,10 +13,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over seeds; ``half`` is half its interval (NaN for one seed), ``n`` how many seeds it is over."""
+    """A mean over seeds; ``half`` is half its interval (None for one seed), ``n`` how many seeds it is over."""
 
-    mean: float
-    half: float
+    mean: float | None
+    half: float | None
     n: int
 
     @staticmethod
@@ -25,7 +25,7 @@ class Mean:
         known = [value for value in values if value is not None]
         n = len(known)
         if n < 2:
-            return Mean(known[0] if known else math.nan, math.nan, n)
+            return Mean(known[0] if known else None, None, n)
         from scipy.special import stdtrit  # what scipy.stats.t asks; that module takes a second to import
 
         half = float(stdtrit(n - 1, (1 + level) / 2)) * float(np.std(known, ddof=1)) / math.sqrt(n)
@@ -33,9 +33,9 @@ class Mean:
 
     def text(self, digits: int = 0) -> str:
         """``+12 ± 3``; of one seed ``+12``."""
-        if not self.n:
+        if self.mean is None:
             return "never"
-        half = "" if math.isnan(self.half) else f" ± {self.half:.{digits}f}"
+        half = "" if self.half is None else f" ± {self.half:.{digits}f}"
         return f"{self.mean:+.{digits}f}{half}"
 
 
