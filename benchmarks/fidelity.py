@@ -30,6 +30,7 @@ from curator.corpus import open_corpus
 from curator.ranking.ranking import Ranking
 from synth.audit.fidelity import fidelity, statistics
 from synth.distill.run import Top
+from synth.distill.settings import DistillSettings
 from synth.patterns.matcher import Matcher
 from synth.patterns.pattern import Pattern
 from synth.patterns.registry import Registry
@@ -110,7 +111,7 @@ def run(version: Version, here: Version, corpus: Path, out: Path) -> dict[str, f
 
 def compare(corpus: Path, out: Path) -> list[Kept]:
     """Every pattern that has rows, beside its samples."""
-    top = Top.open(corpus, top=TOP)
+    top = Top.open(DistillSettings(ranking=corpus, out=out, top=TOP))
     registry, rows = Registry.open(out / "patterns"), Rows.open(out / "rows")
     carries = {
         one["pattern_id"]: one["carries"] for one in load_json(out / "patterns" / "audit.json")["patterns"]

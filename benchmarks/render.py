@@ -167,15 +167,15 @@ def one_core(generators: Generators, tokenizer: Path, width: int) -> None:
 
 def whole(generators: Generators, rows: int, workers: int, folder: Path) -> Rows:
     """A real run."""
-    settings = RenderSettings.resolve(generators, count=rows)
+    settings = RenderSettings(generators=generators.path, out=folder / "rows", count=rows, workers=workers)
     started = time.perf_counter()
-    made = render(generators, settings, folder / "rows", workers)
+    made = render(settings)
     seconds = time.perf_counter() - started
     size = (folder / "rows" / "data.ninja").stat().st_size
-    rate = rows / seconds
+    rate, width = rows / seconds, made.corpus.row_width
     print(
-        f"whole run: {rows} rows of {settings.filling.width} tokens in {seconds:.1f} s with {workers} workers: "
-        f"{rate:.0f} rows/s, {rate * settings.filling.width / 1e6:.2f} million tokens/s, "
+        f"whole run: {rows} rows of {width} tokens in {seconds:.1f} s with {workers} workers: "
+        f"{rate:.0f} rows/s, {rate * width / 1e6:.2f} million tokens/s, "
         f"{size / seconds / 1e6:.1f} MB/s of rows; 100000 rows take {100000 / rate / 60:.1f} minutes; "
         f"{made.manifest['duplicates']} duplicates"
     )

@@ -5,8 +5,6 @@
 `import curator` gives every name of this module at its first use, so that it stays light.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from curator.artifacts.fields import Probe
@@ -49,44 +47,35 @@ __all__ = [
 ]
 
 
-@contextmanager
-def _said_to(progress: Progress | None) -> Iterator[None]:
-    if progress is None:
-        yield
-        return
-    with reporting(progress):
-        yield
-
-
 def rank(
     settings: RankSettings, progress: Progress | None = None, worker: tuple[int, int] = (0, 1)
 ) -> Ranking:
     """See `curator.ranking.stage.rank`; ``progress`` is told where the work is."""
-    with _said_to(progress):
+    with reporting(progress):
         return _rank.rank(settings, worker)
 
 
 def scan(settings: ScanSettings, progress: Progress | None = None) -> Scan:
     """See `curator.scan.stage.scan`."""
-    with _said_to(progress):
+    with reporting(progress):
         return _scan.scan(settings)
 
 
 def mask(settings: MaskSettings, progress: Progress | None = None) -> Plan:
     """See `curator.planning.mask.mask`."""
-    with _said_to(progress):
+    with reporting(progress):
         return _mask.mask(settings)
 
 
 def inject(settings: InjectSettings, progress: Progress | None = None) -> Plan:
     """See `curator.planning.inject.inject`."""
-    with _said_to(progress):
+    with reporting(progress):
         return _inject.inject(settings)
 
 
 def train(settings: TrainSettings, progress: Progress | None = None) -> Path:
     """See `curator.training.stage.train`; the folder of the checkpoints."""
-    with _said_to(progress):
+    with reporting(progress):
         return _train.train(settings)
 
 

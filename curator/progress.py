@@ -66,10 +66,14 @@ _current = Progress()
 
 
 @contextmanager
-def reporting(to: Progress) -> Iterator[None]:
-    """Until the block ends, all work of this process says to ``to`` where it is; processes it starts say nothing."""
+def reporting(to: Progress | None) -> Iterator[None]:
+    """Until the block ends, all work of this process says to ``to`` where it is; processes it starts say nothing.
+
+    Args:
+        to: None leaves it as it is.
+    """
     global _current
-    before, _current = _current, to
+    before, _current = _current, to or _current
     try:
         yield
     finally:

@@ -5,7 +5,7 @@ Sections carry the names of the commands that read them. Every key is optional u
 """
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import Field
 
@@ -24,15 +24,13 @@ from curator.artifacts.fields import (
     is_shared,
     require,
 )
-from curator.artifacts.flags import merge_flags
 from curator.artifacts.schema import Settings, load_strict
+from curator.errors import UsageError
 from curator.plan.rules import samples_of_steps
 from curator.planning.settings import InjectSettings, MaskSettings
 from curator.ranking.settings import RankSettings
 from curator.scan.settings import Points, ScanSettings
 from curator.training.settings import TrainSettings
-
-T = TypeVar("T", bound=Settings)
 
 
 class Experiment(Settings):
@@ -68,12 +66,20 @@ class Experiment(Settings):
     def stage(self, name: str) -> Any:
         """The section ``name``, with what the experiment says for all stages where the section says nothing."""
         section = getattr(self, name)
-        shared = {
+        if section is None:
+            raise UsageError(
+                f"what to {name} is missing: give --experiment with a '{name}' section (configs/tiny.yml has one to "
+                "copy)"
+            )
+        return type(section)(**{**self.shared(type(section)), **section.given()})
+
+    def shared(self, kind: type[Settings]) -> dict[str, Any]:
+        """What the experiment says for all stages, of the fields of ``kind``."""
+        return {
             field: getattr(self, field)
-            for field, info in type(section).model_fields.items()
+            for field, info in kind.model_fields.items()
             if field in self.model_fields_set and is_shared(info)
         }
-        return type(section)(**{**shared, **section.given()})
 
     def window_samples(self, epoch_samples: int | None = None) -> tuple[int, int]:
         """[first, last) sample index of the window's steps; see `samples_of_steps`."""
@@ -87,8 +93,3 @@ def load_experiment(path: str | Path) -> Experiment:
         UsageError: names the file, the line, the field, what was given and what is allowed.
     """
     return load_strict(Path(path), Experiment)
-
-
-def merge(section: T, **flags: Any) -> T:
-    """A section with every flag that is not ``None`` in place of its field, under the same checks."""
-    return merge_flags(section, flags)

@@ -7,8 +7,13 @@
     render/      functions -> rows of tokens
     audit/       do patterns occur where influence is high, and do rows carry it, repeat as their samples, stay new?
     llm/         the model: requests, answers, what they cost
+    library.py   the stages as a notebook calls them: ``synth.distill(synth.DistillSettings(...))``
     demo/        all of it, and retraining
     cli/         the command line
 
 Dependencies point one way: ``synth`` imports ``curator``, never the reverse.
 """
+
+from curator import from_library
+
+__getattr__ = from_library(__name__)

@@ -8,8 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import GOLDEN, ROOT, small_request
+from generator_folders import LINES, write_generators
 
 import curator
+import synth
 from curator.errors import CuratorError, UsageError
 from curator.progress import Progress, reporting
 from curator.ranking.ranking import Ranking
@@ -34,12 +36,12 @@ def test_the_notebook_of_the_docs_runs(
         with reporting(Progress()):  # what the suite listens with is no part of a notebook
             exec(compile(block, "docs/api.md", "exec"), names)
     said = capsys.readouterr()
-    assert len(BLOCKS) >= 6 and said.err == ""
-    assert len(said.out.splitlines()) == 3  # what the notebook itself prints
+    assert len(BLOCKS) >= 7 and said.err == ""
+    assert len(said.out.splitlines()) == 4  # what the notebook itself prints
 
 
-def test_importing_curator_imports_neither_torch_nor_pydantic() -> None:
-    code = "import sys, curator; print({'torch', 'pydantic', 'numpy'} & sys.modules.keys())"
+def test_importing_the_packages_imports_neither_torch_nor_pydantic() -> None:
+    code = "import sys, curator, synth; print({'torch', 'pydantic', 'numpy'} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
@@ -48,14 +50,25 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
         curator.rnak  # noqa: B018
 
 
-def test_a_room_with_the_name_of_its_stage_is_called_as_the_stage() -> None:
+def test_a_room_with_the_name_of_its_stage_is_called_as_the_stage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'checkpoints' is missing"):
         curator.scan(curator.ScanSettings())
+    nowhere = {"out": tmp_path / "out"}
+    with pytest.raises(CuratorError, match="nowhere: not a ranking"):
+        synth.distill(synth.DistillSettings(ranking=tmp_path / "nowhere", **nowhere))
+    with pytest.raises(CuratorError, match="no such registry"):
+        synth.generate(synth.GenerateSettings(patterns=tmp_path / "nowhere", **nowhere))
+    with pytest.raises(CuratorError, match="no generators there"):
+        synth.render(synth.RenderSettings(generators=tmp_path / "nowhere", count=1, **nowhere))
 
 
 def test_what_is_missing_or_not_allowed_is_an_error_and_no_exit(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'out' is missing"):
         curator.rank(small_request())
+    with pytest.raises(UsageError, match="needs --count and --out"):
+        synth.render(synth.RenderSettings(generators=write_generators(tmp_path, {"p001": LINES}).path))
+    with pytest.raises(UsageError, match="the key 'ranking' is missing; expected a path"):
+        synth.DistillSettings(out="patterns")
     with pytest.raises(UsageError, match=r"floor: 0\.0 is not allowed; expected a number above 0"):
         curator.RankSettings(floor=0.0)
     with pytest.raises(TypeError, match="'modle'"):

@@ -14,7 +14,7 @@ from curator.errors import UsageError
 
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
-Seed = Annotated[int, Rule("a whole number of at least 0", lambda v: 0 <= v < 2**63)]
+Seed = Annotated[int, Field(ge=0), Rule("a whole number of at least 0", lambda v: v < 2**63)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Percent = Annotated[float, Field(gt=0, le=100)]
@@ -135,6 +135,7 @@ Units = Annotated[
     ),
     Flag(name="unit"),
 ]
+OneUnit = Annotated[str | None, Field(description="Unit of the ranking."), Flag(default="its only one")]
 UnitModules = Annotated[
     Many[GivenPath],
     Field(description="Python file that registers your own kinds of unit. Repeatable."),

@@ -6,10 +6,12 @@ a manifest can name the command that asks for the same again.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
+from pydantic_core import PydanticUndefined
 
 from curator.artifacts.schema import Settings, annotation_of, keys, members, section_of, suggest, worst
 from curator.errors import UsageError
@@ -26,44 +28,63 @@ class Flag:
         default: the default in words, where the value does not say it.
         pair: the field that the flag ``A:B`` gives as well; that field has no flag of its own.
         hidden: there is no such flag.
+        argument: it is given by its place and not by a name.
+        opposite: the name of the flag that says no, where neither says nothing.
+        text: what stands for the value in the help; the field takes it as text.
+        panel: heading of the help under which it stands; of a section, all its flags.
+        flat: the flags of this section are named as if they were its owner's.
     """
 
     name: str = ""
     default: str = ""
     pair: str = ""
     hidden: bool = False
+    argument: bool = False
+    opposite: str = ""
+    text: str = ""
+    panel: str = ""
+    flat: bool = False
 
 
-def merge_flags(section: S, flags: Mapping[str, Any]) -> S:
-    """``section`` with every flag that is not None in place of its field; of a field that is a section, a mapping.
+def merge_flags(
+    kind: type[S], flags: Mapping[str, Any], before: Mapping[str, Any] = MappingProxyType({})
+) -> S:
+    """What is ``before``, with every flag that is not None in place of its field; of a section, a mapping.
 
     Raises:
         UsageError: as for a file, with the flags' names.
     """
-    kind = type(section)
     given = {name: value for name, value in flags.items() if value is not None}
     for name in given:
         if name not in kind.model_fields:
             raise UsageError(f"--{_dashed(name)}: unknown here; {suggest(name, keys(kind))}")
     places: list[tuple[str, ...]] = []
     for name, value in list(given.items()):
-        inner = getattr(section, name)
-        if isinstance(value, Mapping) and isinstance(inner, Settings):
+        if isinstance(value, Mapping) and is_section(kind.model_fields[name].annotation):
             value = {key: one for key, one in value.items() if one is not None}
             places += [(name, key) for key in value]
-            given[name] = {**inner.given(), **value}
+            inner = before.get(name)
+            given[name] = {**(inner.given() if inner else {}), **value}
             if not value:
                 del given[name]
         else:
             places.append((name,))
     try:
-        return kind.model_validate({**section.given(), **given})
+        return kind.model_validate({**before, **given})
     except ValidationError as error:
         where, text = worst(error, kind)
         steps = tuple(re.split(r"\.|\[", where)) if where else ()
         near = [place for place in places if place[: len(steps)] == steps[: len(place)]] or places
-        said = dict.fromkeys(f"--{flag_name(kind, *place)}" for place in near)
+        named = re.findall(r"'(\w+)'", text)  # of a rule of several fields
+        near = [place for place in near if place[-1] in named] or near
+        said = dict.fromkeys(_in_a_line(kind, place) for place in near)
         raise UsageError(f"{', '.join(said)}: {text}") from error
+
+
+def _in_a_line(kind: type[Settings], place: tuple[str, ...]) -> str:
+    """What a user typed, or would, for the field at ``place``."""
+    name = flag_name(kind, *place)
+    return name.upper() if flag_of(kind, place[0]).argument else f"--{name}"
 
 
 def flag_name(schema: Any, *place: str) -> str:
@@ -74,7 +95,8 @@ def flag_name(schema: Any, *place: str) -> str:
         return own
     inner = section_of(info.annotation)
     paired = [name for name in inner.model_fields if flag_of(inner, name).pair == place[1]]
-    return f"{own}-{flag_name(inner, paired[0] if paired else place[1])}"
+    name = flag_name(inner, paired[0] if paired else place[1])
+    return name if flag_of(schema, place[0]).flat else f"{own}-{name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +106,8 @@ class Flagged:
     Attributes:
         place: where it lies, fields from the outside in; pair: the one that the flag gives as well.
         name: of the flag; says: the field's docstring; default: in words, empty where there is none.
-        kind: the field's annotation.
+        kind: the field's annotation; required: it has no default.
+        flag: what the field says of it, and the section about its panel.
     """
 
     place: tuple[str, ...]
@@ -93,6 +116,8 @@ class Flagged:
     says: str
     default: str
     kind: Any
+    required: bool
+    flag: Flag
 
     @property
     def is_range(self) -> bool:
@@ -101,16 +126,16 @@ class Flagged:
         return bool(self.pair) or (get_origin(member) is tuple and get_args(member)[-1] is not Ellipsis)
 
 
-def flags_of(schema: Any, *within: str, outer: Any = None) -> Iterator[Flagged]:
+def flags_of(schema: Any, *within: str, outer: Any = None, panel: str = "") -> Iterator[Flagged]:
     """The flags of ``schema``, in the order of its fields; those of a section within stand in its place."""
     paired = {flag_of(schema, name).pair for name in schema.model_fields}
-    for name, info in schema.model_fields.items():
-        flag, place = flag_of(schema, name), (*within, name)
+    for name in schema.FLAGS or schema.model_fields:
+        info, flag, place = schema.model_fields[name], flag_of(schema, name), (*within, name)
         if flag.hidden or name in paired:
             continue
-        inner = members(info.annotation)[0]
-        if isinstance(inner, type) and issubclass(inner, Settings):
-            yield from flags_of(inner, *place, outer=outer or schema)
+        if is_section(info.annotation):
+            inner = section_of(info.annotation)
+            yield from flags_of(inner, *place, outer=outer or schema, panel=flag.panel or panel)
             continue
         default = flag.default or _default_in_words(schema, name, flag.pair)
         pair = (*within, flag.pair) if flag.pair else ()
@@ -122,12 +147,20 @@ def flags_of(schema: Any, *within: str, outer: Any = None) -> Iterator[Flagged]:
             says=says,
             default=default,
             kind=annotation_of(info),
+            required=info.is_required(),
+            flag=replace(flag, panel=flag.panel or panel),
         )
+
+
+def is_section(kind: Any) -> bool:
+    """Whether a field of this annotation is a section of its own."""
+    inner = members(kind)[0]
+    return isinstance(inner, type) and issubclass(inner, Settings)
 
 
 def _default_in_words(schema: Any, name: str, pair: str) -> str:
     values = [schema.model_fields[one].get_default() for one in (name, pair) if one]
-    if any(value is None or value == () or value is False for value in values):
+    if any(value in (None, (), PydanticUndefined) or value is False for value in values):
         return ""
     return ":".join(
         f"{value:g}".replace("e-0", "e-") if isinstance(value, float) else str(value) for value in values
@@ -154,7 +187,7 @@ def flag_words(settings: Settings, left_out: Iterable[str] = ()) -> list[str]:
         elif isinstance(values[0], tuple):
             values = list(values[0])
         for value in values:
-            words += [f"--{flagged.name}", str(value)]
+            words += [str(value)] if flagged.flag.argument else [f"--{flagged.name}", str(value)]
     return words
 
 

@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -108,6 +108,9 @@ class Settings(BaseModel):
         UsageError: a value that is not allowed.
         TypeError: a name that does not exist.
     """
+
+    FLAGS: ClassVar[tuple[str, ...]] = ()
+    """Fields that have flags, in their order, where that is not all of them as they stand."""
 
     model_config = ConfigDict(
         frozen=True,

@@ -11,12 +11,16 @@ import typer
 
 from curator.cli import corpus as cli_corpus
 from curator.cli import options
-from curator.cli import plans as cli_plans
 from curator.cli.running import Commands, run_app
 
 if TYPE_CHECKING:
-    from curator.ranking.settings import RankSettings
+    from curator.models.settings import ExportSettings
+    from curator.neox.settings import ArmSettings, ScheduleSettings
+    from curator.planning.settings import InjectSettings, MaskSettings
+    from curator.ranking.settings import CollectSettings, RankSettings
+    from curator.report.settings import ShowSettings
     from curator.scan.settings import ScanSettings
+    from curator.training.settings import TrainSettings
 
 app = typer.Typer(
     name="curator",
@@ -96,147 +100,119 @@ def rank(
     run_rank(settings, options.worker(worker), queries_only, given)
 
 
-@app.command(epilog="Example: curator collect runs/14m/emitted --out ranking-online")
-def collect(
-    emission: Annotated[
-        Path, typer.Argument(help="Folder that a patched GPT-NeoX trainer emitted to.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for the ranking.", show_default=False)],
-    samples: Annotated[
-        str | None,
-        typer.Option(
-            help="Only samples FIRST:LAST (LAST not included). \\[default: all emitted]", show_default=False
-        ),
-    ] = None,
-) -> None:
+@options.stage(
+    app,
+    "collect",
+    "curator collect runs/14m/emitted --out ranking-online",
+    "curator.ranking.settings:CollectSettings",
+)
+def collect(settings: "CollectSettings") -> None:
     """Merge the influence scores that a trainer emitted on its ranks into a ranking.
 
     Every sample was scored at the weights it was trained at, against the queries given to the trainer.
     """
     from curator.cli.commands import run_collect
 
-    run_collect(emission, out, options.span(samples, "--samples"))
+    run_collect(settings)
 
 
-@app.command(epilog="Example: curator show ranking --top 5")
-def show(
-    path: Annotated[
-        Path,
-        typer.Argument(
-            help="A ranking, an audit of rendered rows, or a corpus of any format: rendered rows, too.",
-            show_default=False,
-        ),
-    ],
-    unit: Annotated[
-        str | None, typer.Option(help="Unit of the ranking. \\[default: its only one]", show_default=False)
-    ] = None,
-    top: Annotated[
-        int | None,
-        typer.Option(help="Show the N highest scores. \\[default of a ranking: 5]", show_default=False),
-    ] = None,
-    bottom: Annotated[int | None, typer.Option(help="Show the N lowest scores.", show_default=False)] = None,
-    random: Annotated[
-        int | None, typer.Option(help="Show N samples drawn at random.", show_default=False)
-    ] = None,
-    first: Annotated[
-        int | None,
-        typer.Option(
-            help="Show the N first ones, as they lie. \\[default of a corpus: 5]", show_default=False
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
-    corpus: options.Corpus = None,
-    tokenizer: options.Tokenizer = None,
-    batch_size: options.BatchSize = None,
-    markdown: Annotated[
-        Path | None, typer.Option(help="Also write them to this Markdown file.", show_default=False)
-    ] = None,
-    json: Annotated[
-        Path | None,
-        typer.Option(
-            help="Also write them to this JSON file, their text as it is shown.", show_default=False
-        ),
-    ] = None,
-) -> None:
+@options.stage(app, "show", "curator show ranking --top 5", "curator.report.settings:ShowSettings")
+def show(settings: "ShowSettings") -> None:
     """Show samples of a ranking as text, repeated spans highlighted, with score, loss and provenance.
 
     Of a corpus, rows with their provenance: rendered rows say which pattern, generator and candidate they are of.
     """
     from curator.cli.show import run_show
 
-    counts = {"top": top, "bottom": bottom, "random": random, "first": first}
-    run_show(path, unit, counts, seed, corpus, tokenizer, batch_size, markdown, json)
+    run_show(settings)
 
 
-for _command, _example in cli_plans.EXAMPLES.items():
-    if _command in (cli_plans.mask, cli_plans.inject):
-        options.stage(app, _command.__name__, _example)(_command)
-    else:
-        app.command(epilog=f"Example: {_example}")(_command)
-
-
-@app.command(
-    epilog="Example: curator train -e configs/tiny.yml --plan plan-top --start-from runs/base/step150 --out runs/masked"
+@options.stage(
+    app,
+    "mask",
+    "curator mask --ranking ranking --select top --percent 10 --batch-size 32 --out plan-top",
 )
-def train(
-    experiment: options.Experiment = None,
-    corpus: options.Corpus = None,
-    epochs: options.Epochs = None,
-    plan: Annotated[
-        Path | None, typer.Option(help="Folder of the plan to follow.", show_default=False)
-    ] = None,
-    start_from: Annotated[
-        Path | None,
-        typer.Option(help="Checkpoint to continue from, for example the window's start.", show_default=False),
-    ] = None,
-    checkpoint_steps: Annotated[
-        str | None, typer.Option(help="Steps to save, for example 0,100,200:400:50.", show_default=False)
-    ] = None,
-    stop_step: Annotated[
-        int | None,
-        typer.Option(help="Stop after this step; the schedule still spans all steps.", show_default=False),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the initial weights.", show_default=False)] = None,
-    out: options.Out = None,
-    device: options.Device = None,
-) -> None:
+def mask(settings: "MaskSettings") -> None:
+    """Choose samples from rankings and write the plan that masks them in training."""
+    from curator.cli.commands import run_mask
+
+    run_mask(settings)
+
+
+@options.stage(
+    app,
+    "inject",
+    "curator inject --ranking ranking --select top --count 320 --batch-size 32 --after 150 --out plan-inject",
+)
+def inject(settings: "InjectSettings") -> None:
+    """Write the plan that puts samples into training: extra steps, or in place of others.
+
+    Extra steps make training longer, and the learning rate follows the trainer's own count of iterations: an extra
+    step uses the rate of its iteration. The command says what to set so that the curve stays as it was.
+    """
+    from curator.cli.inject import run_inject
+
+    run_inject(settings)
+
+
+@options.stage(
+    app,
+    "arm",
+    "curator arm --plan plan-top --from checkpoints/baseline/global_step1000 --out checkpoints/masked",
+    "curator.neox.settings:ArmSettings",
+    experiment=True,
+)
+def arm(settings: "ArmSettings") -> None:
+    """Prepare one more GPT-NeoX run: patch file, settings, start checkpoint, and the command that starts it.
+
+    The command goes on where the arm stopped, however often it is started. The settings are the baseline's, but for
+    where it saves, how long it trains (extra steps of the plan count), and --set.
+    """
+    from curator.cli.arm import run_arm
+
+    run_arm(settings)
+
+
+@options.stage(
+    app,
+    "schedule",
+    "curator schedule --window 700:2000 --every 20 --also 0,1,2,4,8 --out save.yml",
+    "curator.neox.settings:ScheduleSettings",
+    experiment=True,
+)
+def schedule(settings: "ScheduleSettings") -> None:
+    """Write a dense checkpoint schedule for GPT-NeoX (its extra-save-iters), given to it as one more config file.
+
+    Checkpoints of a window that lie close together show when a unit forms.
+    """
+    from curator.cli.schedule import run_schedule
+
+    run_schedule(settings)
+
+
+@options.stage(
+    app,
+    "train",
+    "curator train -e configs/tiny.yml --plan plan-top --start-from runs/base/step150 --out runs/masked",
+)
+def train(settings: "TrainSettings", given: list[str]) -> None:
     """Train a small GPT-NeoX model on one machine, following a plan. A killed run resumes bit-identically."""
     from curator.cli.commands import run_train
 
-    settings = options.merged(experiment, corpus=corpus, epochs=epochs, device=device)
-    flags = {
-        "plan": plan,
-        "start_from": start_from,
-        "checkpoint_steps": options.step_list(checkpoint_steps, "--checkpoint-steps"),
-        "stop_step": stop_step,
-        "seed": seed,
-        "out": out,
-    }
-    run_train(settings, flags)
+    run_train(settings, "checkpoint_steps" in given)
 
 
-@app.command(epilog="Example: curator export checkpoints/global_step1000 --out pythia-hf --dtype float16")
-def export(
-    checkpoint: Annotated[
-        str,
-        typer.Argument(
-            help="GPT-NeoX checkpoint: SAVE/global_step{N}, or SAVE for its latest.", show_default=False
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="New folder for the model.", show_default=False)],
-    dtype: Annotated[str, typer.Option(help="Of the written weights: float32 or float16.")] = "float32",
-    tokenizer: Annotated[
-        Path | None,
-        typer.Option(
-            help="tokenizer.json to put beside them. \\[default: the one that the model was trained with]",
-            show_default=False,
-        ),
-    ] = None,
-) -> None:
+@options.stage(
+    app,
+    "export",
+    "curator export checkpoints/global_step1000 --out pythia-hf --dtype float16",
+    "curator.models.settings:ExportSettings",
+)
+def export(settings: "ExportSettings") -> None:
     """Write a GPT-NeoX checkpoint as a Hugging Face folder: config.json, model.safetensors, tokenizer.json."""
     from curator.cli.export import run_export
 
-    run_export(checkpoint, out, dtype, tokenizer)
+    run_export(settings)
 
 
 @app.command(epilog="Example: curator demo --out demo")
@@ -260,7 +236,7 @@ def demo(
     ] = False,
 ) -> None:
     """Run the whole loop on this machine: corpus, training, scan, ranking, masked retraining, report."""
-    from curator.demo.run import run_demo
+    from curator.cli.demo import run_demo
 
     run_demo(out, seed=seed, n_seeds=seeds, drill_fraction=drill_fraction, quick=quick)
 

@@ -5,7 +5,7 @@ checkpoint, and a patched run records its corpus.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -18,42 +18,32 @@ from curator.models.neox_settings import config_files
 from curator.neox.arm import Arm, read_arm, write_arm
 from curator.neox.arm_settings import changes_of, missing_data, read_baseline
 from curator.neox.records import Start, Stretch, read_run, step_of
-from curator.neox.standing import INSIST, UNRECORDED, Standing, check_goes_on, standing_of
+from curator.neox.settings import ArmSettings
+from curator.neox.standing import Standing, check_goes_on, standing_of
 from curator.plan.plan import Plan
-from curator.settings import Experiment
 
 
-def run_arm(
-    experiment: Experiment,
-    out: Path,
-    plan_folder: Path | None,
-    start_from: Path | None,
-    configs: Sequence[Path],
-    changes: Sequence[str],
-    neox: str | None,
-    insist: Sequence[str],
-) -> None:
+def run_arm(asked: ArmSettings) -> None:
     """`curator arm`."""
+    out, configs, neox = asked.out, asked.config, asked.neox
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CuratorError(f"{out}: is not empty; choose another --out, or remove it")
-    if unknown := sorted(set(insist) - {UNRECORDED}):
-        raise UsageError(f"--insist {', '.join(unknown)}: expected {UNRECORDED}, to {INSIST[UNRECORDED]}")
-    checkpoint = None if start_from is None else _checkpoint(start_from)
+    checkpoint = None if asked.start_from is None else _checkpoint(asked.start_from)
     step = 0 if checkpoint is None else step_of(checkpoint.name) or 0
     standing = None
     if checkpoint is not None:
         standing = standing_of(
-            checkpoint.parent, step, insisted=frozenset(insist), command="curator arm --insist"
+            checkpoint.parent, step, insisted=frozenset(asked.insist), command="curator arm --insist"
         )
     before = None if checkpoint is None else _last_start(checkpoint)
     files = list(configs) or ([] if checkpoint is None else config_files(checkpoint / "configs"))
     base = read_baseline(files, checkpoint)
 
-    plan = None if plan_folder is None else Plan.load(plan_folder)
-    corpus = _corpus(experiment.corpus, before, plan, standing)
+    plan = None if asked.plan is None else Plan.load(asked.plan)
+    corpus = _corpus(asked.corpus, before, plan, standing)
     out = Path(os.path.abspath(out))
     steps = int(base["train_iters"]) if configs or checkpoint is None else _baseline_steps(checkpoint, base)
-    changed, notes = changes_of(base, steps, out, plan, changes, from_start=checkpoint is None)
+    changed, notes = changes_of(base, steps, out, plan, asked.changes, from_start=checkpoint is None)
     settings = {**base, **changed}
     now = _stretch(settings, corpus, plan, standing)
     if standing is not None and checkpoint is not None:
@@ -63,7 +53,7 @@ def run_arm(
     patch: dict[str, Any] = {
         "neox": os.path.abspath(neox) if neox and Path(neox).is_dir() else neox,
         "corpus": None if corpus is None else os.path.abspath(corpus.path),
-        "plan": None if plan_folder is None else os.path.abspath(plan_folder),
+        "plan": None if asked.plan is None else os.path.abspath(asked.plan),
     }
     if plan is None and corpus is not None and not corpus.neox_order and now.batch_size is not None:
         epochs = -(-int(settings["train_iters"]) * now.batch_size // len(corpus))

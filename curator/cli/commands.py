@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 from curator.artifacts.fields import require
 from curator.artifacts.flags import flag_name
@@ -15,9 +14,9 @@ from curator.errors import UsageError
 from curator.plan.plan import Plan
 from curator.planning.settings import MaskSettings
 from curator.ranking.ranking import Ranking
-from curator.ranking.settings import DECIDED_BY_QUERIES, RankSettings
+from curator.ranking.settings import DECIDED_BY_QUERIES, CollectSettings, RankSettings
 from curator.scan.settings import ScanSettings
-from curator.settings import Experiment, merge
+from curator.training.settings import TrainSettings
 
 
 def run_scan(settings: ScanSettings) -> None:
@@ -93,16 +92,16 @@ def _refuse_settings(ranking: Path, given: Sequence[str], queries_only: bool) ->
         )
 
 
-def run_collect(path: Path, out: Path, samples: tuple[int, int] | None) -> None:
+def run_collect(settings: CollectSettings) -> None:
     """`curator collect`."""
     from curator.influence.emission import Emission
     from curator.ranking.from_emission import collect_scores
 
-    emission = Emission.open(path)
-    ranking = collect_scores(emission, out, samples)
+    emission = Emission.open(settings.emission)
+    ranking = collect_scores(emission, settings.out, settings.samples)
     for sentence in emission.state():
         say(sentence)
-    _print_ranking(ranking, out)
+    _print_ranking(ranking, settings.out)
 
 
 def _print_ranking(ranking: Ranking, out: Path) -> None:
@@ -147,16 +146,11 @@ def said_epochs(plan: Plan) -> str:
     )
 
 
-def run_train(experiment: Experiment, flags: dict[str, Any]) -> None:
+def run_train(settings: TrainSettings, every_step_asked: bool) -> None:
     """`curator train`."""
-    if experiment.train is None:
-        raise UsageError(
-            "what to train is missing: give --experiment with a 'train' section (configs/tiny.yml has one to copy)"
-        )
     from curator.training.stage import train
 
-    settings = merge(experiment.stage("train"), **flags)
-    out = train(settings, every_step_asked=flags.get("checkpoint_steps") is not None)
+    out = train(settings, every_step_asked)
     stop = settings.stop_step or settings.steps
     say(f"Written to {out}/: step folders up to step{stop}, losses.npy.")
     next_step("curator", "scan", "--checkpoints", out, "--out", out.with_name(f"{out.name}-scan"))

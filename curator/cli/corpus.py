@@ -1,13 +1,19 @@
 """``curator corpus``: look at training data, describe a blend, or build the embedded corpus."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from curator.cli import options
+from curator.cli.running import Commands
 
-app = typer.Typer(no_args_is_help=True, help="Look at training data, or build the embedded corpus.")
+if TYPE_CHECKING:
+    from curator.corpus import EmbeddedSettings
+
+app = typer.Typer(
+    cls=Commands, no_args_is_help=True, help="Look at training data, or build the embedded corpus."
+)
 
 
 @app.command("info", epilog="Example: curator corpus info data/pythia/document")
@@ -42,34 +48,21 @@ def info(
     next_step("curator", "show", path)
 
 
-@app.command(
-    "build", epilog="Example: curator corpus build --out corpus --samples 32000 --drill-fraction 0.5"
+@options.stage(
+    app,
+    "build",
+    "curator corpus build --out corpus --samples 32000 --drill-fraction 0.5",
+    "curator.corpus:EmbeddedSettings",
 )
 def build(
+    settings: "EmbeddedSettings",
     out: Annotated[Path, typer.Option(help="Folder for the corpus.", show_default=False)],
-    samples: Annotated[int, typer.Option(min=1, help="Rows.")] = 32000,
-    seq_length: Annotated[int, typer.Option(min=1, help="Tokens per row, less the last label.")] = 32,
-    vocab_size: Annotated[int, typer.Option(help="Of the byte-level BPE trained on the spot.")] = 512,
-    drill_fraction: Annotated[
-        float,
-        typer.Option(
-            min=0, max=1, help="Share of rows that repeat a few of their own tokens; 0 is natural text only."
-        ),
-    ] = 0.5,
-    seed: Annotated[int, typer.Option(min=0, help="Of the order and the drill rows.")] = 0,
 ) -> None:
     """Build the embedded corpus from this Python's standard library."""
     from curator.cli.next_steps import next_step
     from curator.cli.tables import print_fields
-    from curator.corpus import EmbeddedSettings, build_embedded
+    from curator.corpus import build_embedded
 
-    settings = EmbeddedSettings(
-        n_samples=samples,
-        seq_length=seq_length,
-        vocab_size=vocab_size,
-        drill_fraction=drill_fraction,
-        seed=seed,
-    )
     print_fields(build_embedded(out, settings).describe())
     next_step("curator", "show", out)
 

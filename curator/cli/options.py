@@ -7,6 +7,7 @@ A command of `stage` is told nothing but its settings: its flags, their help, de
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
@@ -75,27 +76,34 @@ def weighted(texts: list[str], flag: str) -> list[tuple[Path, float]]:
 
 
 class After:
-    """Where the option of a command stands that is no setting: behind the flag of this field."""
+    """Where the option of a command stands that is no setting: behind the flag of this field, in its panel.
+
+    An option without it stands before all flags.
+    """
 
     def __init__(self, field: str):
         self.field = field
 
 
 def stage(
-    app: typer.Typer, section: str, example: str
+    app: typer.Typer, name: str, example: str, settings: str = "", experiment: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a command of a function that takes the settings of a section, and perhaps further options.
+    """Make a command of a function that takes settings, and perhaps further options.
 
-    It is called with the section of the experiment under the flags; ``given``, where it has such a parameter, names the
-    fields that flags gave.
+    It is called with the section ``name`` of the experiment under the flags; ``given``, where it has such a parameter,
+    names the fields that flags gave.
+
+    Args:
+        settings: ``module:Class`` of those that are no section of an experiment.
+        experiment: whether they are nevertheless given what it says for all stages.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         def stub() -> None: ...
 
         stub.__doc__ = function.__doc__
-        stub.__dict__["signature"] = lambda: _called_by_flags(section, function)
-        app.command(section, epilog=f"Example: {example}")(stub)
+        stub.__dict__["signature"] = lambda: _called_by_flags(name, settings, experiment, function)
+        app.command(name, epilog=f"Example: {example}")(stub)
         return function
 
     return register
@@ -111,27 +119,35 @@ def completed(command: Any) -> Any:
     return typer.main.get_command(whole)
 
 
-def _called_by_flags(section: str, function: Callable[..., None]) -> Callable[..., None]:
+def _called_by_flags(
+    section: str, named: str, shared: bool, function: Callable[..., None]
+) -> Callable[..., None]:
     """A function of flags, with the signature that typer reads."""
     from curator.artifacts.flags import flags_of, merge_flags
+    from curator.artifacts.schema import section_of
     from curator.settings import Experiment as Whole
     from curator.settings import load_experiment
 
-    schema = type(getattr(Whole(), section))
+    schema = resolve_name(named) if named else section_of(Whole.model_fields[section].annotation)
     flags = list(flags_of(schema))
-    signature = inspect.signature(function)
-    others = [one for one in signature.parameters.values() if one.name not in ("settings", "given")]
-    parameters = [
-        inspect.Parameter("experiment", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Experiment)
-    ]
+    signature, kind = inspect.signature(function), inspect.Parameter.KEYWORD_ONLY
+    behind: dict[str, list[inspect.Parameter]] = {}
+    for other in signature.parameters.values():
+        if other.name not in ("settings", "given"):
+            after = [one.field for one in get_args(other.annotation) if isinstance(one, After)] or [""]
+            behind.setdefault(after[0], []).append(other.replace(kind=kind))
+    parameters = behind.get("", [])
+    if shared or not named:
+        parameters.append(inspect.Parameter("experiment", kind, default=None, annotation=Experiment))
     for flag in flags:
         parameters.append(_parameter(flag))
-        for other in others:
-            if flag.place[-1] in [one.field for one in get_args(other.annotation) if isinstance(one, After)]:
-                parameters.append(other.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+        for other in behind.get(flag.place[-1], ()):
+            get_args(other.annotation)[1].rich_help_panel = flag.flag.panel or None
+            parameters.append(other)
 
-    def call(experiment: Path | None, **values: Any) -> None:
-        base = (load_experiment(experiment) if experiment else Whole()).stage(section)
+    def call(experiment: Path | None = None, **values: Any) -> None:
+        whole = load_experiment(experiment) if experiment else Whole()
+        before = whole.shared(schema) if named else whole.stage(section).given()
         merged: dict[str, Any] = {}
         given = []
         for flag in flags:
@@ -145,8 +161,8 @@ def _called_by_flags(section: str, function: Callable[..., None]) -> Callable[..
                     inner = inner.setdefault(name, {})
                 inner[place[-1]] = one
                 given.append(".".join(place))
-        settings = merge_flags(base, merged)
-        function(settings, **values, **({"given": given} if "given" in signature.parameters else {}))
+        made = merge_flags(schema, merged, before)
+        function(made, **values, **({"given": given} if "given" in signature.parameters else {}))
 
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {one.name: one.annotation for one in parameters}
@@ -155,16 +171,19 @@ def _called_by_flags(section: str, function: Callable[..., None]) -> Callable[..
 
 
 def _identifier(flag: "Flagged") -> str:
-    return flag.name.replace("-", "_")
+    return "_".join(flag.place)
 
 
 def _parameter(flag: "Flagged") -> inspect.Parameter:
-    kind, limits = _text_type(flag)
+    kind, more = _text_type(flag)
     says = flag.says.replace("[", "\\[")
     says += f" \\[default: {flag.default}]" if flag.default else ""
-    option = typer.Option(f"--{flag.name}", help=says, show_default=False, **limits)
-    annotation: Any = Annotated[kind if kind is bool else kind | None, option]
-    default = False if kind is bool else None
+    shown: dict[str, Any] = {"help": says, "show_default": False, "rich_help_panel": flag.flag.panel or None}
+    name = f"--{flag.name}" + (f"/--{flag.flag.opposite}" if flag.flag.opposite else "")
+    asked = typer.Argument(**shown) if flag.flag.argument else typer.Option(name, **shown, **more)
+    switch = kind is bool and not flag.flag.opposite
+    annotation: Any = Annotated[kind if switch or flag.required else kind | None, asked]
+    default = inspect.Parameter.empty if flag.required else False if switch else None
     name = _identifier(flag)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
@@ -174,11 +193,13 @@ def _text_type(flag: "Flagged") -> tuple[Any, dict[str, Any]]:
     from curator.artifacts.schema import limits, members
 
     member = members(flag.kind)[0]
+    metavar = {"metavar": flag.flag.text} if flag.flag.text else {}
     if flag.is_range or _is_steps(flag):
-        return str, {}
+        return str, metavar
     if get_origin(member) is tuple:
-        several: Any = list
-        return several[members(get_args(member)[0])[0]], {}
+        return list[Path] if members(get_args(member)[0])[0] is Path else list[str], metavar
+    if metavar:
+        return str, metavar
     if member in (int, float):
         return member, _in_words(member, limits(flag.kind))
     return (member if member in (bool, Path) else str), {}
@@ -186,9 +207,12 @@ def _text_type(flag: "Flagged") -> tuple[Any, dict[str, Any]]:
 
 def _in_words(number: type, bounds: dict[str, float]) -> dict[str, Any]:
     """The range as typer would show it; the rule itself is the field's, whose words say more than typer's."""
-    signs = {"gt": "x>{:g}", "ge": "x>={:g}", "lt": "x<{:g}", "le": "x<={:g}"}
-    said = ", ".join(signs[name].format(bound) for name, bound in bounds.items())
-    return {"metavar": f"<{number.__name__} range> [{said}]"} if said else {}
+    low = [f"{bounds[name]}{sign}" for name, sign in (("gt", "<"), ("ge", "<=")) if name in bounds]
+    high = [f"{sign}{bounds[name]}" for name, sign in (("lt", "<"), ("le", "<=")) if name in bounds]
+    if low and not high:
+        low, high = [], [f"{'>=' if 'ge' in bounds else '>'}{bounds.get('ge', bounds.get('gt'))}"]
+    said = "".join([*low, "x", *high])
+    return {"metavar": f"<{number.__name__} range> [{said}]"} if bounds else {}
 
 
 def _is_steps(flag: "Flagged") -> bool:
@@ -199,59 +223,14 @@ def _is_steps(flag: "Flagged") -> bool:
 
 
 def _read(flag: "Flagged", value: Any) -> Any:
-    if value is None or value is False:
+    if value is None or (value is False and not flag.flag.opposite):
         return None
     if flag.is_range:
         return span(value, f"--{flag.name}")
     return step_list(value, f"--{flag.name}") if _is_steps(flag) else value
 
 
-def merged(path: Path | None, **flags: Any) -> Any:
-    """The experiment file, or an empty one, under the flags that are not None."""
-    from curator.settings import Experiment, load_experiment, merge
-
-    return merge(load_experiment(path) if path else Experiment(), **flags)
-
-
 Experiment = Annotated[
     Path | None,
     typer.Option("--experiment", "-e", help="Experiment file (YAML); flags override it.", show_default=False),
-]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        help="Checkpoint folder, or Hugging Face id such as EleutherAI/pythia-14m@step1000.",
-        show_default=False,
-    ),
-]
-Corpus = Annotated[
-    Path | None,
-    typer.Option(
-        help="Training tokens in training order: Megatron .bin/.idx (also its released shards), GPT-NeoX's index "
-        "maps (..._shuffle_idx.npy) or a blend of them, [N, T] .npy, an mmap-ninja folder, or an embedded corpus.",
-        show_default=False,
-    ),
-]
-Out = Annotated[Path | None, typer.Option(help="Folder for the result.", show_default=False)]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. \\[default: cpu]", show_default=False)]
-Tokenizer = Annotated[
-    Path | None,
-    typer.Option(help="tokenizer.json; found beside the corpus or the model by default.", show_default=False),
-]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Samples per training step (global batch): step s holds samples s*B to s*B + B - 1.",
-        show_default=False,
-    ),
-]
-Epochs = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Passes of the run over the corpus, the last perhaps not whole: slot s holds sample s modulo its length. "
-        "\\[default: 1]",
-        show_default=False,
-    ),
 ]

@@ -5,13 +5,13 @@ window is covered densely without a patch. A schedule is that one line of YAML.
 """
 
 from collections.abc import Iterable
-from pathlib import Path
 
+from curator.artifacts.fields import require, written_out
 from curator.artifacts.files import save_text
 from curator.cli.next_steps import next_step
 from curator.cli.printing import say
 from curator.errors import CuratorError, UsageError
-from curator.settings import Experiment, require
+from curator.neox.settings import ScheduleSettings
 
 MOST = 10_000
 """More checkpoints than this are taken for a mistake."""
@@ -21,13 +21,9 @@ def dense_steps(window: tuple[int, int], every: int, also: Iterable[int] = ()) -
     """The steps to save, rising, each once: every ``every`` steps of the window, both its ends, and ``also``.
 
     Raises:
-        UsageError: a window that ends before it begins, or more than ``MOST`` steps.
+        UsageError: more than ``MOST`` steps.
     """
     first, last = window
-    if not 0 <= first < last:
-        raise UsageError(f"--window {first}:{last}: expected FIRST:LAST with 0 <= FIRST < LAST")
-    if every < 1:
-        raise UsageError(f"--every is {every}, expected a whole number of at least 1")
     count = (last - first) // every + 1
     if count > MOST:
         raise UsageError(
@@ -47,15 +43,10 @@ def as_yaml(steps: list[int]) -> str:
     )
 
 
-def run_schedule(
-    experiment: Experiment,
-    window: tuple[int, int] | None,
-    every: int,
-    also: tuple[int, ...],
-    out: Path | None,
-) -> None:
+def run_schedule(settings: ScheduleSettings) -> None:
     """`curator schedule`."""
-    steps = dense_steps(window or require(experiment, "window"), every, also)
+    steps = dense_steps(require(settings, "window"), settings.every, written_out(settings.also))
+    out = settings.out
     text = as_yaml(steps)
     if out is None:
         say(text, end="")

@@ -18,7 +18,8 @@ from curator.errors import CuratorError, UsageError
 from curator.models import tokenizer_file
 from curator.ranking.ranking import FORMAT, Ranking
 from curator.report.sample_view import SampleView
-from curator.report.show import UNRANKED, view_rows, view_samples
+from curator.report.settings import ShowSettings
+from curator.report.show import UNRANKED, Order, view_rows, view_samples
 from curator.report.writers import shortened, to_json, to_markdown, to_terminal
 
 AUDIT = "audit.json"
@@ -29,47 +30,41 @@ LONGEST = 2000
 """Characters of a sample on the terminal."""
 
 
-def run_show(
-    path: Path,
-    unit: str | None,
-    counts: dict[str, int | None],
-    seed: int,
-    corpus_path: Path | None,
-    tokenizer: Path | None,
-    batch_size: int | None,
-    markdown: Path | None,
-    json: Path | None,
-) -> None:
+def run_show(settings: ShowSettings) -> None:
     """`curator show`."""
-    asked = {order: count for order, count in counts.items() if count is not None}
+    path, unit = settings.path, settings.unit
+    orders: tuple[Order, ...] = ("top", "bottom", "random", "first")
+    asked: dict[Order, int] = {
+        order: count for order in orders if (count := getattr(settings, order)) is not None
+    }
     ranking = _ranking(path)
-    shared: dict[str, Any] = {"seed": seed, "batch_size": batch_size}
-    parts: dict[str, list[SampleView]] = {}
+    shared: dict[str, Any] = {"seed": settings.seed, "batch_size": settings.batch_size}
+    parts: dict[Order, list[SampleView]] = {}
     if ranking is None:
-        _refuse_scores(path, unit, asked, corpus_path)
+        _refuse_scores(settings, list(asked))
         corpus, of = _corpus(path), f"rows of {path}"
-        shared["tokenizer"] = _tokenizer(tokenizer, corpus)
-        for order, count in (asked or {"first": SHOWN}).items():
-            parts[order] = view_rows(corpus, select=order, count=count, **shared)  # type: ignore[arg-type]
+        shared["tokenizer"] = _tokenizer(settings.tokenizer, corpus)
+        for order, count in (asked or {orders[-1]: SHOWN}).items():
+            parts[order] = view_rows(corpus, select=order, count=count, **shared)
     else:
         unit = ranking.units[ranking.unit_index(unit)]
-        corpus, of = ranking.open_corpus(corpus_path), f"of {unit} in {ranking.path}"
-        shared["tokenizer"] = _tokenizer(tokenizer, corpus, ranking)
-        for order, count in (asked or {"top": SHOWN}).items():
-            parts[order] = view_samples(ranking, corpus, unit, select=order, count=count, **shared)  # type: ignore[arg-type]
+        corpus, of = ranking.open_corpus(settings.corpus), f"of {unit} in {ranking.path}"
+        shared["tokenizer"] = _tokenizer(settings.tokenizer, corpus, ranking)
+        for order, count in (asked or {orders[0]: SHOWN}).items():
+            parts[order] = view_samples(ranking, corpus, unit, select=order, count=count, **shared)
     for order, part in parts.items():
         stdout().print(f"\n{order} {len(part)} {of}", style="bold")
         stdout().print(to_terminal([shortened(view, LONGEST) for view in part]))
     if shared["tokenizer"] is None:
         say("No tokenizer.json beside the corpus or the model, so token ids are shown; give --tokenizer.")
     views = [view for part in parts.values() for view in part]
-    if markdown is not None:
+    if settings.markdown is not None:
         title = f"Rows of {path}" if ranking is None else f"Samples of {unit}"
-        save_text(markdown, to_markdown(views, title=title))
-        say(f"Written: {markdown}")
-    if json is not None:
-        save_json(json, to_json(views))
-        say(f"Written: {json}")
+        save_text(settings.markdown, to_markdown(views, title=title))
+        say(f"Written: {settings.markdown}")
+    if settings.json_ is not None:
+        save_json(settings.json_, to_json(views))
+        say(f"Written: {settings.json_}")
     if words := _next(path, corpus, ranking, unit):
         next_step(*words)
 
@@ -129,16 +124,14 @@ def _corpus(path: Path) -> Corpus:
         ) from error
 
 
-def _refuse_scores(path: Path, unit: str | None, asked: dict[str, int], corpus: Path | None) -> None:
+def _refuse_scores(settings: ShowSettings, asked: list[Order]) -> None:
     """Refuse what only a ranking can heed."""
-    flags = {"--unit": unit, "--corpus": corpus} | {
-        f"--{order}": order for order in asked if order not in UNRANKED
-    }
-    given = [flag for flag, value in flags.items() if value is not None]
+    given = [f"--{name}" for name in ("unit", "corpus") if getattr(settings, name) is not None]
+    given += [f"--{order}" for order in asked if order not in UNRANKED]
     if given:
         raise UsageError(
-            f"{path} holds rows without scores, so {', '.join(given)} says nothing; give --random N or --first N, or "
-            "show a ranking"
+            f"{settings.path} holds rows without scores, so {', '.join(given)} says nothing; give --random N or "
+            "--first N, or show a ranking"
         )
 
 

@@ -7,7 +7,6 @@ tiny model needs to form induction heads within minutes, and a known truth for a
 """
 
 import platform
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +96,7 @@ def build_embedded(out: Path, settings: EmbeddedSettings) -> EmbeddedCorpus:
     """
     import tokenizers
 
-    identity = {"kind": KIND, "layout": LAYOUT, "settings": asdict(settings), "python": _python()}
+    identity = {"kind": KIND, "layout": LAYOUT, "settings": settings.to_json(), "python": _python()}
     if (corpus := _existing(out, identity)) is not None:
         return corpus
     folder = library.library_folder()

@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from pydantic import Field
 
+from curator.artifacts.fields import Seed
+from curator.artifacts.flags import Flag
+from curator.artifacts.schema import Settings
 from curator.corpus import library
 from curator.errors import CuratorError
 
@@ -17,33 +21,30 @@ SHORTEST_DRILL = 8
 """Tokens in the shortest period of a drill row."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EmbeddedSettings:
+class EmbeddedSettings(Settings):
     """Everything, besides the Python version, that decides the rows of an embedded corpus."""
 
-    seq_length: int = 32
-    """Tokens a model reads from a row; rows are one token wider. At least 16 when there are drill rows."""
-    vocab_size: int = 512
-    """Entries of the byte-level BPE, 257 to 65536 (the rows are uint16)."""
-    n_samples: int = 32_000
-    """Number of rows."""
-    drill_fraction: float = 0.5
-    """Share f of drill rows, 0 to 1: exactly round(f * n_samples) rows, at random places."""
-    seed: int = 0
-    """Draws windows, order and drills; not the tokenizer, which all seeds share."""
+    FLAGS = ("n_samples", "seq_length", "vocab_size", "drill_fraction", "seed")
 
-    def __post_init__(self) -> None:
-        shortest = 2 * SHORTEST_DRILL if self.drill_fraction else 1
-        for name, low, high in (
-            ("seq_length", shortest, 1 << 20),
-            ("vocab_size", 257, 1 << 16),
-            ("n_samples", 1, 1 << 40),
-            ("drill_fraction", 0, 1),
-            ("seed", 0, (1 << 63) - 1),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise CuratorError(f"embedded corpus: {name} is {value}, expected {low} to {high}")
+    seq_length: Annotated[int, Field(ge=1, le=1 << 20)] = 32
+    """Tokens per row, less the last label; at least 16 where there are drill rows."""
+    vocab_size: Annotated[int, Field(ge=257, le=1 << 16)] = 512
+    """Of the byte-level BPE trained on the spot."""
+    n_samples: Annotated[int, Field(ge=1, le=1 << 40), Flag(name="samples")] = 32_000
+    """Rows."""
+    drill_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of rows that repeat a few of their own tokens; 0 is natural text only."""
+    # exactly round(f * n_samples) rows, at random places
+    seed: Seed = 0
+    """Of the order and the drill rows."""
+
+    def check(self) -> None:
+        """A drill is at least two periods."""
+        shortest = 2 * SHORTEST_DRILL
+        if self.drill_fraction and self.seq_length < shortest:
+            raise ValueError(
+                f"'seq_length' is {self.seq_length}, expected {shortest} or more where there are drill rows"
+            )
 
 
 @dataclass(frozen=True)

@@ -8,48 +8,40 @@ import shutil
 from pathlib import Path
 
 from curator.artifacts.files import is_temporary, new_folder
-from curator.errors import CuratorError, UsageError
+from curator.errors import CuratorError
 from curator.models import load_model, tokenizer_file
 from curator.models.hf import quiet_transformers
 from curator.models.neox import is_hf_tokenizer
+from curator.models.settings import ExportSettings
 
-DTYPES = ("float32", "float16")
 END_OF_TEXT = "<|endoftext|>"
 """What GPT-NeoX puts between documents when it trains with a Hugging Face tokenizer."""
 
 
-def export(
-    checkpoint: str | Path, out: Path, *, dtype: str = "float32", tokenizer: Path | None = None
-) -> Path | None:
-    """Write the model at ``checkpoint`` to the new folder ``out``.
-
-    Args:
-        dtype: of the written weights, float32 or float16.
-        tokenizer: a ``tokenizer.json``; by default the one beside the checkpoint, or its ``vocab-file``.
+def export(settings: ExportSettings) -> Path | None:
+    """Write the model at ``settings.checkpoint`` to the new folder ``settings.out``.
 
     Returns:
-        The tokenizer that was copied, if there was one.
+        The tokenizer that was copied, if there was one: by default that beside the checkpoint, or its ``vocab-file``.
 
     Raises:
-        UsageError: an unknown dtype.
-        CuratorError: ``out`` is not empty, the checkpoint cannot be read, a weight does not fit into float16, or
+        CuratorError: the folder is not empty, the checkpoint cannot be read, a weight does not fit into float16, or
             the tokenizer is none, or not this model's.
     """
     import torch
 
-    if dtype not in DTYPES:
-        raise UsageError(f"--dtype: {dtype!r}, expected one of {', '.join(DTYPES)}")
+    checkpoint, out = settings.checkpoint, settings.out
     if out.exists() and (not out.is_dir() or any(not is_temporary(path) for path in out.iterdir())):
         raise CuratorError(f"{out}: is there already, and not an empty folder; choose another --out")
     model = load_model(checkpoint)
-    if dtype == "float16":
+    if settings.dtype == "float16":
         largest = max(float(weight.abs().max()) for weight in model.parameters())
         if largest > torch.finfo(torch.float16).max:
             raise CuratorError(
                 f"{checkpoint}: a weight is {largest:.4g}, too large for float16; export float32"
             )
         model.half()
-    tokenizer = tokenizer or tokenizer_file(checkpoint)
+    tokenizer = settings.tokenizer or tokenizer_file(checkpoint)
     if tokenizer is not None:
         end = _end_of_text(tokenizer, model.config.vocab_size)
         for config in (model.config, model.generation_config):

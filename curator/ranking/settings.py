@@ -104,3 +104,14 @@ class RankSettings(Settings):
         if self.probe.tokens is not None:  # nothing is drawn
             left_out |= {f"probe.{name}" for name in ("sequences", "min_length", "seed", "ids")}
         return shlex.join(["curator", "rank", *flag_words(self, left_out)])
+
+
+class CollectSettings(Settings):
+    """Which emitted scores become a ranking."""
+
+    emission: Annotated[GivenPath, Flag(argument=True)]
+    """Folder that a patched GPT-NeoX trainer emitted to."""
+    out: GivenPath
+    """Folder for the ranking."""
+    samples: Annotated[Span | None, Flag(default="all emitted")] = None
+    """Only samples FIRST:LAST (LAST not included)."""

@@ -53,7 +53,7 @@ class TrainingConfig(Settings):
     gradient_clip: NotNegative = 1.0
     """Largest global norm of the gradient; 0 leaves it as it is."""
     seed: Seed = 1234
-    """Of the initial weights, the only thing that is drawn."""
+    """Of the initial weights."""
     micro_batch_size: Count | None = None
     """Samples per forward pass, to fit the memory; None takes the whole batch. It changes only rounding."""
 

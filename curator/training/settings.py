@@ -1,6 +1,6 @@
 """One run of the embedded trainer: the section ``train``, which is its recipe and what is done with it."""
 
-from curator.artifacts.fields import Corpus, Count, Epochs, Step, Where, written_out
+from curator.artifacts.fields import Corpus, Count, Epochs, Out, Step, Where, written_out
 from curator.artifacts.schema import GivenPath, Many
 from curator.training.config import TrainingConfig
 
@@ -8,19 +8,22 @@ from curator.training.config import TrainingConfig
 class TrainSettings(TrainingConfig):
     """One run of the embedded trainer: the recipe's fields (`TrainingConfig`) and what is done with it."""
 
-    out: GivenPath | None = None
-    """Folder of the checkpoints."""
+    FLAGS = (
+        *("corpus", "epochs", "plan", "start_from", "checkpoint_steps", "stop_step", "seed", "out", "device"),
+    )
+
+    out: Out = None
     corpus: Corpus = None
     epochs: Epochs = 1
     device: Where = "cpu"
     plan: GivenPath | None = None
-    """Folder of the plan to follow; null trains on the corpus as it is."""
+    """Folder of the plan to follow."""
     start_from: GivenPath | None = None
-    """Checkpoint folder to continue from."""
+    """Checkpoint to continue from, for example the window's start."""
     checkpoint_steps: Many[Step] = ()
-    """Steps to save: numbers and ranges."""
+    """Steps to save, for example 0,100,200:400:50."""
     stop_step: Count | None = None
-    """Stop after this step; the schedule still spans all ``steps``."""
+    """Stop after this step; the schedule still spans all steps."""
 
     @property
     def recipe(self) -> TrainingConfig:

@@ -39,12 +39,12 @@ from curator.progress import progress
 from curator.ranking.candidates import Candidates, gather_candidates
 from curator.ranking.ranking import Ranking, highest_first
 from curator.ranking.selection import choose
+from synth.patterns.audit import FORMAT
 from synth.patterns.matcher import Matcher
 from synth.patterns.pattern import Pattern
 from synth.patterns.registry import MEND, Registry
 from synth.patterns.samples import read_samples
 
-FORMAT = "synth-pattern-audit-1"
 CONTROLS = ("random", "loss-matched")
 BINS = (100, 50, 20, 10, 5)
 LEVEL = 0.95

@@ -28,6 +28,7 @@ from curator.ranking.run import rank
 from synth.audit.diversity import diversity, doublings
 from synth.audit.fidelity import audit_fidelity
 from synth.audit.plot import plot_audit
+from synth.audit.settings import AuditDataSettings
 from synth.render.folder import Rows
 
 FORMAT = "synth-audit-data-1"
@@ -41,44 +42,36 @@ RULE = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class AuditSettings:
-    """What decides the result besides rows and ranking.
+@dataclass(frozen=True)
+class RowsAudit:
+    """The folder of an audit of rows; ``result`` is what its ``audit.json`` holds."""
 
-    Attributes:
-        sample: rows scored per pattern; 0 scores all.
-        random: natural samples drawn as a control.
-        threshold: percentile that the median of a pattern must pass.
-    """
+    path: Path
+    result: dict[str, Any]
 
-    unit: str | None = None
-    sample: int = 100
-    random: int = 1000
-    threshold: float = 50.0
-    seed: int = 0
+    @staticmethod
+    def open(path: Path) -> "RowsAudit":
+        """Raises CuratorError: it holds no audit, or one that was edited."""
+        path = Path(path)
+        mend = f"remove {path} and audit again"
+        return RowsAudit(path, load_manifest(path / "audit.json", FORMAT, mend, ("patterns[]", "kept[]")))
+
+    @property
+    def kept(self) -> list[str]:
+        """Ids of the patterns whose rows carry influence."""
+        return list(self.result["kept"])
 
 
-def audit_data(
-    rows: Rows,
-    ranking: Ranking,
-    corpus: Corpus,
-    out: Path,
-    settings: AuditSettings,
-    *,
-    model: str | None = None,
-    device: str = "cpu",
-) -> dict[str, Any]:
-    """Audit ``rows`` against ``ranking`` of ``corpus``; writes audit.json, kept.json and audit.png into ``out``.
-
-    Args:
-        model: the ranking's checkpoint, where it has moved.
+def audit_data(rows: Rows, ranking: Ranking, corpus: Corpus, settings: AuditDataSettings) -> dict[str, Any]:
+    """Audit ``rows`` against ``ranking`` of ``corpus``; writes audit.json, kept.json and audit.png.
 
     Returns:
         What audit.json holds.
 
     Raises:
-        CuratorError: rows of another width, a ranking without queries, or ``out`` holds another audit.
+        CuratorError: rows of another width, a ranking without queries, or the folder holds another audit.
     """
+    out = settings.out
     unit = ranking.units[ranking.unit_index(settings.unit)]
     if rows.corpus.row_width != corpus.row_width:
         raise CuratorError(
@@ -98,9 +91,7 @@ def audit_data(
     }
     with lock_folder(out):
         if claim_folder(out, identity, what="audit results", result="audit.json", claim="identity.json"):
-            return load_manifest(
-                out / "audit.json", FORMAT, f"remove {out} and audit again", ("patterns[]", "kept[]")
-            )
+            return RowsAudit.open(out).result
         chosen = draw(rows, settings.sample, settings.seed)
         file = out / "scored.npy"
         if not file.is_file():
@@ -108,7 +99,9 @@ def audit_data(
         if not origins_file(file).is_file():  # so that `curator show` tells what was scored, as text
             shutil.copyfile(rows.path / "tokenizer.json", out / "tokenizer.json")
             save_origins(file, _origins(rows, chosen))
-        scored = rank(queries.request(file, model=model, units=(unit,)), out / "ranking", device)
+        scored = rank(
+            queries.request(file, model=settings.model, units=(unit,)), out / "ranking", settings.device
+        )
         result = _result(rows, ranking, corpus, scored, chosen, natural, identity, settings)
         plot_audit(result, out / "audit.png")
         save_json(out / "kept.json", result["kept"])
@@ -156,7 +149,7 @@ def _result(
     chosen: list[np.ndarray],
     natural: np.ndarray,
     identity: dict[str, Any],
-    settings: AuditSettings,
+    settings: AuditDataSettings,
 ) -> dict[str, Any]:
     scores, shuffled = np.split(np.asarray(scored.scores[0], np.float64), 2)
     losses = np.split(np.asarray(scored.losses, np.float64), 2)[0] / (corpus.row_width - 1)

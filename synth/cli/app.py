@@ -5,14 +5,18 @@ Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curator.cli import options as cli_options
+from curator.cli.options import After, stage
 from curator.cli.running import Commands, run_app
-from synth.cli import options
-from synth.cli import render as cli_render
+
+if TYPE_CHECKING:
+    from synth.audit.settings import AuditDataSettings, AuditPatternsSettings
+    from synth.distill.settings import DistillSettings
+    from synth.generate.settings import GenerateSettings
+    from synth.render.settings import RenderSettings
 
 
 class InOrder(Commands):
@@ -35,6 +39,7 @@ app = typer.Typer(
     "With --engine builtin nothing needs a key or a network.",
 )
 audit = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     help="Test patterns before, and rows after they are generated, on what they should do.",
 )
@@ -46,216 +51,102 @@ def main() -> None:
     run_app(app)
 
 
-@app.command(epilog="Example: synth distill ranking --engine builtin --out patterns")
+@stage(
+    app,
+    "distill",
+    "synth distill ranking --engine builtin --out patterns",
+    "synth.distill.settings:DistillSettings",
+)
 def distill(
-    ranking: Annotated[Path, typer.Argument(help="Folder of a ranking.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder for registry.json and the cache.", show_default=False)],
-    engine: options.Engine = "llm",
-    unit: Annotated[
-        str | None, typer.Option(help="Unit of the ranking. \\[default: its only one]", show_default=False)
-    ] = None,
-    top: Annotated[
-        int,
-        typer.Option(
-            min=1, help="So many samples of highest influence, of those with a positive score (paper: 2000)."
-        ),
-    ] = 2000,
-    holdout: Annotated[
-        float, typer.Option(min=0, help="Share of them held out for `synth audit patterns`.")
-    ] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, help="Of the held-out draw.")] = 0,
-    similar: Annotated[
-        float, typer.Option(min=0, max=1, help="Similarity from which two patterns are merged.")
-    ] = 0.85,
-    least: Annotated[
-        int,
-        typer.Option(
-            min=1, help="builtin: samples that must show a pattern.", rich_help_panel="Engine builtin"
-        ),
-    ] = 3,
-    most: Annotated[
-        int, typer.Option(min=1, help="builtin: repeated strings to keep.", rich_help_panel="Engine builtin")
-    ] = 200,
-    per_request: Annotated[
-        int, typer.Option(min=1, help="llm: samples in one request.", rich_help_panel=options.LLM)
-    ] = 10,
-    max_chars: Annotated[
-        int, typer.Option(min=100, help="llm: longer samples are cut here.", rich_help_panel=options.LLM)
-    ] = 6000,
-    prompt: options.Prompt = None,
-    tries: options.Tries = 2,
+    settings: "DistillSettings",
     dry_run: Annotated[
         bool,
-        typer.Option(
-            "--dry-run",
-            help="llm: show the prompts and an estimate, ask nothing.",
-            rich_help_panel=options.LLM,
-        ),
+        typer.Option("--dry-run", help="llm: show the prompts and an estimate, ask nothing."),
+        After("tries"),
     ] = False,
-    base_url: options.BaseUrl = options.DEFAULTS.base_url,
-    model: options.Model = options.DEFAULTS.model,
-    key_env: options.KeyEnv = options.DEFAULTS.api_key_env,
-    json_mode: options.JsonMode = options.DEFAULTS.json_mode,
-    temperature: options.Temperature = options.DEFAULTS.temperature,
-    max_tokens: options.MaxTokens = options.DEFAULTS.max_tokens,
-    timeout: options.Timeout = options.DEFAULTS.timeout_s,
-    retries: options.Retries = options.DEFAULTS.max_retries,
-    concurrency: options.Concurrency = options.DEFAULTS.concurrency,
-    budget: options.Budget = None,
-    price_in: options.PriceIn = None,
-    price_out: options.PriceOut = None,
-    corpus: cli_options.Corpus = None,
-    tokenizer: cli_options.Tokenizer = None,
 ) -> None:
     """Turn the samples of highest influence into JSON patterns (paper, section 6.1 and appendix J).
 
     An interrupted run goes on with the same command: every answer is kept in OUT/cache.
     """
-    from synth.cli.commands import run_distill
+    from synth.cli import commands
 
-    run_distill(
-        ranking,
-        out,
-        engine,
-        {
-            "unit": unit,
-            "top": top,
-            "holdout": holdout,
-            "seed": seed,
-            "corpus": corpus,
-            "tokenizer": tokenizer,
-        },
-        similar,
-        {"least": least, "most": most},
-        {
-            "per_request": per_request,
-            "max_chars": max_chars,
-            "prompt": prompt,
-            "tries": tries,
-            "dry_run": dry_run,
-        },
-        options.chat_settings(
-            base_url,
-            model,
-            key_env,
-            json_mode,
-            temperature,
-            max_tokens,
-            timeout,
-            retries,
-            concurrency,
-            budget,
-            price_in,
-            price_out,
-        ),
-    )
+    commands.distill(settings, dry_run)
 
 
-@audit.command("patterns", epilog="Example: synth audit patterns patterns")
-def audit_patterns(
-    patterns: options.Patterns,
-    ranking: Annotated[
-        Path | None,
-        typer.Option(help="The ranking they were distilled from, where it has moved.", show_default=False),
-    ] = None,
-    corpus: cli_options.Corpus = None,
-    tokenizer: cli_options.Tokenizer = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the drawn controls.")] = 0,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. \\[default: one per core]", show_default=False)
-    ] = None,
-) -> None:
+@stage(audit, "patterns", "synth audit patterns patterns", "synth.audit.settings:AuditPatternsSettings")
+def audit_patterns(settings: "AuditPatternsSettings") -> None:
     """Ask of every pattern whether it occurs more often where influence is high.
 
     Held-out top samples against random and loss-matched ones: odds ratios with intervals, in PATTERNS/audit.json.
     """
-    from synth.cli.commands import run_audit_patterns
+    from synth.cli import commands
 
-    run_audit_patterns(patterns, ranking, corpus, tokenizer, seed, workers)
+    commands.audit_patterns(settings)
 
 
-@app.command(epilog="Example: synth generate patterns --engine builtin --out generators")
-def generate(
-    patterns: options.Patterns,
-    out: Annotated[Path, typer.Option(help="Folder for the generators.", show_default=False)],
-    engine: options.Engine = "llm",
-    only: Annotated[
-        list[str] | None, typer.Option(help="Only this pattern_id; repeatable.", show_default=False)
-    ] = None,
-    carrying: Annotated[
-        bool | None,
-        typer.Option(
-            "--carrying/--all",
-            help="Only patterns that `synth audit patterns` found to carry, or all. "
-            "\\[default: carrying, once audited]",
-            show_default=False,
-        ),
-    ] = None,
-    own: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of your own sources, PATTERN_ID_anything.py; checked like the others.",
-            show_default=False,
-        ),
-    ] = None,
-    target_tokens: Annotated[
-        int | None,
-        typer.Option(
-            min=2, help="Length the checks ask for. \\[default: a row of the corpus]", show_default=False
-        ),
-    ] = None,
-    tokenizer: cli_options.Tokenizer = None,
-    prompt: options.Prompt = None,
-    tries: options.Tries = 2,
-    unsafe_sandbox: options.UnsafeSandbox = False,
-    base_url: options.BaseUrl = options.DEFAULTS.base_url,
-    model: options.Model = options.DEFAULTS.model,
-    key_env: options.KeyEnv = options.DEFAULTS.api_key_env,
-    json_mode: options.JsonMode = options.DEFAULTS.json_mode,
-    temperature: options.Temperature = options.DEFAULTS.temperature,
-    max_tokens: options.MaxTokens = options.DEFAULTS.max_tokens,
-    timeout: options.Timeout = options.DEFAULTS.timeout_s,
-    retries: options.Retries = options.DEFAULTS.max_retries,
-    concurrency: options.Concurrency = options.DEFAULTS.concurrency,
-    budget: options.Budget = None,
-    price_in: options.PriceIn = None,
-    price_out: options.PriceOut = None,
-) -> None:
+@stage(
+    app,
+    "generate",
+    "synth generate patterns --engine builtin --out generators",
+    "synth.generate.settings:GenerateSettings",
+)
+def generate(settings: "GenerateSettings") -> None:
     """Write one Python function per pattern, and keep those that pass every check.
 
     The code runs in a sandbox alone (`synth doctor`). An interrupted run goes on with the same command.
     """
-    from synth.cli.commands import run_generate
+    from synth.cli import commands
 
-    run_generate(
-        patterns,
-        out,
-        engine,
-        {"only": only, "carrying": carrying},
-        own,
-        target_tokens,
-        tokenizer,
-        {"prompt": prompt, "tries": tries},
-        unsafe_sandbox,
-        options.chat_settings(
-            base_url,
-            model,
-            key_env,
-            json_mode,
-            temperature,
-            max_tokens,
-            timeout,
-            retries,
-            concurrency,
-            budget,
-            price_in,
-            price_out,
+    commands.generate(settings)
+
+
+@stage(
+    app,
+    "render",
+    "synth render generators --count 1000 --out rows",
+    "synth.render.settings:RenderSettings",
+)
+def render(
+    settings: "RenderSettings",
+    verify: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Instead: make so many rows of the folder again, drawn at random, and compare.",
+            show_default=False,
         ),
-    )
+        After("unsafe_sandbox"),
+    ] = None,
+) -> None:
+    """Turn generators into training rows: a weighted mix, an exact count, no row twice.
+
+    The folder is a corpus like any other: `curator inject --rows OUT`. A killed run goes on with the same command.
+    """
+    from synth.cli import render as commands
+
+    if verify is None:
+        commands.render(settings)
+    else:
+        commands.verify(settings, verify)
 
 
-app.command(epilog=f"Example: {cli_render.EXAMPLES['render']}")(cli_render.render)
-audit.command("data", epilog=f"Example: {cli_render.EXAMPLES['audit_data']}")(cli_render.audit_data)
+@stage(
+    audit,
+    "data",
+    "synth audit data rows --ranking ranking --out audit",
+    "synth.audit.settings:AuditDataSettings",
+)
+def audit_data(settings: "AuditDataSettings") -> None:
+    """Score rendered rows as the natural ones were scored, and keep the patterns that carry influence.
+
+    A pattern is kept when at least 10 of its rows are scored, the 95 % interval (bootstrap over rows) of their
+    median percentile among the natural samples lies above --threshold, and they score higher than the same rows
+    with their tokens shuffled (median of the differences above 0). The same command resumes.
+    """
+    from synth.cli import audit as commands
+
+    commands.audit_data(settings)
 
 
 @app.command(epilog="Example: synth demo --seeds 5 --out synth-demo")
@@ -274,7 +165,7 @@ def demo(
     Corpus, training and ranking as in `curator demo`; then distill, audit, generate, audit, render, and one training
     run per kind (random, top, rendered rows), number and schedule. A killed run goes on with the same command.
     """
-    from synth.demo.run import run_demo
+    from synth.cli.demo import run_demo
 
     run_demo(out, seed=seed, n_seeds=seeds, quick=quick)
 
@@ -282,9 +173,10 @@ def demo(
 @app.command(epilog="Example: synth doctor")
 def doctor() -> None:
     """Say which layers of the sandbox are active here, and what language model would be asked."""
-    from synth.cli.commands import run_doctor
+    from curator.cli.tables import print_checks
+    from synth.cli.doctor import report
 
-    run_doctor()
+    print_checks(report())
 
 
 if __name__ == "__main__":

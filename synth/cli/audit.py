@@ -7,29 +7,23 @@ from typing import Any
 from curator.cli.next_steps import after_audit, next_step
 from curator.cli.printing import say
 from curator.cli.tables import print_rows
-from curator.models.devices import check_device
-from curator.ranking.ranking import Ranking
+from curator.corpus.rendered import LEAST
+from synth.audit import stage
 from synth.audit.plot import NAMES
-from synth.audit.rows import LEAST, AuditSettings, audit_data
+from synth.audit.settings import AuditDataSettings
 from synth.render.folder import Rows
 
 
-def run_audit_data(
-    path: Path,
-    ranking_path: Path,
-    out: Path,
-    given: dict[str, Any],
-    corpus_path: Path | None,
-    model: str | None,
-    device: str,
-) -> None:
+def audit_data(settings: AuditDataSettings) -> None:
     """`synth audit data`."""
-    check_device(device)
-    rows = Rows.open(path)
-    ranking = Ranking.open(ranking_path)
-    corpus = ranking.open_corpus(corpus_path)
-    result = audit_data(rows, ranking, corpus, out, AuditSettings(**given), model=model, device=device)
-    print_audit(result, out, rows.manifest)
+    print_audit(stage.audit_data(settings).result, settings.out, Rows.open(settings.rows).manifest)
+
+
+def run_audit_data(
+    path: Path, ranking: Path, out: Path, given: Any, corpus: Any, model: Any, device: str
+) -> None:
+    """As the demo calls it."""
+    audit_data(AuditDataSettings(rows=path, ranking=ranking, out=out, device=device, **given))
 
 
 def print_audit(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """The whole of `synth` on one machine: does rendered data speed a head up, and more than natural data would?
 
-``settings.py`` says which arms are trained, ``pipeline.py`` runs the commands from ranking to rows, ``replicate.py``
-does one training seed from the ranking to the arms, ``report.py`` writes tables with intervals and plots. It stands on
-``curator.demo``, which makes corpus, baseline and ranking.
+A study (``curator/study``) with a stage of its own between the ranking and the arms: ``rows.py`` goes from the ranking
+to rendered rows. ``study.py`` is its file, ``report.py`` makes tables with intervals and plots.
 Paper: Table 2 and appendix F, at tiny scale.
 """

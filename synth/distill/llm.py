@@ -11,14 +11,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from curator.errors import UsageError
 from curator.progress import progress, remark
 from synth.distill.reading import MOST, read_answer
+from synth.distill.settings import DistillSettings
 from synth.llm.answers import without_thoughts
 from synth.llm.cache import Answer
 from synth.llm.chat import Chat, Message
 from synth.llm.prompts import Prompt, delimited, load_prompt
-from synth.llm.settings import ChatSettings
 from synth.patterns.occurrence import Found
 from synth.patterns.pattern import CLASSES, PATTERN_SCHEMA, Pattern
 from synth.patterns.samples import SampleText
@@ -42,29 +41,15 @@ class LlmEngine:
 
     Args:
         cache: folder of the answers.
-        per_request: samples in one request; max_chars: longer samples are cut there.
-        prompt: a user's prompt file.
-        tries: how often an invalid answer goes back.
     """
 
-    def __init__(
-        self,
-        settings: ChatSettings,
-        cache: Path,
-        *,
-        per_request: int = 10,
-        max_chars: int = 6000,
-        prompt: Path | None = None,
-        tries: int = 2,
-    ):
-        if per_request < 1 or max_chars < 1 or tries < 0:
-            raise UsageError("--per-request and --max-chars must be 1 or more, and --tries 0 or more")
-        self.chat = Chat(settings, cache)
-        self.per_request = per_request
-        self.max_chars = max_chars
-        self.tries = tries
+    def __init__(self, settings: DistillSettings, cache: Path):
+        self.chat = Chat(settings.chat, cache)
+        self.per_request = settings.per_request
+        self.max_chars = settings.max_chars
+        self.tries = settings.tries
         self.prompt: Prompt = load_prompt(
-            prompt or PROMPT, ["samples"], ["boundary", "count", "most", "max_chars", "classes"]
+            settings.prompt or PROMPT, ["samples"], ["boundary", "count", "most", "max_chars", "classes"]
         )
 
     def describe(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from curator.corpus import Corpus
 from curator.corpus.token_text import read_tokenizer
 from curator.errors import CuratorError
 from curator.ranking.ranking import Ranking
+from synth.distill.settings import DistillSettings
 from synth.patterns.occurrence import Found
 from synth.patterns.registry import FILE, FORMAT, SIMILAR, Registry, merge
 from synth.patterns.samples import SampleText, Split, find_tokenizer_file, read_samples, split_top
@@ -37,29 +38,21 @@ class Top:
     asked: dict[str, Any]
 
     @staticmethod
-    def open(
-        path: Path,
-        *,
-        unit: str | None = None,
-        corpus: Path | None = None,
-        tokenizer: Path | None = None,
-        top: int = 2000,
-        holdout: float = 0.2,
-        seed: int = 0,
-    ) -> "Top":
+    def open(settings: DistillSettings) -> "Top":
         """Raises CuratorError for a ranking, corpus or tokenizer that is not there or does not fit."""
-        ranking = Ranking.open(path)
-        name = ranking.units[ranking.unit_index(unit)]
-        rows = ranking.open_corpus(corpus)
-        file = find_tokenizer_file(tokenizer, rows, ranking.manifest["request"]["model"])
+        ranking = Ranking.open(settings.ranking)
+        name = ranking.units[ranking.unit_index(settings.unit)]
+        rows = ranking.open_corpus(settings.corpus)
+        file = find_tokenizer_file(settings.tokenizer, rows, ranking.manifest["request"]["model"])
+        asked: dict[str, Any] = {"top": settings.top, "holdout": settings.holdout, "seed": settings.seed}
         return Top(
             ranking=ranking,
             unit=name,
             corpus=rows,
             tokenizer_file=file,
             tokenizer=read_tokenizer(file),
-            split=split_top(ranking, name, top, holdout, seed),
-            asked={"top": top, "holdout": holdout, "seed": seed},
+            split=split_top(ranking, name, **asked),
+            asked=asked,
         )
 
     def samples(self) -> list[SampleText]:

@@ -7,15 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from curator.errors import UsageError
 from synth.distill.llm import send_back
 from synth.generate.codegen import write_source
 from synth.generate.run import Check, Written
+from synth.generate.settings import GenerateSettings
 from synth.llm.answers import InvalidAnswer, fenced, json_object, without_thoughts
 from synth.llm.cache import Answer
 from synth.llm.chat import Chat
 from synth.llm.prompts import Prompt, load_prompt
-from synth.llm.settings import ChatSettings
 from synth.patterns.pattern import CLASSES, Pattern
 from synth.sandbox.modules import ALLOWED
 
@@ -69,17 +68,13 @@ class LlmWriter:
 
     Args:
         cache: folder of the answers.
-        prompt: a user's prompt file.
-        tries: how often code that fails goes back.
     """
 
-    def __init__(self, settings: ChatSettings, cache: Path, *, prompt: Path | None = None, tries: int = 2):
-        if tries < 0:
-            raise UsageError("--tries must be 0 or more")
-        self.chat = Chat(settings, cache)
-        self.tries = tries
+    def __init__(self, settings: GenerateSettings, cache: Path):
+        self.chat = Chat(settings.chat, cache)
+        self.tries = settings.tries
         self.prompt: Prompt = load_prompt(
-            prompt or PROMPT, ["pattern", "function"], ["characters_per_token", "modules", "classes"]
+            settings.prompt or PROMPT, ["pattern", "function"], ["characters_per_token", "modules", "classes"]
         )
 
     def describe(self) -> dict[str, Any]:

@@ -66,8 +66,11 @@ class Chat:
     def __enter__(self) -> "Chat":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        """Remarks what was asked and what it cost, where the error does not say so itself."""
         self.close()
+        if self.totals.any and not isinstance(error, BilledError):
+            remark(self.bill())
 
     def close(self) -> None:
         if self._wire is not None:

@@ -5,15 +5,19 @@ July 2026 and ``deepseek-flash`` is its successor; response_format knows ``json_
 think by default, which is billed and counts towards max_tokens, so it is turned off here unless asked for.
 """
 
-import math
 import os
 import re
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from curator.errors import CuratorError, UsageError
-from curator.visible import visible
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from curator.artifacts.fields import Count, Index, NotNegative
+from curator.artifacts.flags import Flag
+from curator.artifacts.schema import GivenPath, Rule, Settings
+from curator.errors import CuratorError
 
 JsonMode = Literal["auto", "schema", "object", "text"]
 DEEPSEEK_KEY = "DEEPSEEK_API_KEY"
@@ -25,73 +29,93 @@ PRICES = {"deepseek-flash": (0.30, 1.20)}
 bill is at most what is counted; off-peak is half of it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChatSettings:
-    """How to ask.
+LLM = "Engine llm (any server that speaks the OpenAI chat API)"
+"""Heading of the flags that only this engine heeds."""
 
-    Attributes:
-        api_key_env: environment variable of the key, else OPENAI_API_KEY. Neither DeepSeek's nor OpenAI's key is sent
-            to the other; a server on this machine needs none.
-        temperature: of sampling; None: none is sent, as for models that take none; max_tokens: longest answer.
-        timeout_s: for one whole attempt; max_retries: after 429, 5xx, timeouts and dropped connections.
-        json_mode: ``schema`` (structured output), ``object`` (any JSON), ``text``, or ``auto``: the first of these that
-            the server takes.
-        price_in, price_out: USD per million tokens; None: known for the default model alone.
-        budget: USD that all runs with the same cache may cost together; None: no limit.
-        thinking: let DeepSeek's models think before they answer; means nothing elsewhere.
-    """
 
-    base_url: str = "https://api.deepseek.com"
-    model: str = "deepseek-flash"
-    api_key_env: str = DEEPSEEK_KEY
-    temperature: float | None = 0.0
-    max_tokens: int = 8192
-    timeout_s: float = 300.0
-    max_retries: int = 6
-    concurrency: int = 8
+def _is_address(value: str) -> bool:
+    """Whether a request could be sent there."""
+    try:
+        url = urlsplit(value)
+        if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:
+            return False
+        if url.hostname.isascii():
+            url.hostname.encode("idna")  # as it is looked up
+    except ValueError:  # brackets that do not close, a port that is no number, a name that no host has
+        return False
+    return not re.search(r"\s", value) and value.isprintable()
+
+
+def _without_secrets(value: str) -> str:
+    url = urlsplit(value)
+    if url.username or url.password or url.query or url.fragment:
+        raise ValueError("no user, password or query belongs there; the key is read from --key-env")
+    return value
+
+
+NOT_NEGATIVE = "a number of at least 0, or none"
+
+
+def _number_or_none(value: Any) -> Any:
+    """What a flag says as text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return None if value.lower() == "none" else float(value)
+    except ValueError as error:
+        raise PydanticCustomError("rule", "{given}", {"given": repr(value), "says": NOT_NEGATIVE}) from error
+
+
+Temperature = Annotated[
+    float | None,
+    Rule(NOT_NEGATIVE, lambda v: v is None or v >= 0),
+    BeforeValidator(_number_or_none),
+    Flag(text="NUMBER|none"),
+]
+
+
+class ChatSettings(Settings):
+    """How to ask."""
+
+    base_url: Annotated[
+        str,
+        Rule("a URL such as https://api.deepseek.com, without blanks or unprintable characters", _is_address),
+        AfterValidator(_without_secrets),
+    ] = "https://api.deepseek.com"
+    """Of the API."""
+    model: Annotated[str, Rule("the model's name", lambda v: bool(v.strip()))] = "deepseek-flash"
+    """As the server calls it."""
+    api_key_env: Annotated[str, Flag(name="key-env")] = DEEPSEEK_KEY
+    """Environment variable that holds the key; else OPENAI_API_KEY."""
+    # Neither DeepSeek's nor OpenAI's key is sent to the other; a server on this machine needs none.
     json_mode: JsonMode = "auto"
-    price_in: float | None = None
-    price_out: float | None = None
-    budget: float | None = None
-    thinking: bool = False
+    """schema, object (JSON without schema), text, or auto: the first that the server takes."""
+    temperature: Temperature = 0.0
+    """Of sampling; none sends none, for models that take none."""
+    max_tokens: Count = 8192
+    """Longest answer."""
+    timeout_s: Annotated[float, Field(ge=0.1), Flag(name="timeout")] = 300.0
+    """Seconds to wait for an answer."""
+    max_retries: Annotated[Index, Flag(name="retries")] = 6
+    """After 429, 5xx, timeouts and dropped connections."""
+    concurrency: Count = 8
+    """Requests at once."""
+    budget: NotNegative | None = None
+    """USD; stop before it is passed."""
+    # That is what all runs with the same cache may cost together.
+    price_in: Annotated[NotNegative | None, Flag(default="known for the default model")] = None
+    """USD per million prompt tokens."""
+    price_out: NotNegative | None = None
+    """USD per million tokens of answers."""
+    thinking: Annotated[bool, Flag(hidden=True)] = False
+    """Let DeepSeek's models think before they answer; means nothing elsewhere."""
 
-    def __post_init__(self) -> None:
-        odd = re.search(r"\s", self.base_url) or not self.base_url.isprintable()
-        try:
-            url = urlsplit(self.base_url)
-            sound = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-            if sound and self.host.isascii():
-                self.host.encode("idna")  # as it is looked up
-        except ValueError:  # brackets that do not close, a port that is no number, a name that no host has
-            sound = False
-        if odd or not sound:
-            raise UsageError(
-                f"--base-url {' '.join(visible(self.base_url).splitlines())}: expected a URL such as "
-                "https://api.deepseek.com" + (", without blanks or unprintable characters" if odd else "")
-            )
-        if url.username or url.password or url.query or url.fragment:
-            raise UsageError(
-                "--base-url: no user, password or query belongs there; the key is read from --key-env"
-            )
-        if self.json_mode not in get_args(JsonMode):
-            raise UsageError(f"--json-mode {self.json_mode}: expected one of {', '.join(get_args(JsonMode))}")
-        if not self.model.strip():
-            raise UsageError("--model: expected the model's name")
-        for name, least in (("max_tokens", 1), ("max_retries", 0), ("concurrency", 1)):
-            if getattr(self, name) < least:
-                raise UsageError(
-                    f"--{name.replace('_', '-')}: expected {least} or more, not {getattr(self, name)}"
-                )
-        for name in ("temperature", "price_in", "price_out", "budget"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise UsageError(f"--{name.replace('_', '-')}: expected a number from 0, not {value}")
-        if not (math.isfinite(self.timeout_s) and self.timeout_s > 0):
-            raise UsageError(f"--timeout: expected seconds above 0, not {self.timeout_s}")
+    def check(self) -> None:
+        """A budget needs prices."""
         if self.budget is not None and self.prices is None:
-            raise UsageError(
-                f"--budget: the prices of {self.model} at {self.base_url} are not known; give --price-in and "
-                "--price-out (USD per million tokens)"
+            raise ValueError(
+                f"a 'budget' needs prices, and those of {self.model} at {self.base_url} are not known; give --price-in "
+                "and --price-out (USD per million tokens)"
             )
 
     @property
@@ -160,3 +184,30 @@ class ChatSettings:
     def extra_body(self) -> dict[str, Any]:
         """What is sent besides the parameters every server knows."""
         return {"thinking": {"type": "enabled" if self.thinking else "disabled"}} if self.at_deepseek else {}
+
+
+# -- what the stages share that a language model does, or the builtin engine --------------------------------
+
+ASKS_NOBODY = "asks nobody and costs nothing"
+Engine = Annotated[
+    Literal["llm", "builtin"], Field(description="llm, or builtin: by rule, without key and network.")
+]
+PromptFile = Annotated[
+    GivenPath | None,
+    Field(description="Your own prompt file instead of the one of this version."),
+    Flag(panel=LLM),
+]
+Tries = Annotated[
+    Index, Field(description="How often an answer that fails goes back with the reason."), Flag(panel=LLM)
+]
+Asked = Annotated[ChatSettings, Flag(flat=True, panel=LLM)]
+
+
+def check_engine(engine: str, prompt: Path | None, chat: ChatSettings) -> None:
+    """Refuse what only a language model could heed."""
+    usual = ChatSettings()
+    heeded = {"prompt": prompt is not None, "budget": chat.budget is not None}
+    heeded |= {name: getattr(chat, name) != getattr(usual, name) for name in ("base_url", "model")}
+    if engine == "builtin" and any(heeded.values()):
+        said = ", ".join(f"'{name}'" for name, given in heeded.items() if given)
+        raise ValueError(f"the engine builtin {ASKS_NOBODY}; it takes no {said}")

@@ -110,6 +110,20 @@ class Registry:
         """Of the patterns alone, in order."""
         return fingerprint([entry.pattern.to_json() for entry in self.entries])
 
+    def tokenizer_file(self, given: Path | None = None) -> Path:
+        """The one given, else that of the distilled samples.
+
+        Raises:
+            CuratorError: it is no longer there.
+        """
+        there = Path(self.header["samples"]["tokenizer"])
+        if given is None and not there.is_file():
+            raise CuratorError(
+                f"{self.path}: its tokenizer {there} is no longer there; give --tokenizer FILE"
+            )
+        file = given or there
+        return file / "tokenizer.json" if file.is_dir() else file
+
     def chosen(self, ids: Sequence[str]) -> tuple[Entry, ...]:
         """The entries with these ids, each once, in the order of the ids.
 

@@ -40,13 +40,9 @@ def split_top(ranking: Ranking, unit: str | None, top: int, holdout: float, seed
     """The ``top`` samples of one unit with a positive score, a share ``holdout`` of them held out.
 
     Raises:
-        UsageError: a size that makes no sense.
+        UsageError: nothing is left to distill.
         CuratorError: scores that are not numbers, or no positive ones.
     """
-    if top < 1 or not 0 <= holdout < 1:
-        raise UsageError(
-            f"--top must be 1 or more and --holdout from 0 to below 1, not {top} and {holdout:g}"
-        )
     scores = np.asarray(ranking.unit_scores(unit), np.float64)
     if not np.isfinite(scores).all():
         raise CuratorError(f"{ranking.path}: some scores are not numbers; make the ranking again")

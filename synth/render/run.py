@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ from synth.generate.generators import Generators
 from synth.render.fill import Source
 from synth.render.folder import PARTS, Assembled, Rows, assemble
 from synth.render.mix import Mix, Range
-from synth.render.settings import RenderSettings
+from synth.render.settings import Rendering, RenderSettings
 from synth.render.task import Shard, Task, Work, Worker, make_shard, start_worker
 from synth.sandbox import Sandbox
 
@@ -38,36 +37,26 @@ AHEAD = 4
 """Tasks a worker is given at once: none waits for the next one, and none is listed long before it is made."""
 
 
-def render(
-    generators: Generators,
-    settings: RenderSettings,
-    out: Path,
-    workers: int | None = None,
-    unsafe: bool = False,
-    only: Path | None = None,
-) -> Rows:
-    """Render ``settings.count`` distinct rows into the folder ``out``; resumes what is there.
-
-    Args:
-        workers: processes; one per core unless given. They change nothing in the rows.
-        unsafe: run generators where they cannot be shut in.
-        only: the audit that chose the patterns, if one did; the manifest names it.
+def render(settings: RenderSettings) -> Rows:
+    """Render ``settings.count`` distinct rows into the folder ``settings.out``; resumes what is there.
 
     Raises:
-        CuratorError: ``out`` holds something else (says both sides), the disk has no room for the rows, or the
+        UsageError: something is missing, or names what is not there.
+        CuratorError: the folder holds something else (says both sides), the disk has no room for the rows, or the
             generators give too few distinct rows.
     """
-    out = Path(out)
-    Sandbox(unsafe=unsafe)  # both are refused before anything is written
-    _check_room(settings, out)
-    with lock_folder(out):
-        run = _Run(generators, settings, out, workers or _cores(), unsafe, only)
+    generators = Generators.open(settings.generators)
+    rendering = Rendering.resolve(settings, generators)
+    Sandbox(unsafe=settings.unsafe_sandbox)  # both are refused before anything is written
+    _check_room(rendering)
+    with lock_folder(rendering.out):
+        run = _Run(generators, rendering)
         if run.is_complete():
-            remark(f"{out}: already complete")
+            remark(f"{run.out}: already complete")
         else:
             run.run()
-        shutil.rmtree(out / PARTS, ignore_errors=True)
-    return Rows.open(out)
+        shutil.rmtree(run.parts, ignore_errors=True)
+    return Rows.open(run.out)
 
 
 def _cores() -> int:
@@ -75,8 +64,9 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _check_room(settings: RenderSettings, out: Path) -> None:
+def _check_room(settings: Rendering) -> None:
     """Refuse rows that the disk cannot hold, rather than after hours; parts of an earlier run are counted as there."""
+    out = settings.out
     if (out / "manifest.json").exists():
         return
     disk = next(place for place in (out.absolute(), *out.absolute().parents) if place.exists())
@@ -98,29 +88,20 @@ def _size(count: int) -> str:
 class _Run:
     """A rendering under way; see `render`."""
 
-    def __init__(
-        self,
-        generators: Generators,
-        settings: RenderSettings,
-        out: Path,
-        workers: int,
-        unsafe: bool,
-        only: Path | None,
-    ):
+    def __init__(self, generators: Generators, rendering: Rendering):
         self.generators = generators
-        self.settings = settings
-        self.out = out
-        self.parts = out / PARTS
-        self.workers = workers
-        self.only = only
-        self.identity = settings.identity(generators)
+        self.settings = rendering
+        self.out = rendering.out
+        self.parts = self.out / PARTS
+        self.workers = rendering.asked.workers or _cores()
+        self.identity = rendering.identity(generators)
         self.made = 0
-        used = [g for g in generators.generators if g.pattern_id in settings.weights]
+        used = [g for g in generators.generators if g.pattern_id in rendering.weights]
         self.work = Work(
             parts=self.parts,
-            tokenizer=settings.tokenizer,
-            filling=settings.filling,
-            unsafe=unsafe,
+            tokenizer=rendering.tokenizer,
+            filling=rendering.filling,
+            unsafe=rendering.asked.unsafe_sandbox,
             sources=tuple(Source.of(g) for g in used),
         )
 
@@ -236,8 +217,8 @@ class _Run:
             "request": {
                 "generators": str(self.generators.path.absolute()),
                 "tokenizer": str(settings.tokenizer.absolute()),
-                "only": None if self.only is None else str(self.only.absolute()),
-                "command": settings.command(self.generators.path, self.out),
+                "only": None if settings.asked.only is None else str(settings.asked.only.absolute()),
+                "command": settings.command(self.generators),
             },
             "last_run": {
                 "workers": self.workers,

@@ -1,24 +1,30 @@
-"""What decides the rows, all of it in the manifest."""
+"""Which rows are wanted: the flags of `synth render`; and what decides them, all of it in the manifest."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import BeforeValidator
 from tokenizers import Tokenizer
 
+from curator.artifacts.fields import Count, Index, Seed
 from curator.artifacts.files import load_json
 from curator.artifacts.fingerprints import fingerprint
+from curator.artifacts.flags import Flag, flag_name, flag_words
+from curator.artifacts.schema import GivenPath, Many, Settings
 from curator.corpus.token_text import read_tokenizer
 from curator.errors import CuratorError, UsageError
+from synth.fields import UnsafeSandbox, Workers
 from synth.generate.generators import Generators
 
-FILLS = ("packed", "padded")
 LAYOUT = 1
 """Raised when the same settings would give other rows."""
 END_OF_TEXT = "<|endoftext|>"
+EQUAL = "equal"
+"""The word that makes patterns weigh the same."""
 MOST_WEIGHT = 1e9
 """Above it, shares of a count are no longer exact, and at last no numbers."""
 
@@ -42,16 +48,66 @@ class Filling:
     seed: int
 
 
+def _in_words(weights: Any) -> Any:
+    """As flags give them."""
+    return (
+        [f"{name}={weight!r}" for name, weight in weights.items()]
+        if isinstance(weights, Mapping)
+        else weights
+    )
+
+
+class RenderSettings(Settings):
+    """Which rows are wanted of which generators."""
+
+    generators: Annotated[GivenPath, Flag(argument=True)]
+    """Folder of generators (synth generate); with --verify, a folder of rendered rows."""
+    out: GivenPath | None = None
+    """Folder for the rows."""
+    count: Count | None = None
+    """How many rows, exactly."""
+    seq_length: Annotated[Count | None, Flag(default="the generators' manifest")] = None
+    """Rows are one token longer."""
+    tokenizer: Annotated[GivenPath | None, Flag(default="the generators' manifest")] = None
+    """tokenizer.json."""
+    seed: Seed = 0
+    """Of every text, and of the rows' order."""
+    weights: Annotated[Many[str], BeforeValidator(_in_words)] = ()
+    """PATTERN_ID=WEIGHT, repeatable, or a JSON file of them; 0 leaves a pattern out. One not named weighs as many as
+    the samples in which it was found, or 1 with --weights equal."""
+    only: GivenPath | None = None
+    """audit.json or kept.json of `synth audit data`: only the patterns that it keeps."""
+    fill: Literal["packed", "padded"] = "packed"
+    """packed: texts of one pattern, the separator between them, the last one cut; padded: one text, cut or filled up
+    (GPT-NeoX trains on the padding like on any token)."""
+    separator_id: Annotated[Index | None, Flag(default="<|endoftext|> of the tokenizer, or none")] = None
+    """Token between texts."""
+    pad_id: Annotated[Index | None, Flag(default="the separator")] = None
+    """Token of the padding."""
+    task_size: Annotated[Count | None, Flag(default="up to 512")] = None
+    """Rows per resumable piece of work."""
+    workers: Workers = None
+    unsafe_sandbox: UnsafeSandbox = False
+
+    def check(self) -> None:
+        """Packed rows have no padding."""
+        if self.pad_id is not None and self.fill != "padded":
+            raise ValueError("'pad_id' is for padded rows (--fill padded); packed ones have no padding")
+
+
 @dataclass(frozen=True, kw_only=True)
-class RenderSettings:
+class Rendering:
     """One rendering; `resolve` makes it from what the user gave.
 
     Attributes:
+        asked: what the user gave.
         weights: of the patterns that take part, in the order of the generators, all above 0.
         task_size: candidates per piece of work, which is also what further candidates are asked for in.
         dtype: of the tokens; the tokenizer decides it.
     """
 
+    asked: RenderSettings
+    out: Path
     count: int
     filling: Filling
     tokenizer: Path
@@ -60,61 +116,55 @@ class RenderSettings:
     task_size: int
 
     @staticmethod
-    def resolve(
-        generators: Generators,
-        *,
-        count: int,
-        seq_length: int | None = None,
-        tokenizer: Path | None = None,
-        seed: int = 0,
-        weights: dict[str, float] | None = None,
-        equal: bool = False,
-        fill: str = "packed",
-        separator_id: int | None = None,
-        pad_id: int | None = None,
-        task_size: int | None = None,
-    ) -> "RenderSettings":
+    def resolve(settings: RenderSettings, generators: Generators) -> "Rendering":
         """Fill in what the generators' manifest and the tokenizer say.
 
-        Args:
-            equal: patterns without a weight weigh 1, and not as many as the samples in which they were found.
-
         Raises:
-            UsageError: something is missing, unknown, or contradicts itself.
+            UsageError: something is missing or unknown.
         """
         manifest = generators.manifest
-        if fill not in FILLS:
-            raise UsageError(f"--fill {fill}: a row is {' or '.join(FILLS)}")
-        if pad_id is not None and fill != "padded":
-            raise UsageError("--pad-id is for --fill padded; packed rows have no padding")
-        seq_length = seq_length or manifest.get("seq_length")
+        out, count, seq_length = (
+            settings.out,
+            settings.count,
+            settings.seq_length or manifest.get("seq_length"),
+        )
+        if out is None or count is None:
+            raise UsageError("synth render needs --count and --out, or --verify with a folder of rows")
         if seq_length is None:
             raise UsageError(f"{generators.path}: its manifest names no seq_length; give --seq-length")
-        file = tokenizer or (Path(manifest["tokenizer"]) if manifest.get("tokenizer") else None)
+        weights = read_weights([word for word in settings.weights if word != EQUAL])
+        if settings.only is not None:
+            weights = kept_alone(generators, weights, settings.only)
+        file = settings.tokenizer or (Path(manifest["tokenizer"]) if manifest.get("tokenizer") else None)
         if file is None:
             raise UsageError(f"{generators.path}: its manifest names no tokenizer; give --tokenizer")
         file = file / "tokenizer.json" if file.is_dir() else file
         known = read_tokenizer(file)
-        for name, given in (("--separator-id", separator_id), ("--pad-id", pad_id)):
+        for name in ("separator_id", "pad_id"):
+            given = getattr(settings, name)
             if given is not None and known.id_to_token(given) is None:
-                raise UsageError(f"{name} {given}: {file} has no such token")
-        separator = known.token_to_id(END_OF_TEXT) if separator_id is None else separator_id
-        pad = separator if pad_id is None else pad_id
-        if fill == "padded" and pad is None:
+                raise UsageError(f"--{flag_name(RenderSettings, name)} {given}: {file} has no such token")
+        separator = settings.separator_id
+        separator = known.token_to_id(END_OF_TEXT) if separator is None else separator
+        pad = separator if settings.pad_id is None else settings.pad_id
+        packed = settings.fill == "packed"
+        if not packed and pad is None:
             raise UsageError(f"{file} has no {END_OF_TEXT} to pad with; give --pad-id")
-        return RenderSettings(
+        return Rendering(
+            asked=settings,
+            out=out,
             count=count,
             filling=Filling(
                 width=seq_length + 1,
-                fill=fill,
-                separator=separator if fill == "packed" else None,
-                pad=pad if fill == "padded" else None,
-                seed=seed,
+                fill=settings.fill,
+                separator=separator if packed else None,
+                pad=None if packed else pad,
+                seed=settings.seed,
             ),
             tokenizer=file,
             dtype=token_dtype(known),
-            weights=_weights(generators, weights or {}, equal),
-            task_size=task_size or min(512, max(64, -(-count // 64))),
+            weights=_weights(generators, weights, EQUAL in settings.weights),
+            task_size=settings.task_size or min(512, max(64, -(-count // 64))),
         )
 
     def identity(self, generators: Generators) -> dict[str, Any]:
@@ -139,22 +189,19 @@ class RenderSettings:
         """What a row takes on disk while the rows are put together: once in its part, once in its place."""
         return 2 * self.filling.width * np.dtype(self.dtype).itemsize
 
-    def command(self, generators: Path, out: Path) -> str:
+    def command(self, generators: Generators) -> str:
         """The command that asks for the same again."""
         filling = self.filling
-        words = ["synth", "render", str(generators), "--count", str(self.count), "--out", str(out)]
-        words += ["--seq-length", str(filling.width - 1), "--tokenizer", str(self.tokenizer.absolute())]
-        words += ["--seed", str(filling.seed), "--fill", filling.fill, "--task-size", str(self.task_size)]
-        if filling.separator is not None:
-            words += ["--separator-id", str(filling.separator)]
-        if filling.pad is not None:
-            words += ["--pad-id", str(filling.pad)]
-        for generator in Generators.open(generators).generators:
-            pattern_id = generator.pattern_id
-            weight = self.weights.get(pattern_id, 0.0)
-            if weight != generator.samples:
-                words += ["--weights", f"{pattern_id}={weight!r}"]
-        return shlex.join(words)
+        each = ((g.pattern_id, self.weights.get(g.pattern_id, 0.0), g.samples) for g in generators.generators)
+        whole = self.asked.changed(
+            seq_length=filling.width - 1,
+            tokenizer=self.tokenizer.absolute(),
+            separator_id=filling.separator,
+            pad_id=filling.pad,
+            task_size=self.task_size,
+            weights={pattern_id: weight for pattern_id, weight, samples in each if weight != samples},
+        )
+        return shlex.join(["synth", "render", *flag_words(whole, ("only", "workers", "unsafe_sandbox"))])
 
 
 def _weights(generators: Generators, given: dict[str, float], equal: bool) -> dict[str, float]:

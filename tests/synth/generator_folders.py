@@ -11,6 +11,7 @@ from curator.artifacts.files import save_json, save_text
 from curator.artifacts.fingerprints import fingerprint
 from synth.generate.generators import FORMAT, Generators
 from synth.patterns.pattern import Pattern
+from synth.render.settings import Rendering, RenderSettings
 
 LINES = """
 def {function}(rng, target_tokens):
@@ -53,6 +54,11 @@ def {function}(rng, target_tokens):
     return "{mark} " + " ".join(str(rng.randint(0, 9)) for _ in range(target_tokens))
 """
 """Fails at a share of its seeds."""
+
+
+def rendering(generators: Generators, **given: Any) -> Rendering:
+    """What `synth render` makes of flags."""
+    return Rendering.resolve(RenderSettings(generators=generators.path, out="rows", **given), generators)
 
 
 def write_generators(

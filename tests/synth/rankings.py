@@ -1,6 +1,7 @@
 """A ranking that was written down rather than computed: scores, losses and text as a test wants them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from conftest import GOLDEN
@@ -9,6 +10,8 @@ from tokenizers import Tokenizer
 from curator.artifacts.files import save_array, save_json
 from curator.corpus import open_corpus
 from curator.ranking.ranking import FORMAT, SIGN, Ranking
+from synth.distill.run import Top
+from synth.distill.settings import DistillSettings
 
 TOKENIZER = GOLDEN / "model" / "tokenizer.json"
 UNIT = "induction:1.0"
@@ -54,3 +57,8 @@ def write_ranking(
         },
     )
     return Ranking.open(out)
+
+
+def top_of(ranking: Path, **given: Any) -> Top:
+    """Its top samples, as `synth distill` opens them."""
+    return Top.open(DistillSettings(ranking=ranking, out="unused", **given))

@@ -7,13 +7,12 @@ from typing import Any
 
 from killed_runs import PROCESSES, die
 
-from synth.generate.generators import Generators
 from synth.render.run import render
 from synth.render.settings import RenderSettings
 
 
-def settings(generators: Generators) -> RenderSettings:
-    return RenderSettings.resolve(generators, count=120, task_size=32)
+def settings(generators: Path, out: Path, workers: int = 1) -> RenderSettings:
+    return RenderSettings(generators=generators, out=out, count=120, task_size=32, workers=workers)
 
 
 def _render(folder: Path, out: Path, workers: int, die_at: tuple[str, str] | None) -> None:
@@ -22,8 +21,7 @@ def _render(folder: Path, out: Path, workers: int, die_at: tuple[str, str] | Non
         place, moment = die_at
         die(lambda target: target == out / place, moment)
     with open(os.devnull, "w") as sys.stderr:
-        generators = Generators.open(folder)
-        render(generators, settings(generators), out, workers)
+        render(settings(folder, out, workers))
 
 
 def start(folder: Path, out: Path, workers: int = 1, die_at: tuple[str, str] | None = None) -> Any:

@@ -1,16 +1,22 @@
 """The experiment file: what it does not allow is refused, and the error says where and what is allowed."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+import typer
 from conftest import ROOT
+from pydantic import Field
+from typer.testing import CliRunner
 
-from curator.artifacts.flags import flag_words
+from curator.artifacts.flags import Flag, flag_words, flags_of, merge_flags
+from curator.artifacts.schema import GivenPath, Many, Settings
+from curator.cli import options
+from curator.cli.running import Commands
 from curator.errors import UsageError
 from curator.planning.settings import InjectSettings, MaskSettings
 from curator.ranking.settings import RankSettings
-from curator.settings import Experiment, load_experiment, merge, require
+from curator.settings import Experiment, load_experiment, require
 
 CONFIGS = ROOT / "configs"
 
@@ -26,6 +32,10 @@ train:
   batch_size: 32
   warmup_steps: 0
 """
+
+
+def merge(section: Any, **flags: Any) -> Any:
+    return merge_flags(type(section), flags, section.given())
 
 
 def load(tmp_path: Path, text: str) -> Experiment:
@@ -202,3 +212,94 @@ def test_the_words_of_settings_leave_nothing_out_that_is_zero() -> None:
         >= {"--after": "0", "--shuffle-seed": "0", "--rows": "rows", "--from-steps": "0:3"}.items()
     )
     assert "--plan" not in pairs and "--unit" not in pairs
+
+
+class Server(Settings):
+    """What lies within."""
+
+    address: str = "here"
+    """Where."""
+    key_: Annotated[int, Field(ge=2, lt=9), Flag(name="key")] = 3
+    """Which."""
+    price: float | None = None
+    limit: float | None = None
+
+    def check(self) -> None:
+        """A limit needs a price."""
+        if self.limit is not None and self.price is None:
+            raise ValueError("a 'limit' needs a 'price'")
+
+
+class Job(Settings):
+    """What a command is told."""
+
+    FLAGS = ("whole", "source", "server", "many")
+
+    source: Annotated[GivenPath, Flag(argument=True)]
+    """From where."""
+    server: Annotated[Server, Flag(flat=True, panel="Server")] = Field(default_factory=Server)
+    whole: Annotated[bool | None, Flag(opposite="part", default="as it comes")] = None
+    many: Annotated[Many[str], Flag(text="KEY=VALUE")] = ()
+    untold: int = 0
+
+
+def test_a_class_says_which_flags_there_are_in_which_order_and_panel() -> None:
+    flags = [(one.name, one.default, one.required, one.flag.panel) for one in flags_of(Job)]
+    assert flags == [
+        ("whole", "as it comes", False, ""),
+        ("source", "", True, ""),
+        ("address", "here", False, "Server"),
+        ("key", "3", False, "Server"),
+        ("price", "", False, "Server"),
+        ("limit", "", False, "Server"),
+        ("many", "", False, ""),
+    ]
+    words = flag_words(Job(source="a b", whole=False, many=["x=1"], server=Server(key_=4)))
+    assert words == ["a b", "--address", "here", "--key", "4", "--many", "x=1"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"source": ""}, "SOURCE: expected a path, not ''"),
+        (
+            {"server": {"key_": 9}},
+            "--key: 9 is not allowed; expected a whole number of at least 2 and below 9",
+        ),
+        ({"server": {"address": "x", "limit": 1.0}}, "--limit: a 'limit' needs a 'price'"),
+        ({"server": {"address": 3, "price": 1.0}, "many": ["x"]}, "--address: expected text, not 3"),
+    ],
+)
+def test_an_error_names_what_was_typed_and_no_more(flags: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError) as error:
+        merge_flags(Job, {"source": "a", **flags})
+    assert str(error.value) == says
+
+
+def test_a_command_of_settings_takes_arguments_opposites_and_options_of_its_own() -> None:
+    told: list[Any] = []
+    app = typer.Typer(cls=Commands)
+    app.command("other")(lambda: None)
+
+    @options.stage(app, "job", "job", f"{__name__}:Job")
+    def job(
+        settings: Job,
+        first: Annotated[int, typer.Option()] = 1,
+        behind: Annotated[bool, typer.Option("--behind"), options.After("key_")] = False,
+    ) -> None:
+        told.append((settings.given(), first, behind))
+
+    def said(*words: str) -> str:
+        result = CliRunner().invoke(app, ["job", *words])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    said("here", "--part", "--many", "a=1", "--many", "b=2", "--key", "5", "--behind")
+    said("here", "--whole", "--first", "7")
+    given = {"source": Path("here"), "whole": False, "many": ("a=1", "b=2"), "server": Server(key_=5)}
+    assert told == [(given, 1, True), ({"source": Path("here"), "whole": True}, 7, False)]
+    help = said("--help")
+    server = help.partition("Server")[2]
+    assert "--behind" in server and "2<=x<9" in server and "--whole" not in server
+    assert help.index("--first") < help.index("--whole") and "--untold" not in help
+    assert CliRunner().invoke(app, ["job"]).exit_code == 2

@@ -354,7 +354,7 @@ def test_show_takes_any_corpus_and_says_what_comes_next(study: Path, tmp_path: P
     said = done("show", tmp_path / "rows.npy")
     assert "first 4 rows" in said and "token ids are shown" in said
     assert "--unit, --top" in refused(2, "show", study / "corpus", "--top", 2, "--unit", "x")
-    assert "0 first samples" in refused(2, "show", study / "corpus", "--first", 0)
+    assert "--first: 0 is not allowed" in refused(2, "show", study / "corpus", "--first", 0)
     said = done("show", study / "ranking", "--unit", "induction:1.0", "--first", 1)
     assert "sample 160 for induction:1.0" in said
     assert shlex.split(said.splitlines()[-1])[:4] == ["Next:", "curator", "mask", "--ranking"]
@@ -436,7 +436,7 @@ def test_show_refuses_what_is_not_there(study: Path, tmp_path: Path) -> None:
     assert "give the same corpus" in message and str(GOLDEN / "rows.npy") in message
     assert "no such tokenizer" in refused(1, "show", ranking, *unit, "--tokenizer", "none.json")
     assert "not a ranking" in refused(1, "show", tmp_path)
-    assert "0 top samples" in refused(2, "show", ranking, *unit, "--top", 0)
+    assert "--top: 0 is not allowed" in refused(2, "show", ranking, *unit, "--top", 0)
     refused(2, "show", ranking, *unit, "--random", 1, "--seed", -1)
     refused(2, "show", ranking, *unit, "--batch-size", 0)
 

@@ -202,7 +202,7 @@ def test_an_unknown_checkpoint_is_refused_and_can_be_insisted_on(base: Path) -> 
         ("--from SAVE --set train_iters=many", 2, "many: expected a whole number"),
         ("--from SAVE --set train_iters=13 --plan LATE", 1, "set train_iters to at most 12"),
         ("--from SAVE --corpus BASE/other.npy", 1, "trained on the corpus .*, but this run's corpus is"),
-        ("--from SAVE --insist unpatched", 2, "expected unrecorded"),
+        ("--from SAVE --insist unpatched", 2, "--insist: unknown value 'unpatched'; known: unrecorded"),
     ],
 )
 def test_wrong_inputs_name_both_sides_and_leave_nothing(base: Path, words: str, code: int, says: str) -> None:

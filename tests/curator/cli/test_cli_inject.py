@@ -296,7 +296,7 @@ def test_schedule_takes_the_window_of_an_experiment(tmp_path: Path) -> None:
         (["--every", 5], "'window' is missing: give --window"),
         (["--window", "3:9"], "--every"),
         (["--window", "3:9", "--every", 0], "--every"),
-        (["--window", "9:3", "--every", 1], "--window 9:3: expected FIRST:LAST with 0 <= FIRST < LAST"),
+        (["--window", "9:3", "--every", 1], "--window: (9, 3) is not allowed; expected two whole"),
         (["--window", "3-9", "--every", 1], "--window takes FIRST:LAST"),
         (["--window", "3:9", "--every", 1, "--also", "1,x"], "--also takes steps"),
         (["--window", "0:143000", "--every", 1], "makes 143001 checkpoints, more than 10000"),

@@ -6,6 +6,7 @@ the arms run in seconds.
 
 import copy
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -20,20 +21,30 @@ import torch
 from conftest import relative_error
 from safetensors.torch import load_file
 
+from curator.cli import demo
 from curator.corpus import open_corpus
-from curator.demo import report
-from curator.demo import run as demo_run
-from curator.demo.replicate import Replicate
-from curator.demo.settings import ARMS, MASKED, REPEATED, DemoSettings
 from curator.models import load_model
 from curator.plan.plan import Plan
 from curator.ranking.ranking import Ranking
 from curator.ranking.selection import Selection
+from curator.study import run as study_run
+from curator.study.replicate import Replicate
+from curator.study.result import Result
+from curator.study.study import Study, load_study
 from curator.units.induction import InductionHead
 
-SETTINGS = DemoSettings(
-    steps=60, arm_steps=40, drill_fraction=0.7, window_start=20, checkpoint_every=10, factor_samples=64
+DEMO = load_study("demo", Study)
+STUDY = DEMO.changed(
+    train=DEMO.train.changed(steps=60),
+    stop_step=40,
+    drill_fraction=0.7,
+    window=DEMO.window.changed(start=20),
+    checkpoint_every=10,
+    rank=DEMO.rank.changed(factor_samples=64),
 )
+ARMS = [run for run, _ in STUDY.runs]
+MASKED = [run for run, arm in STUDY.runs if arm.mask]
+REPEATED = [run for run, arm in STUDY.runs if arm.repeat]
 FORMATION = {"final_score": 0.5, "attribution_step": 30, "window": [20, 40]}
 
 
@@ -44,7 +55,7 @@ def replicate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     stages: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Replicate, "_formation", lambda self, scan, unit: dict(FORMATION))
-        result = Replicate(SETTINGS, 0, folder, stages.append).run()
+        result = Replicate(STUDY, 0, folder, stages.append).run()
     return folder, result, stages
 
 
@@ -67,7 +78,7 @@ def test_every_stage_is_named_once_and_leaves_its_result(replicate: Made) -> Non
     assert {path.name for path in (folder / "baseline").glob("step*")} == {
         f"step{n}" for n in range(0, 61, 10)
     }
-    assert (folder / "scan" / "scan.png").is_file()
+    assert len(ARMS) == 8 and sorted(MASKED + REPEATED) == sorted(ARMS)
     for arm in ARMS:
         assert (folder / "plans" / arm / "plan.json").is_file() and (folder / arm / "step40").is_dir()
         assert result["curves"][arm]["steps"] == [20, 30, 40]
@@ -79,7 +90,7 @@ def test_the_ranking_is_of_the_window_at_the_attribution_step(replicate: Made) -
     assert ranking.samples.tolist() == list(range(20 * 32, 40 * 32)) and ranking.units == [result["unit"]]
     assert ranking.manifest["request"]["model"].endswith("step30")
     model = load_model(folder / "baseline" / "step30")
-    sequences = Replicate(SETTINGS, 0, folder, print).sequences
+    sequences = Replicate(STUDY, 0, folder, print).sequences
     measured = result["curves"]["baseline"]["scores"][3]
     assert relative_error(InductionHead.all_heads(model, sequences), np.array(measured)) < 1e-4
 
@@ -146,7 +157,7 @@ def test_a_rerun_is_a_no_op_and_other_settings_start_again(
     folder, result, _ = replicate
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     stages: list[str] = []
-    assert Replicate(SETTINGS, 0, folder, stages.append).run() == json.loads(json.dumps(result))
+    assert Replicate(STUDY, 0, folder, stages.append).run() == json.loads(json.dumps(result))
     assert not stages and {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     marker = folder.parent / "seed9" / "result.json"
     marker.parent.mkdir()
@@ -155,10 +166,21 @@ def test_a_rerun_is_a_no_op_and_other_settings_start_again(
     def stop(*_: Any) -> None:
         raise InterruptedError
 
-    monkeypatch.setattr("curator.demo.replicate.build_embedded", stop)
-    with pytest.raises(InterruptedError):
-        Replicate(SETTINGS, 9, marker.parent, print).run()
+    monkeypatch.setattr("curator.study.replicate.build_embedded", stop)
+
+    def begin(study: Study) -> None:
+        with pytest.raises(InterruptedError):
+            Replicate(study, 9, marker.parent, print).run()
+
+    begin(STUDY)
     assert not marker.exists()
+    kept = marker.parent / "curves" / "mask-top.json"
+    kept.parent.mkdir()
+    kept.write_text("{}")
+    begin(STUDY)
+    assert kept.is_file()
+    begin(STUDY.changed(percent=20.0))
+    assert not kept.exists()
 
 
 def test_a_killed_seed_goes_on_with_the_arms_that_are_missing(
@@ -169,7 +191,7 @@ def test_a_killed_seed_goes_on_with_the_arms_that_are_missing(
     (folder / "curves" / "mask-top.json").unlink()
     monkeypatch.setattr(Replicate, "_formation", lambda self, scan, unit: dict(FORMATION))
     other = (folder / "mask-random-1" / "step40" / "model.safetensors").stat().st_mtime_ns
-    assert Replicate(SETTINGS, 0, folder, lambda stage: None).run() == result
+    assert Replicate(STUDY, 0, folder, lambda stage: None).run() == result
     assert (folder / "mask-random-1" / "step40" / "model.safetensors").stat().st_mtime_ns == other
     (folder / "kept.json").unlink()
 
@@ -187,15 +209,24 @@ def test_the_report_pairs_every_arm_with_the_baseline_of_its_seed(
     ramp(first, "mask-top", 38)
     ramp(second, "mask-top", 36)
     ramp(second, "repeat-top", 200)
-    report.write_report(folder.parent, SETTINGS, [first, second], 1.0)
+    second_folder = folder.parent / "seed1"
+    shutil.copytree(folder / "scan", second_folder / "scan")
+    demo.print_demo(folder.parent, STUDY, [Result(first), Result(second)], 1.0)
     rows = {line.split("  ")[0]: line for line in capsys.readouterr().out.splitlines() if line}
-    assert "+5 [+2 … +8]" in rows["top 10 % masked"]
-    assert "+0 [+0 … +0]" in rows["random masked"].replace("-0", "+0")
+    assert "+5 ± 38 [+2 … +8]" in rows["top 10 % masked"]  # t of one degree of freedom: 12.7 · 3
+    assert "+0 ± 0 [+0 … +0]" in rows["random masked"].replace("-0", "+0")
     assert "+0, 1 never" in rows["top 10 % in place of random"].replace("-0", "+0")
     assert "(1 never)" in rows["top 10 % in place of random"]
-    written = json.loads((folder.parent / "results.json").read_text())["arms"]
-    assert [arm["seed"] for arm in written] == [0, 1]
-    assert written[0]["crossings"]["mask-top"]["0.4"] == pytest.approx(38)
+    assert "+5 ± 38 [+2 … +8]" in rows["top 10 % masked − random masked"]
+    kept = rows["top 10 % in place of random − random in place of random"].replace("-0", "+0")
+    assert "+0, 1 never" in kept and kept.endswith(" 1")
+    written = json.loads((folder.parent / "results.json").read_text())
+    assert [arm["seed"] for arm in written["arms"]] == [0, 1]
+    assert written["arms"][0]["crossings"]["mask-top"]["0.4"] == pytest.approx(38)
+    shifts = {one["arm"]: one["shift"] for one in written["effects"]}
+    assert shifts["mask-top"]["mean"] == pytest.approx(5) and shifts["mask-random"]["runs"] == 4
+    assert len(written["differences"]) == 4
+    assert all((folder.parent / f"seed{n}" / "scan" / "scan.png").is_file() for n in (0, 1))
     assert (folder.parent / "curves.png").stat().st_size > 5000
     assert "# " in (folder.parent / "top-samples.md").read_text()
 
@@ -204,12 +235,11 @@ def test_without_a_head_the_demo_says_so_and_ends_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Natural text alone and few steps; threads take the place of the pool's processes."""
-    settings = DemoSettings(steps=60, arm_steps=60, window_start=20, checkpoint_every=30, drill_fraction=0)
-    monkeypatch.setattr(demo_run, "DemoSettings", lambda: settings)
+    monkeypatch.setattr(demo, "load_study", lambda *_: STUDY.changed(stop_step=None, checkpoint_every=20))
     monkeypatch.setattr(
-        demo_run, "ProcessPoolExecutor", lambda workers, context, **_: ThreadPoolExecutor(workers)
+        study_run, "ProcessPoolExecutor", lambda workers, context, **_: ThreadPoolExecutor(workers)
     )
-    demo_run.run_demo(tmp_path / "demo", n_seeds=1, drill_fraction=0)
+    demo.run_demo(tmp_path / "demo", n_seeds=1, drill_fraction=0)
     said = " ".join(capsys.readouterr().err.split())
     assert "seed 0: no induction head formed" in said and "--drill-fraction" in said
     result = json.loads((tmp_path / "demo" / "seed0" / "result.json").read_text())

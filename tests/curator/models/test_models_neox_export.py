@@ -34,6 +34,7 @@ from curator.models import (
     tokenizer_file,
 )
 from curator.models.export import export
+from curator.models.settings import ExportSettings
 from curator.ranking.run import prepare_queries, rank
 from curator.ranking.settings import RankSettings
 from curator.scan.checkpoint import WHOLE_FILE_BYTES, checkpoint_fingerprint
@@ -138,7 +139,7 @@ def test_export_refusals_leave_nothing_behind(single: Path, tmp_path: Path) -> N
     out = tmp_path / "out"
     large = save_tokenizer(tmp_path / "large.json", VOCAB + 1)
     for words, says in (
-        (["--dtype", "bfloat16"], "'bfloat16', expected one of float32, float16"),
+        (["--dtype", "bfloat16"], "unknown value 'bfloat16'; did you mean 'float16'"),
         (["--tokenizer", tmp_path / "none.json"], "no such file"),
         (["--tokenizer", single / "configs" / "model.yml"], "not a Hugging Face tokenizer"),
         (["--tokenizer", large], "token ids up to 24, but the model knows 0 to 23"),
@@ -157,7 +158,7 @@ def test_export_refusals_leave_nothing_behind(single: Path, tmp_path: Path) -> N
 
 
 def test_ranking_with_a_checkpoint_is_ranking_with_its_export(single: Path, tmp_path: Path) -> None:
-    export(single, tmp_path / "hf")
+    export(ExportSettings(checkpoint=str(single), out=tmp_path / "hf"))
     np.save(tmp_path / "rows.npy", np.random.default_rng(0).integers(0, VOCAB, (6, POSITIONS + 1)))
     scores = []
     for number, model in enumerate((single, tmp_path / "hf")):

@@ -18,14 +18,16 @@ from curator.ranking.ranking import Ranking
 from curator.ranking.run import rank
 from curator.ranking.settings import RankSettings
 from synth.audit.diversity import MOST_TOKENS, diversity, doublings
-from synth.audit.rows import AuditSettings, audit_data, describe, draw, is_kept, median_interval, percentiles
-from synth.cli.audit import print_audit, run_audit_data
+from synth.audit.rows import audit_data, describe, draw, is_kept, median_interval, percentiles
+from synth.audit.settings import AuditDataSettings
+from synth.cli import audit as commands
+from synth.cli.audit import print_audit
 from synth.render.folder import Rows
 from synth.render.run import render
 from synth.render.settings import RenderSettings
 
 UNIT = "induction:1.2"
-SETTINGS = AuditSettings(unit=UNIT, sample=12, random=50)
+SETTINGS = AuditDataSettings(rows="rows", ranking="ranking", out="audit", unit=UNIT, sample=12, random=50)
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +48,13 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
     """40 rows of lines, and ten that are nearly alike."""
     folder = tmp_path_factory.mktemp("rendered")
     generators = write_generators(folder / "generators", {"p001": LINES, "p002": FEW}, seq_length=128)
-    return render(generators, RenderSettings.resolve(generators, count=50), folder / "rows", 1)
+    return render(RenderSettings(generators=generators.path, out=folder / "rows", count=50, workers=1))
 
 
 @pytest.fixture(scope="module")
 def audited(ranking: Ranking, rows: Rows, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("audited") / "audit"
-    audit_data(rows, ranking, open_corpus(GOLDEN / "rows.npy"), out, SETTINGS)
+    audit_data(rows, ranking, open_corpus(GOLDEN / "rows.npy"), SETTINGS.changed(out=out))
     return out
 
 
@@ -96,8 +98,7 @@ def test_natural_samples_rescored_as_if_rendered_have_uniform_percentiles(
         same,
         ranking,
         open_corpus(GOLDEN / "rows.npy"),
-        tmp_path / "audit",
-        AuditSettings(unit=UNIT, sample=0),
+        SETTINGS.changed(out=tmp_path / "audit", sample=0, random=1000),
     )
     (one,) = result["patterns"]
     scored = Ranking.open(tmp_path / "audit" / "ranking")
@@ -174,29 +175,27 @@ def test_the_same_command_does_nothing_again_and_another_is_refused(
 
     monkeypatch.setattr(Taps, "run", refuse)
     before = (audited / "audit.json").stat().st_mtime_ns
-    given = {"unit": UNIT, "sample": 12, "random": 50, "threshold": 50.0, "seed": 0}
-    run_audit_data(rows.path, ranking.path, audited, given, None, None, "cpu")
+    given = SETTINGS.changed(rows=rows.path, ranking=ranking.path, out=audited)
+    commands.audit_data(given)
     assert (audited / "audit.json").stat().st_mtime_ns == before
     said = capsys.readouterr().out
     assert "p001" in said and "random natural" in said and "Next:" in said
     with pytest.raises(CuratorError, match="sample: there 12, asked for 13"):
-        run_audit_data(rows.path, ranking.path, audited, {**given, "sample": 13}, None, None, "cpu")
+        commands.audit_data(given.changed(sample=13))
 
 
 def test_a_run_that_was_cut_off_goes_on(
     ranking: Ranking, rows: Rows, audited: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the scores, and between scores and result: the same numbers in the end."""
-    corpus = open_corpus(GOLDEN / "rows.npy")
+    corpus, settings = open_corpus(GOLDEN / "rows.npy"), SETTINGS.changed(out=tmp_path / "audit")
     for place in ("synth.audit.rows.rank", "synth.audit.rows.plot_audit"):
         with monkeypatch.context() as patched:
             patched.setattr(place, _interrupt)
             with pytest.raises(KeyboardInterrupt):
-                audit_data(rows, ranking, corpus, tmp_path / "audit", SETTINGS)
+                audit_data(rows, ranking, corpus, settings)
         assert not (tmp_path / "audit" / "audit.json").exists()
-    assert audit_data(rows, ranking, corpus, tmp_path / "audit", SETTINGS) == load_json(
-        audited / "audit.json"
-    )
+    assert audit_data(rows, ranking, corpus, settings) == load_json(audited / "audit.json")
 
 
 def _interrupt(*_: Any, **__: Any) -> None:
@@ -206,13 +205,14 @@ def _interrupt(*_: Any, **__: Any) -> None:
 def test_rows_of_another_width_and_rankings_without_queries_are_refused(
     ranking: Ranking, rows: Rows, tmp_path: Path
 ) -> None:
+    settings = SETTINGS.changed(unit=None, out=tmp_path / "a")
     narrow = np.load(GOLDEN / "rows.npy")[:64, :33]
     other = write_ranking(tmp_path / "other", narrow, np.arange(64.0))
     with pytest.raises(CuratorError, match=r"rows have 129 tokens.*33; .*--seq-length 32"):
-        audit_data(rows, other, open_corpus(tmp_path / "other" / "rows.npy"), tmp_path / "a", AuditSettings())
+        audit_data(rows, other, open_corpus(tmp_path / "other" / "rows.npy"), settings)
     wide = write_ranking(tmp_path / "wide", np.load(GOLDEN / "rows.npy"), np.arange(256.0))
     with pytest.raises(CuratorError, match="has no queries"):
-        audit_data(rows, wide, open_corpus(tmp_path / "wide" / "rows.npy"), tmp_path / "b", AuditSettings())
+        audit_data(rows, wide, open_corpus(tmp_path / "wide" / "rows.npy"), settings)
 
 
 Given = dict[str, tuple[int, int]]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pattern_samples import WORDS, log_pattern, span_pattern
-from rankings import rows_of, tokenizer, write_ranking
+from rankings import rows_of, tokenizer, top_of, write_ranking
 
 from curator.artifacts.files import load_json, save_json
 from curator.corpus import open_corpus
@@ -15,7 +15,7 @@ from curator.errors import CuratorError
 from synth.audit import patterns as audit_module
 from synth.audit.patterns import Odds, audit_patterns, count, finished
 from synth.cli.commands import print_pattern_audit
-from synth.distill.run import Top, distill
+from synth.distill.run import distill
 from synth.patterns.matcher import Matcher
 from synth.patterns.occurrence import Found
 from synth.patterns.registry import Registry
@@ -36,14 +36,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Registry]:
         texts.append("".join(line(rng) for _ in range(6)) if logs else " ".join(rng.choices(WORDS, k=60)))
     losses = np.array([100 + number % 7 for number in range(400)], float)
     write_ranking(folder, rows_of(texts, 64), np.linspace(-3, 1, 400), losses)
-    top = Top.open(folder / "ranking", top=100, holdout=0.4)
+    top = top_of(folder / "ranking", top=100, holdout=0.4)
     entries = [Found(log_pattern(), (399,), (1.0,)), Found(span_pattern(), (398,), (1.0,))]
     return folder, distill(top, lambda samples: (entries, []), {"name": "test"}, folder / "patterns")
 
 
 def audit(study: tuple[Path, Registry], workers: int = 1) -> dict:
     folder, registry = study
-    top = Top.open(folder / "ranking", top=100, holdout=0.4)
+    top = top_of(folder / "ranking", top=100, holdout=0.4)
     return audit_patterns(
         registry, top.ranking, open_corpus(folder / "rows.npy"), tokenizer(), seed=0, workers=workers
     )
@@ -72,7 +72,7 @@ def test_a_pattern_that_goes_with_the_loss_carries_and_is_not_beyond_it(tmp_path
     ]
     losses = np.array([200.0 if one else 100.0 for one in logs]) + np.arange(600) % 5
     write_ranking(tmp_path, rows_of(texts, 64), np.linspace(-3, 1, 600), losses)
-    top = Top.open(tmp_path / "ranking", top=100, holdout=0.4)
+    top = top_of(tmp_path / "ranking", top=100, holdout=0.4)
     entries = [Found(log_pattern(), (599,), (1.0,))]
     registry = distill(top, lambda samples: (entries, []), {"name": "test"}, tmp_path / "patterns")
     (found,) = audit_patterns(registry, top.ranking, open_corpus(tmp_path / "rows.npy"), tokenizer())[
@@ -121,7 +121,7 @@ def test_where_no_sample_has_the_losses_of_the_top_that_is_said(tmp_path: Path) 
     texts = ["".join(line(rng) for _ in range(6)) for _ in range(60)]
     scores = np.linspace(-1, 1, 60)
     write_ranking(tmp_path, rows_of(texts, 32), scores, losses=scores + 100)
-    top = Top.open(tmp_path / "ranking", top=30, holdout=0.5)
+    top = top_of(tmp_path / "ranking", top=30, holdout=0.5)
     registry = distill(top, lambda s: ([Found(log_pattern(), (59,), (1.0,))], []), {}, tmp_path / "patterns")
     result = audit_patterns(registry, top.ranking, top.corpus, tokenizer(), workers=1)
     assert list(result["patterns"][0]["odds"]) == ["random"]
@@ -165,7 +165,7 @@ def test_counts_say_where_a_pattern_occurs_and_where_the_search_was_given_up() -
 
 def test_an_audit_of_an_earlier_search_is_made_again(study: tuple[Path, Registry], tmp_path: Path) -> None:
     folder, registry = study
-    ranking = Top.open(folder / "ranking", top=100, holdout=0.4).ranking
+    ranking = top_of(folder / "ranking", top=100, holdout=0.4).ranking
     save_json(tmp_path / "audit.json", audit(study))
     assert finished(tmp_path / "audit.json", registry, ranking, tokenizer(), 0) is not None
     earlier = load_json(tmp_path / "audit.json")

@@ -14,7 +14,7 @@ from generator_folders import LINES, write_generators
 from hypothesis import given
 from hypothesis import strategies as st
 from pattern_samples import run_trusted
-from rankings import TOKENIZER, rows_of, tokenizer, write_ranking
+from rankings import TOKENIZER, rows_of, tokenizer, top_of, write_ranking
 
 from curator.artifacts.files import load_json, save_json
 from curator.corpus import open_corpus
@@ -105,15 +105,14 @@ def study(tmp_path: Path) -> tuple[Rows, Top]:
     rng = random.Random(0)
     texts = [" ".join(rng.choices(["alpha", "beta", "river", "stone"], k=40)) for _ in range(40)]
     write_ranking(tmp_path, rows_of(texts, 33), np.linspace(-1, 1, 40))
-    top = Top.open(tmp_path / "ranking", top=10)
+    top = top_of(tmp_path / "ranking", top=10)
     generators = write_generators(tmp_path / "generators", {"p001": LINES, "p002": LINES})
     manifest = load_json(tmp_path / "generators" / "manifest.json")
     manifest["generators"][0]["distilled_from"] = list(range(30, 40))
     manifest["generators"][1]["distilled_from"] = []
     manifest["corpus_fingerprint"] = top.ranking.corpus_fingerprint
     save_json(tmp_path / "generators" / "manifest.json", manifest)
-    settings = RenderSettings.resolve(generators, count=30)
-    return render(type(generators).open(tmp_path / "generators"), settings, tmp_path / "rows", 1), top
+    return render(RenderSettings(generators=generators.path, out=tmp_path / "rows", count=30, workers=1)), top
 
 
 def test_the_audit_compares_rows_with_the_samples_they_were_distilled_from(
@@ -171,7 +170,7 @@ def corpus_module() -> ModuleType:
 def test_patterns_of_a_natural_corpus_keep_nine_tenths_of_what_their_samples_repeat(tmp_path: Path) -> None:
     """Real text of eight kinds; the larger patterns together, and what they would keep by their fields alone."""
     natural = corpus_module().natural(rows=2000, width=257)
-    top = Top.open(natural.ranking(tmp_path).path, top=500, holdout=0.2)
+    top = top_of(natural.ranking(tmp_path).path, top=500, holdout=0.2)
     samples = top.samples()
     found, set_aside = mine(samples, top.tokenizer)
     texts = {sample.sample: sample.text for sample in samples}

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import done, next_step, process, refused
+from command_line import done, next_step, process, refused, run
 from openai_server import OpenAIServer, Reply
 from studies import LOG, PRICES, answer, server_words, write_study
 
@@ -26,12 +26,14 @@ def test_patterns_and_code_of_a_model_by_following_what_every_command_says_next(
     openai_server.reply = answer
     server = server_words(openai_server.url)
     distill = ["distill", ranking, "--out", "my patterns", *server, "--holdout", 0.4, "--per-request", 12]
-    said = done(*distill)
+    told = run(*distill)
+    said = told.out
     assert "2 patterns of 48 samples" in said and "(8 before merging)" in said
     assert len(openai_server.requests) == 4
     assert {request.body["model"] for request in openai_server.requests} == {"test-model"}
     bill = "4 answers from test-model, 0 from the cache: 400 tokens sent, 200 received; the cost is not known"
-    assert bill in said and "answers from" not in done(*distill) and len(openai_server.requests) == 4
+    assert bill in " ".join(told.err.split()) and "answers from" not in run(*distill).err
+    assert len(openai_server.requests) == 4
     registry = Registry.open(Path("my patterns"))
     assert [entry.pattern.pattern_name for entry in registry.entries] == ["Log lines", "Stars"]
 
@@ -41,9 +43,9 @@ def test_patterns_and_code_of_a_model_by_following_what_every_command_says_next(
 
     words = ["synth", "generate", "my patterns", *server, "--out", "generators"]
     assert next_step(said) == words
-    said = done(*words[1:])
-    assert "1 answers from test-model, 0 from the cache" in said
-    assert "1 of 2 patterns, those that carry" in said and "1 generators passed their checks" in said
+    told = run(*words[1:])
+    assert "1 answers from test-model, 0 from the cache" in told.err
+    assert "1 of 2 patterns, those that carry" in told.err and "1 generators passed their checks" in told.out
     assert len(openai_server.requests) == 5
     (generator,) = Generators.open(Path("generators")).generators
     assert generator.pattern.to_json() == {**LOG, "pattern_id": "p001"}
@@ -158,4 +160,4 @@ def test_without_temperature_as_asked_none_is_sent(openai_server: OpenAIServer, 
     said = refused(1, *words)
     assert "engine.temperature: there None, asked for 0.0" in said
     for wrong in ("-1", "warm", "nan"):
-        assert "a number from 0 nor none" in refused(2, *words, "--temperature", wrong)
+        assert "expected a number of at least 0, or none" in refused(2, *words, "--temperature", wrong)

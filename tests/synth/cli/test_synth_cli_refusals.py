@@ -92,18 +92,30 @@ CASES: dict[str, tuple[list[Any], int, str]] = {
     "an engine that is none": (
         changed(DISTILL, "builtin", "magic"),
         2,
-        "--engine magic: the engines are llm and builtin",
+        "--engine: unknown value 'magic'; known: builtin, llm",
     ),
-    "no samples": ([*DISTILL, "--top", 0], 2, "'--top': Input should be greater than or equal to 1"),
+    "no samples": (
+        [*DISTILL, "--top", 0],
+        2,
+        "--top: 0 is not allowed; expected a whole",
+    ),
     "samples that are no number": ([*DISTILL, "--top", "all"], 2, "'--top': Input should be a valid integer"),
-    "all held out": ([*DISTILL, "--holdout", 1], 2, "--holdout from 0 to below 1, not 2000 and 1"),
-    "a share that is no number": ([*DISTILL, "--holdout", "nan"], 2, "'--holdout'"),
+    "all held out": (
+        [*DISTILL, "--holdout", 1],
+        2,
+        "--holdout: 1.0 is not allowed; expected",
+    ),
+    "a share that is no number": ([*DISTILL, "--holdout", "nan"], 2, "--holdout: nan is not allowed"),
     "nothing left to distill": (
         [*DISTILL, "--top", 2, "--holdout", 0.9],
         2,
         "--holdout 0.9 of 2 samples leaves none to distill",
     ),
-    "a similarity above 1": ([*DISTILL, "--similar", 1.5], 2, "'--similar': Input should be less than or eq"),
+    "a similarity above 1": (
+        [*DISTILL, "--similar", 1.5],
+        2,
+        "--similar: 1.5 is not allowed; expected a n",
+    ),
     "patterns of too few samples": ([*DISTILL, "--least", 99], 1, "try more samples (--top), or --least 2"),
     "no folder to write to": (DISTILL[:-2], 2, "Missing option '--out'"),
     "a folder of something else": (
@@ -122,24 +134,29 @@ CASES: dict[str, tuple[list[Any], int, str]] = {
     "a budget of nobody": (
         [*DISTILL, "--budget", 1],
         2,
-        "--budget is for --engine llm; --engine builtin asks nobody and costs nothing",
+        "--budget: the engine builtin asks nobody and costs nothing; it takes no 'budget'",
     ),
     "a budget without prices": (
         ["distill", "ranking", "--out", "new", "--budget", 1, "--model", "m"],
         2,
-        "--budget: the prices of m at https://api.deepseek.com are not known; give --price-in and --price-out",
+        "--budget: a 'budget' needs prices, and those of m at https://api.deepseek.com are not known; "
+        "give --price-in and --price-out",
     ),
-    "a negative budget": ([*DISTILL, "--budget", -1], 2, "'--budget': Input should be greater than or equal"),
+    "a negative budget": (
+        [*DISTILL, "--budget", -1],
+        2,
+        "--budget: -1.0 is not allowed; expected",
+    ),
     "an address that is none": (
         ["distill", "ranking", "--out", "new", "--base-url", "api.example.com"],
         2,
-        "--base-url api.example.com: expected a URL such as https://api.deepseek.com",
+        "--base-url: 'api.example.com' is not allowed; expected a URL such as https://api.deepseek.com",
     ),
     "an address with an open bracket": ([*DISTILL, "--base-url", "http://[x"], 2, "expected a URL such as"),
     "an address with a character that no terminal shows": (
         [*DISTILL, "--base-url", "http://ex\x01ample/v1"],
         2,
-        r"--base-url http://ex\x01ample/v1: expected a URL such as",
+        r"--base-url: 'http://ex\x01ample/v1' is not allowed; expected a URL such as",
     ),
     "an address with a port that is none": ([*DISTILL, "--base-url", "http://h:99999"], 2, "expected a URL"),
     "a key in the address": (
@@ -150,7 +167,7 @@ CASES: dict[str, tuple[list[Any], int, str]] = {
     "a form of answer that is none": (
         [*DISTILL, "--json-mode", "xml"],
         2,
-        "--json-mode xml: expected one of auto, schema, object, text",
+        "--json-mode: unknown value 'xml'; known: auto, object, schema, text",
     ),
     "no prompt file": (
         ["distill", "ranking", "--out", "new", "--prompt", "nowhere.md"],
@@ -287,9 +304,17 @@ CASES: dict[str, tuple[list[Any], int, str]] = {
         1,
         "new: 1,000,000,000,000 rows of 64 tokens take 256,000.0 GB",
     ),
-    "a row of another kind": ([*RENDER, "--fill", "half"], 2, "--fill half: a row is packed or padded"),
+    "a row of another kind": (
+        [*RENDER, "--fill", "half"],
+        2,
+        "--fill: unknown value 'half'; known: packed",
+    ),
     "a separator that is no token": ([*RENDER, "--separator-id", 99999], 2, "has no such token"),
-    "padding without padded rows": ([*RENDER, "--pad-id", 2], 2, "--pad-id is for --fill padded"),
+    "padding without padded rows": (
+        [*RENDER, "--pad-id", 2],
+        2,
+        "--pad-id: 'pad_id' is for padded rows",
+    ),
     # audit data
     "an audit of no rows": (changed(AUDIT, "rows", "nowhere"), 1, "nowhere: no rendered rows there"),
     "an audit of generators": (changed(AUDIT, "rows", "generators"), 1, "expected 'synth-rows-1'"),
@@ -305,7 +330,7 @@ CASES: dict[str, tuple[list[Any], int, str]] = {
     "a percentile above 100": (
         [*AUDIT, "--threshold", 101],
         2,
-        "'--threshold': Input should be less than or eq",
+        "--threshold: 101.0 is not allowed; expected a number of at least 0 and at most 100",
     ),
     "a GPU that is not there": ([*AUDIT, "--device", "cuda:99"], 2, "--device: cuda:99, but PyTorch sees"),
 }

@@ -5,27 +5,47 @@ place, so that the arms run in seconds.
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from curator.demo.replicate import Replicate
-from curator.demo.settings import DemoSettings
 from curator.plan.plan import Plan
 from curator.ranking.ranking import Ranking
-from synth.demo import replicate as synth_replicate
-from synth.demo.replicate import run_seed
-from synth.demo.report import write_report
-from synth.demo.settings import KINDS, InsertSettings
+from curator.study.arm import Arm
+from curator.study.replicate import Replicate
+from curator.study.result import Result
+from curator.study.study import load_study
+from synth.cli.demo import print_demo
+from synth.demo.rows import STAGES, make_rows
+from synth.demo.study import KINDS, Distill, InsertStudy
+from synth.generate.generators import Generators
 from synth.patterns.registry import Registry
 from synth.render.folder import Rows
 
-SETTINGS = DemoSettings(
-    steps=60, arm_steps=40, drill_fraction=0.7, window_start=20, checkpoint_every=10, factor_samples=64
+DEMO = load_study("synth-demo", InsertStudy)
+ARMS = [
+    (f"{kind}-{count}-{schedule}", kind, count, schedule)
+    for schedule in ("burst", "spread")
+    for count in (32, 64)
+    for kind in ("random", "top", "synthetic")
+]
+WORDS = {kind: word for word, kind in KINDS.items()}
+STUDY = DEMO.changed(
+    train=DEMO.train.changed(steps=60),
+    stop_step=40,
+    window=DEMO.window.changed(start=20),
+    checkpoint_every=10,
+    rank=DEMO.rank.changed(factor_samples=64),
+    distill=Distill(top=200),
+    quick=DEMO.quick.changed(arms=()),
+    arms=[
+        Arm(name=name, insert=WORDS[kind], count=count, spread=10 if schedule == "spread" else None)
+        for name, kind, count, schedule in ARMS
+    ],
 )
-INSERTS = InsertSettings(counts=(32, 64), spread_steps=10, top=200)
 FORMATION = {"final_score": 0.5, "attribution_step": 30, "window": [20, 40]}
 Made = tuple[Path, dict[str, Any], list[str]]
 
@@ -37,23 +57,24 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     stages: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Replicate, "_formation", lambda self, scan, unit: dict(FORMATION))
-        result = run_seed(INSERTS, SETTINGS, 0, folder, stages.append)
+        result = Replicate(STUDY, 0, folder, stages.append, make_rows).run()
     return folder, result, stages
 
 
 def test_every_step_is_named_once_and_leaves_the_commands_folder(made: Made) -> None:
     folder, result, stages = made
-    steps = ["distill", "audit patterns", "generate", "audit data", "render"]
-    arms = [arm for arm, *_ in INSERTS.arms()]
-    assert stages == ["corpus", "baseline", "scan", "ranking", *steps, *arms]
+    arms = [arm for arm, *_ in ARMS]
+    assert stages == ["corpus", "baseline", "scan", "ranking", *STAGES, *arms]
     assert set(result["curves"]) == {"baseline", *arms} and len(arms) == 12
     assert json.loads((folder / "result.json").read_text()) == result
     rows = Rows.open(folder / "rows")
     assert len(rows.corpus) == 64 and sum(result["pipeline"]["rows"].values()) == 64
     kept = result["pipeline"]["kept"]
     assert set(rows.patterns) == set(kept) if kept else len(rows.patterns) > 0
-    log = (folder / "synth.log").read_text()
-    assert all(f"Written to {folder / name}" in log for name in ("patterns", "generators", "trial", "rows"))
+    assert Generators.open(folder / "generators").manifest["registry"] == str(
+        folder / "patterns" / "registry.json"
+    )
+    assert len(Rows.open(folder / "trial").corpus) == 100 * result["pipeline"]["generators"]
 
 
 def test_the_miner_finds_the_drills_that_the_corpus_was_built_with(made: Made) -> None:
@@ -74,7 +95,7 @@ def held(plan: Plan) -> tuple[np.ndarray, np.ndarray]:
     ) + within
 
 
-@pytest.mark.parametrize("arm, kind, count, schedule", INSERTS.arms())
+@pytest.mark.parametrize("arm, kind, count, schedule", ARMS)
 def test_an_arm_inserts_its_rows_once_each_at_its_schedules_steps(
     made: Made, arm: str, kind: str, count: int, schedule: str
 ) -> None:
@@ -104,25 +125,31 @@ def test_an_arm_inserts_its_rows_once_each_at_its_schedules_steps(
 
 
 def test_a_rerun_does_nothing_and_other_inserts_start_again(
-    made: Made, monkeypatch: pytest.MonkeyPatch
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, result, _ = made
 
     def forbidden(*args: Any, **kwargs: Any) -> Any:
         raise AssertionError("worked again")
 
-    monkeypatch.setattr(synth_replicate, "run_builtin", forbidden)
-    assert run_seed(INSERTS, SETTINGS, 0, folder, forbidden) == result
+    assert Replicate(STUDY, 0, folder, forbidden, forbidden).run() == result
+    others = STUDY.changed(distill=Distill(top=100))
+    copied = shutil.copytree(folder, tmp_path / "seed0")
+    monkeypatch.setattr("curator.study.replicate.build_embedded", forbidden)
+    with pytest.raises(AssertionError, match="worked again"):
+        Replicate(others, 0, copied, forbidden, forbidden).run()
+    assert {path.name for path in copied.iterdir()} == {"study.json"}
 
 
 def test_the_report_says_both_tables_and_writes_numbers_and_curves(
     made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, result, _ = made
+    folder, result, _ = made
+    shutil.copytree(folder / "scan", tmp_path / "seed0" / "scan")
     for curve in result["curves"].values():
         for step, scores in zip(curve["steps"], curve["scores"]):
             scores[result["layer"]][result["head"]] = 0.03 * (step - 20)  # crosses 0.4 at step 33.3
-    write_report(tmp_path, INSERTS, [result, result, result], 1.0)
+    print_demo(tmp_path, STUDY, [Result(result)] * 3, 1.0)
     said = capsys.readouterr().out
     assert (
         "crosses 0.4" in said
@@ -133,8 +160,8 @@ def test_the_report_says_both_tables_and_writes_numbers_and_curves(
     numbers = json.loads((tmp_path / "results.json").read_text())
     assert len(numbers["inserted"]) == 4 and len(numbers["pipeline"]) == 3
     for entry in numbers["inserted"]:
-        assert all(entry[kind]["shift"] == {"mean": 0.0, "half": 0.0, "n": 3} for kind in KINDS)
-    for schedule in INSERTS.schedules:
+        assert all(entry[kind]["shift"] == {"mean": 0.0, "half": 0.0, "n": 3} for kind in WORDS)
+    for schedule in ("burst", "spread"):
         assert (tmp_path / f"curves-{schedule}.png").read_bytes()[1:4] == b"PNG"
 
 
@@ -143,7 +170,7 @@ def test_without_a_head_nothing_is_inserted_and_that_is_said(
 ) -> None:
     none = {**FORMATION, "attribution_step": None}
     monkeypatch.setattr(Replicate, "_formation", lambda self, scan, unit: dict(none))
-    result = run_seed(INSERTS, SETTINGS, 1, tmp_path / "seed1", lambda stage: None)
+    result = Replicate(STUDY, 1, tmp_path / "seed1", lambda stage: None, make_rows).run()
     assert set(result["curves"]) == {"baseline"}
-    write_report(tmp_path, INSERTS, [result], 1.0)
+    print_demo(tmp_path, STUDY, [Result(result)], 1.0)
     assert "No head formed" in capsys.readouterr().out

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from synth.demo.report import Mean, score_at_window_end, shift, summarise
-from synth.demo.settings import InsertSettings
+from curator.study.result import Result
+from curator.study.study import load_study
+from synth.demo.report import summarise
+from synth.demo.study import InsertStudy
 
 
 def curve(crosses: float) -> dict[str, Any]:
@@ -16,12 +18,20 @@ def curve(crosses: float) -> dict[str, Any]:
     return {"steps": steps, "scores": [[[value, 0.0]] for value in values]}
 
 
-def result(seed: int, **crosses: float) -> dict[str, Any]:
+def result(seed: int, **crosses: float) -> Result:
     curves = {arm.replace("_", "-"): curve(at) for arm, at in crosses.items()}
-    return {"identity": {"seed": seed}, "layer": 0, "head": 0, "window": [100, 700], "curves": curves}
+    return Result({"identity": {"seed": seed}, "layer": 0, "head": 0, "window": [100, 700], "curves": curves})
 
 
-INSERTS = InsertSettings(counts=(32,), schedules=("burst",))
+DEMO = load_study("synth-demo", InsertStudy)
+STUDY = DEMO.changed(
+    quick=DEMO.quick.changed(arms=()),
+    arms=[
+        arm.changed(name=arm.name.replace("128", "32"), count=32)
+        for arm in DEMO.arms
+        if arm.count == 128 and not arm.spread
+    ],
+)
 RESULTS = [
     result(0, baseline=600, random_32_burst=610, top_32_burst=580, synthetic_32_burst=500),
     result(1, baseline=640, random_32_burst=630, top_32_burst=630, synthetic_32_burst=560),
@@ -30,32 +40,27 @@ RESULTS = [
 
 
 def test_shifts_are_against_the_baseline_of_the_same_seed() -> None:
-    assert shift(RESULTS[0], "synthetic-32-burst") == pytest.approx(-100)
-    assert shift(RESULTS[1], "random-32-burst") == pytest.approx(-10)
-    assert score_at_window_end(RESULTS[0], "baseline") == pytest.approx(0.9)
+    assert RESULTS[0].shift("synthetic-32-burst", 0.4) == pytest.approx(-100)
+    assert RESULTS[1].shift("random-32-burst", 0.4) == pytest.approx(-10)
+    assert RESULTS[0].score_at_window_end("baseline") == pytest.approx(0.9)
 
 
 def test_the_table_pairs_arms_by_seed_with_students_t() -> None:
-    [entry] = summarise(RESULTS, INSERTS)
+    [entry] = summarise(RESULTS, STUDY)
     differences = [-110.0, -70.0, -120.0]
     mean = sum(differences) / 3
     deviation = math.sqrt(sum((d - mean) ** 2 for d in differences) / 2)
     paired = entry["synthetic - random"]["shift"]
     assert paired["mean"] == pytest.approx(mean)
-    assert paired["half"] == pytest.approx(4.303 * deviation / math.sqrt(3))
+    t = 0.95 / math.sqrt(2 * 0.975 * 0.025)  # two degrees of freedom: in closed form
+    assert paired["half"] == pytest.approx(t * deviation / math.sqrt(3), rel=1e-12)
     assert entry["random"]["shift"]["mean"] == pytest.approx(0)
 
 
 def test_an_arm_that_never_crosses_is_counted_and_not_averaged() -> None:
-    late = [
-        *RESULTS[:2],
-        {**RESULTS[2], "curves": {**RESULTS[2]["curves"], "synthetic-32-burst": curve(5000)}},
-    ]
-    [entry] = summarise(late, INSERTS)
+    curves = {**RESULTS[2].content["curves"], "synthetic-32-burst": curve(5000)}
+    late = [*RESULTS[:2], Result({**RESULTS[2].content, "curves": curves})]
+    [entry] = summarise(late, STUDY)
     assert entry["synthetic"]["never"] == 1 and entry["synthetic"]["shift"]["n"] == 2
-
-
-def test_means_say_their_interval_and_one_seed_has_none() -> None:
-    assert Mean.of([1.0, 3.0]).text(1) == "+2.0 ± 12.7"
-    assert Mean.of([-5.0]).text() == "-5"
-    assert Mean.of([]).text() == "never"
+    assert entry["synthetic - random"]["shift"]["n"] == entry["synthetic - top"]["shift"]["n"] == 2
+    assert entry["top - random"]["shift"]["n"] == 3

@@ -17,6 +17,7 @@ from pattern_samples import pattern_json, samples
 
 from synth.distill.llm import EXCERPT, LlmEngine
 from synth.distill.reading import MOST, MOST_READ, read_patterns
+from synth.distill.settings import DistillSettings
 from synth.llm.chat import ChatFailed
 from synth.llm.ledger import BudgetReached
 from synth.patterns.pattern import Pattern, PatternError
@@ -32,7 +33,13 @@ GOOD = answered(pattern_json())
 
 def engine(server: OpenAIServer, cache: Path, per_request: int = 5, **changes: Any) -> LlmEngine:
     own = {key: changes.pop(key) for key in ("tries", "max_chars", "prompt") if key in changes}
-    return LlmEngine(server.settings(**changes), cache, per_request=per_request, **own)
+    given = {
+        "ranking": "ranking",
+        "out": "out",
+        "per_request": per_request,
+        "chat": server.settings(**changes),
+    }
+    return LlmEngine(DistillSettings(**given, **own), cache)
 
 
 def test_patterns_come_with_what_they_were_distilled_from(
@@ -478,7 +485,13 @@ def test_the_estimate_bounds_the_cost(openai_server: OpenAIServer, tmp_path: Pat
 
 def test_the_identity_names_all_that_decides_and_no_more(openai_server: OpenAIServer, tmp_path: Path) -> None:
     base = engine(openai_server, tmp_path).describe()
-    for changes in ({"model": "x"}, {"temperature": 1.0}, {"max_tokens": 5}, {"max_chars": 7}, {"tries": 9}):
+    for changes in (
+        {"model": "x"},
+        {"temperature": 1.0},
+        {"max_tokens": 5},
+        {"max_chars": 700},
+        {"tries": 9},
+    ):
         assert engine(openai_server, tmp_path, **changes).describe() != base
     assert engine(openai_server, tmp_path, 6).describe() != base
     same = engine(openai_server, tmp_path, timeout_s=1.0, concurrency=1, max_retries=0, budget=1.0)
@@ -515,6 +528,7 @@ from pathlib import Path
 sys.path[:0] = {path!r}
 from pattern_samples import samples
 from synth.distill.llm import LlmEngine
+from synth.distill.settings import DistillSettings
 from synth.llm.settings import ChatSettings
 die_at, replace, seen = {die_at!r}, os.replace, 0
 def dying(source, target):
@@ -525,7 +539,8 @@ def dying(source, target):
     if (seen, "after") == die_at: os.kill(os.getpid(), signal.SIGKILL)
 os.replace = dying
 chosen = ChatSettings(base_url={url!r}, model="test-model", concurrency={concurrency}, price_in=1.0, price_out=2.0)
-found, _ = LlmEngine(chosen, Path({cache!r}), per_request=1, tries=1)(samples({count}))
+asked = DistillSettings(ranking="ranking", out="out", chat=chosen, per_request=1, tries=1)
+found, _ = LlmEngine(asked, Path({cache!r}))(samples({count}))
 print(len(found))
 """
 

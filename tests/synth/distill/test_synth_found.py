@@ -19,6 +19,7 @@ from curator.ranking.ranking import Ranking
 from synth.audit.fidelity import audit_fidelity
 from synth.distill.llm import LlmEngine
 from synth.distill.miner import literal, mine, structural
+from synth.distill.settings import DistillSettings
 from synth.patterns import occurrence
 from synth.patterns.matcher import Matcher
 from synth.patterns.occurrence import Found
@@ -58,7 +59,8 @@ def test_an_answer_is_credited_to_the_samples_of_its_request_in_which_it_occurs(
 ) -> None:
     nowhere = pattern_json(anchor_tokens=["*** "], template="*** {number} {words}\n")
     openai_server.reply = lambda request: Reply(content=json.dumps({"patterns": [pattern_json(), nowhere]}))
-    engine = LlmEngine(openai_server.settings(concurrency=1), tmp_path, per_request=3)
+    chat = openai_server.settings(concurrency=1)
+    engine = LlmEngine(DistillSettings(ranking="r", out="o", chat=chat, per_request=3), tmp_path)
     found, set_aside = engine(samples())
     assert [one.samples for one in found] == [(10,), (), (13,), ()] and set_aside == []
     assert found[0].scores == (5.0,)

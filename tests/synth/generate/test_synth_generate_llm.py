@@ -17,6 +17,7 @@ from synth.generate.checks import Checked
 from synth.generate.codegen import write_source
 from synth.generate.llm import LlmWriter, read_code
 from synth.generate.run import generate
+from synth.generate.settings import GenerateSettings
 from synth.llm.answers import InvalidAnswer
 from synth.llm.ledger import BudgetReached
 from synth.patterns.pattern import Pattern
@@ -36,7 +37,8 @@ def policy(source: str) -> Checked:
 
 
 def writer(server: OpenAIServer, cache: Path, tries: int = 2, **changes: Any) -> LlmWriter:
-    return LlmWriter(server.settings(**changes), cache, tries=tries)
+    chat = server.settings(**changes)
+    return LlmWriter(GenerateSettings(patterns="patterns", out="out", chat=chat, tries=tries), cache)
 
 
 def test_code_that_passes_is_kept_with_where_it_came_from(
@@ -222,7 +224,7 @@ def reply_for_four(request: Request) -> Reply:
 
 
 def generated(server: OpenAIServer, out: Path) -> Any:
-    made = LlmWriter(server.settings(), out / "cache", tries=1)
+    made = writer(server, out / "cache", tries=1)
     identity = {"engine": made.describe()}
     return generate(
         FOUR, out, identity, made, Sandbox(unsafe=True), tokenizer(), target_tokens=60, concurrency=2

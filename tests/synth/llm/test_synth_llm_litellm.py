@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from command_line import done, next_step
+from command_line import done, next_step, run
 from conftest import ROOT
 from openai_server import OpenAIServer, Reply, Request
 from pattern_samples import pattern_json
@@ -112,11 +112,12 @@ def test_patterns_are_distilled_and_the_bill_is_what_the_proxy_counts(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     server = ["--base-url", proxy.url, "--model", "good", "--price-in", 1, "--price-out", 2, "--budget", 1]
-    said = done("distill", write_study(tmp_path), "--out", "patterns", *server, "--per-request", 16)
+    told = run("distill", write_study(tmp_path), "--out", "patterns", *server, "--per-request", 16)
+    said, bill = told.out, " ".join(told.err.split())
     assert (
-        "1 patterns of 64 samples" in said and "4 answers from good, 0 from the cache: 40 tokens sent" in said
+        "1 patterns of 64 samples" in said and "4 answers from good, 0 from the cache: 40 tokens sent" in bill
     )
-    assert "80 received; $0.0002" in said  # the mock counts 10 and 20 tokens
+    assert "80 received; $0.0002" in bill  # the mock counts 10 and 20 tokens
     proxy.behind.reply = answer
     words = next_step(said)
     assert words[:3] == ["synth", "audit", "patterns"]

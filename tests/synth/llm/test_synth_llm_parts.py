@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from curator.errors import CuratorError, UsageError
 from synth.distill.llm import ANSWER_SCHEMA, LlmEngine
 from synth.distill.reading import read_patterns
+from synth.distill.settings import DistillSettings
 from synth.llm.answers import InvalidAnswer, complaint, fenced, first_items, json_object, json_parts
 from synth.llm.prompts import delimited, load_prompt, printable
 from synth.llm.schemas import strict, without_nulls
@@ -26,22 +27,22 @@ from synth.patterns.samples import SampleText
     ("changes", "says"),
     [
         ({"base_url": "api.deepseek.com"}, "expected a URL"),
-        ({"base_url": "http://ex ample/v1"}, "--base-url http://ex ample/v1: .* without blanks"),
-        ({"base_url": "http://h/v1\n"}, "--base-url .* without blanks or unprintable"),
-        ({"base_url": "http://h\x00/v1"}, r"--base-url http://h\\x00/v1: .* unprintable"),
-        ({"base_url": "http://h\u200b/v1"}, r"--base-url http://h\\u200b/v1: .* unprintable"),
-        ({"base_url": "http://h/v1\ud800"}, "--base-url .* unprintable"),
-        ({"base_url": "http://h..x/v1"}, "--base-url http://h..x/v1: expected a URL"),
-        ({"base_url": f"http://{'a' * 70}/v1"}, "--base-url .* expected a URL"),
+        ({"base_url": "http://ex ample/v1"}, "base_url: 'http://ex ample/v1' .* without blanks"),
+        ({"base_url": "http://h/v1\n"}, "base_url: .* without blanks or unprintable"),
+        ({"base_url": "http://h\x00/v1"}, r"base_url: 'http://h\\x00/v1' .* unprintable"),
+        ({"base_url": "http://h\u200b/v1"}, r"base_url: 'http://h\\u200b/v1' .* unprintable"),
+        ({"base_url": "http://h/v1\ud800"}, "base_url: .* unprintable"),
+        ({"base_url": "http://h..x/v1"}, "base_url: 'http://h..x/v1' is not allowed; expected a URL"),
+        ({"base_url": f"http://{'a' * 70}/v1"}, "base_url: .* expected a URL"),
         ({"base_url": "https://user:secret@host/v1"}, "no user, password"),
         ({"base_url": "https://host/v1?key=secret"}, "no user, password"),
-        ({"json_mode": "yaml"}, "auto, schema, object, text"),
-        ({"model": " "}, "--model"),
-        ({"max_tokens": 0}, "--max-tokens"),
-        ({"concurrency": 0}, "--concurrency"),
-        ({"temperature": float("nan")}, "--temperature"),
-        ({"budget": -1.0}, "--budget"),
-        ({"timeout_s": 0.0}, "--timeout"),
+        ({"json_mode": "yaml"}, "unknown value 'yaml'; known: auto, object, schema, text"),
+        ({"model": " "}, "model: ' ' is not allowed; expected the model's name"),
+        ({"max_tokens": 0}, "max_tokens: 0 is not allowed; expected a whole number of at least 1"),
+        ({"concurrency": 0}, "concurrency: 0 is"),
+        ({"temperature": float("nan")}, "temperature: nan is not allowed; expected a number"),
+        ({"budget": -1.0}, "budget: -1.0 is"),
+        ({"timeout_s": 0.0}, "timeout_s: 0.0 is"),
         ({"budget": 1.0, "model": "another"}, "--price-in and --price-out"),
         ({"budget": 1.0, "base_url": "https://else.where/v1"}, "--price-in and --price-out"),
         ({"budget": 1.0, "model": "another", "price_in": 1.0}, "--price-in and --price-out"),
@@ -118,7 +119,8 @@ def test_a_users_prompt_is_filled_in_one_pass(tmp_path: Path) -> None:
 
 def test_the_example_in_our_prompt_is_valid_and_fits_its_excerpts(tmp_path: Path) -> None:
     """What the model is told is what the validator and the matcher say."""
-    system, user = LlmEngine(ChatSettings(), tmp_path).messages([SampleText(0, 1.0, "<<x>>", np.arange(2))])
+    engine = LlmEngine(DistillSettings(ranking="ranking", out="out"), tmp_path)
+    system, user = engine.messages([SampleText(0, 1.0, "<<x>>", np.arange(2))])
     assert "<<" not in system["content"] + user["content"].replace("<<x>>", "")
     text = user["content"].partition("Example.")[2]
     excerpts = "".join(line.strip() + "\n" for line in text.splitlines() if line.startswith("    "))

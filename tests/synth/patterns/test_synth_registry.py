@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pattern_samples import log_pattern, pattern_json, span_pattern
-from rankings import write_ranking
+from rankings import top_of, write_ranking
 
 from curator.errors import CuratorError
 from synth.distill.run import Top, distill
@@ -216,7 +216,7 @@ def test_many_patterns_are_merged_in_seconds() -> None:
 def top(tmp_path: Path) -> Top:
     rng = np.random.default_rng(0)
     write_ranking(tmp_path, rng.integers(0, 400, (50, 17)).astype(np.uint16), np.linspace(-1, 1, 50))
-    return Top.open(tmp_path / "ranking", top=40, holdout=0.2)
+    return top_of(tmp_path / "ranking", top=40, holdout=0.2)
 
 
 def test_the_top_is_split_by_seed_and_stops_at_positive_scores(top: Top) -> None:

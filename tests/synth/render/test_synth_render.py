@@ -10,14 +10,14 @@ from typing import Any
 import mmap_ninja
 import numpy as np
 import pytest
-from generator_folders import EMPTY, FEW, LINES, RAISES, SETS, SHORT, write_generators
+from generator_folders import EMPTY, FEW, LINES, RAISES, SETS, SHORT, rendering, write_generators
 from rankings import TOKENIZER, tokenizer
 
 from curator.artifacts.files import load_json, save_json
 from curator.artifacts.fingerprints import fingerprint
 from curator.corpus import open_corpus
 from curator.errors import CuratorError, UsageError
-from synth.cli.render_command import run_render, run_verify
+from synth.cli import render as commands
 from synth.generate.generators import Generators
 from synth.render.folder import Rows
 from synth.render.run import AHEAD, render
@@ -29,8 +29,8 @@ SEPARATOR, PAD = 1, 2
 
 
 def make(generators: Generators, out: Path, workers: int = 1, **given: Any) -> Rows:
-    settings = RenderSettings.resolve(generators, **{"separator_id": SEPARATOR, **given})
-    return render(generators, settings, out, workers)
+    given = {"separator_id": SEPARATOR, "workers": workers, **given}
+    return render(RenderSettings(generators=generators.path, out=out, **given))
 
 
 def tokens(rows: Rows) -> np.ndarray:
@@ -98,13 +98,13 @@ def test_the_separator_is_the_tokenizers_end_of_text_and_none_without_one(
     generators: Generators, bare: Path
 ) -> None:
     end = tokenizer().token_to_id("<|endoftext|>")
-    assert end is not None and RenderSettings.resolve(generators, count=1).filling.separator == end
+    assert end is not None and rendering(generators, count=1).filling.separator == end
     known = json.loads(bare.read_text())
     known["model"]["vocab"].pop("<|endoftext|>", None)
     bare.write_text(json.dumps(known))
-    assert RenderSettings.resolve(generators, count=1, tokenizer=bare).filling.separator is None
+    assert rendering(generators, count=1, tokenizer=bare).filling.separator is None
     with pytest.raises(UsageError, match="give --pad-id"):
-        RenderSettings.resolve(generators, count=1, tokenizer=bare, fill="padded")
+        rendering(generators, count=1, tokenizer=bare, fill="padded")
 
 
 def test_the_order_is_drawn_by_seed_and_other_seeds_give_other_rows(
@@ -208,7 +208,7 @@ def test_duplicates_are_removed_and_an_exhausted_pattern_gives_its_share_to_the_
 ) -> None:
     """Ten texts in all: ten rows, found by asking further, and said aloud."""
     given = write_generators(tmp_path / "generators", {"p001": FEW, "p002": LINES})
-    run_render(given.path, tmp_path / "rows", {"count": 120}, [], None, 1, False)
+    commands.render(RenderSettings(generators=given.path, out=tmp_path / "rows", count=120, workers=1))
     rows = Rows.open(tmp_path / "rows")
     few = of_pattern(rows, "p001")
     assert few["rows"] == 10 and few["exhausted"] and few["duplicates"] == few["tried"] - 10
@@ -287,7 +287,7 @@ def test_rows_are_made_again_from_the_folder_alone(
     ((row, made),) = render_rows(rendered, [7])
     assert row == 7 and made is not None
     np.testing.assert_array_equal(made, tokens(rendered)[7])
-    run_verify(rendered.path, 10, 0, False)
+    commands.verify(RenderSettings(generators=rendered.path), 10)
     assert "10 rows" in capsys.readouterr().out
 
 
@@ -304,7 +304,7 @@ def test_verifying_finds_a_row_that_is_not_what_the_manifest_makes(
     save_json(tmp_path / "rows" / "manifest.json", {**rows.manifest, "fingerprints": said})
     assert verify(Rows.open(tmp_path / "rows")).differ == [4]
     with pytest.raises(CuratorError, match="1 of 20 rows came out otherwise: 4"):
-        run_verify(tmp_path / "rows", 20, 0, False)
+        commands.verify(RenderSettings(generators=tmp_path / "rows"), 20)
 
 
 def test_changed_rows_and_changed_copies_are_refused(generators: Generators, tmp_path: Path) -> None:
@@ -395,8 +395,8 @@ def test_weights_that_are_too_large_are_refused_wherever_they_come_from(
         with pytest.raises(
             UsageError, match=rf"the weight of p001 .*{said}.* \(its samples in .*manifest\.json\)"
         ):
-            RenderSettings.resolve(told, count=8)
-        assert RenderSettings.resolve(told, count=8, weights={"p001": 1e9}).weights["p001"] == 1e9
+            rendering(told, count=8)
+        assert rendering(told, count=8, weights={"p001": 1e9}).weights["p001"] == 1e9
     manifest["generators"][0]["checks"]["length_low"] = 10**400
     save_json(tmp_path / "generators" / "manifest.json", manifest)
     with pytest.raises(CuratorError, match=r"generator 0: .*edited"):
@@ -421,8 +421,8 @@ def test_only_takes_the_patterns_that_an_audit_keeps(generators: Generators, tmp
         ({"weights": {"p001": 1e308}}, "p001 must be a number of at least 0 and at most 1e.09, not 1e.308"),
         ({"weights": {"p001": 1e308, "p002": 1e308}}, "at most 1e.09, not 1e.308"),
         ({"weights": {"p001": float("nan")}}, "not nan"),
-        ({"fill": "loose"}, "packed or padded"),
-        ({"pad_id": 3}, "--pad-id is for --fill padded"),
+        ({"fill": "loose"}, "fill: unknown value 'loose'; known: packed, padded"),
+        ({"pad_id": 3}, "'pad_id' is for padded rows"),
         ({"separator_id": 999999}, "no such token"),
     ],
 )
@@ -443,13 +443,12 @@ def test_a_pattern_weighs_as_many_as_the_samples_it_was_distilled_from(
     shutil.copytree(generators.path, tmp_path / "generators")
     save_json(tmp_path / "generators" / "manifest.json", manifest)
     told = Generators.open(tmp_path / "generators")
-    assert RenderSettings.resolve(told, count=8).weights == {"p001": 30.0, "p002": 10.0}
-    assert RenderSettings.resolve(told, count=8, equal=True).weights == {"p001": 1.0, "p002": 1.0}
-    assert RenderSettings.resolve(told, count=8, weights={"p001": 5.0}).weights == {"p001": 5.0, "p002": 10.0}
+    assert rendering(told, count=8).weights == {"p001": 30.0, "p002": 10.0}
+    assert rendering(told, count=8, weights=["equal"]).weights == {"p001": 1.0, "p002": 1.0}
+    assert rendering(told, count=8, weights={"p001": 5.0}).weights == {"p001": 5.0, "p002": 10.0}
     rows = make(told, tmp_path / "rows", count=40)
     assert np.bincount(rows.row_patterns).tolist() == [30, 10]
-    equal = RenderSettings.resolve(told, count=8, equal=True)
-    words = equal.command(told.path, tmp_path / "again")
+    words = rendering(told, count=8, weights=["equal"]).command(told)
     assert "--weights p001=1.0 --weights p002=1.0" in words  # the same again, whatever is usual
 
 

@@ -31,10 +31,8 @@ def test_a_rendered_folder_is_injected_and_trained_on_like_any_rows(tmp_path: Pa
     study = tmp_path / "study.yml"
     study.write_text(STUDY.replace("steps: 30", "steps: 5").replace("{from: 0, to: 30, every: 10}", "5"))
     generators = write_generators(tmp_path / "generators", {"p001": LINES, "p002": SHORT})
-    settings = RenderSettings.resolve(
-        generators, count=40, seq_length=16, tokenizer=tmp_path / "corpus" / "tokenizer.json"
-    )
-    rows = render(generators, settings, tmp_path / "rows", 1)
+    given = {"tokenizer": tmp_path / "corpus" / "tokenizer.json", "out": tmp_path / "rows", "workers": 1}
+    rows = render(RenderSettings(generators=generators.path, count=40, seq_length=16, **given))
     np.save(tmp_path / "same.npy", rows.corpus.rows(slice(None)))
     for name, given in (("plan", rows.path), ("plan-npy", tmp_path / "same.npy")):
         words = [

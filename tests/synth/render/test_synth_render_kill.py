@@ -14,7 +14,6 @@ from render_runs import settings, start
 
 from curator.artifacts.claim import lock_folder
 from curator.errors import CuratorError
-from synth.generate.generators import Generators
 from synth.render.folder import Rows
 from synth.render.run import render
 
@@ -29,7 +28,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Rows:
     """One uninterrupted run, in which one pattern is exhausted; its generators lie beside it."""
     folder = tmp_path_factory.mktemp("whole")
     generators = write_generators(folder / "generators", {"p001": LINES, "p002": FEW})
-    return render(generators, settings(generators), folder / "rows", 1)
+    return render(settings(generators.path, folder / "rows"))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -91,9 +90,8 @@ def test_a_parent_killed_at_any_moment_takes_its_workers_with_it_and_is_resumed(
 
 
 def test_a_second_process_in_the_same_folder_is_refused(whole: Rows, tmp_path: Path) -> None:
-    generators = Generators.open(whole.path.parent / "generators")
     with (
         lock_folder(tmp_path / "rows"),
         pytest.raises(CuratorError, match="another process is at work there"),
     ):
-        render(generators, settings(generators), tmp_path / "rows", 1)
+        render(settings(whole.path.parent / "generators", tmp_path / "rows"))

@@ -1,0 +1,1 @@
+"""Curves: what a model does with data, as a number per step of a run."""

@@ -1,0 +1,140 @@
+"""What a study shows: effects with intervals, paired by seed; a picture of the curves; the top samples as text.
+
+An effect is an arm's crossing step minus the baseline's of the same seed, so that the spread between seeds does not
+hide or make one. Draws of an arm are averaged within a seed, since they share all but the draw.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curator.analysis.intervals import Mean, paired
+from curator.artifacts.files import save_json, save_text
+from curator.corpus import open_corpus
+from curator.ranking.ranking import Ranking
+from curator.report.plots import Curve, plot_curves, plot_scan
+from curator.report.show import view_samples
+from curator.report.writers import to_markdown
+from curator.scan.scan import Scan
+from curator.study.result import Result
+from curator.study.study import Study
+
+
+def write_report(out: Path, study: Study, results: list[Result]) -> dict[str, Any]:
+    """Write ``results.json``, ``curves.png`` and ``top-samples.md`` of the seeds in which a head formed.
+
+    Returns:
+        What results.json holds: per seed ``arms``, over seeds ``effects`` and ``differences``.
+    """
+    plot_scans(out, results)
+    formed = [result for result in results if result.has_formed]
+    if not formed:
+        return {"arms": []}
+    said = {
+        "arms": [_details(result, study) for result in formed],
+        "effects": effects(study, formed),
+        "differences": differences(study, formed),
+    }
+    save_json(out / "results.json", said)
+    drawn = [(run, arm.says or arm.name, arm.is_control) for run, arm in study.runs if arm.plot]
+    plot_heads(out / "curves.png", study, formed, drawn, study.title)
+    _samples(out, formed[0])
+    return said
+
+
+def plot_scans(out: Path, results: list[Result]) -> None:
+    """Draw every seed's scan."""
+    for result in results:
+        folder = out / f"seed{result.seed}" / "scan"
+        plot_scan(Scan.open(folder), folder / "scan.png")
+
+
+def effects(study: Study, results: list[Result]) -> list[dict[str, Any]]:
+    """Per arm, the baseline first: mean crossing steps, shift at the last threshold, copying at the end.
+
+    ``never`` counts runs that do not cross, ``low`` and ``high`` are of single runs.
+    """
+    found = []
+    for name, says, runs in [("baseline", "baseline", ["baseline"]), *_arms(study)]:
+        pairs = [(result, run) for result in results for run in runs]
+        crosses = {
+            f"{at:g}": _over([result.crossing(run, at) for result, run in pairs]) for at in study.thresholds
+        }
+        shifts = [result.shift(run, study.effect_at) for result, run in pairs]
+        seeds = Mean.of(_by_seed(study, result, runs) for result in results)
+        copied = [result.copying_at(run, study.last_step) for result, run in pairs]
+        found.append(
+            {
+                "arm": name,
+                "says": says,
+                "crosses": crosses,
+                "shift": {**_over(shifts), **asdict(seeds)},
+                "copy_log_probability": _over(copied)["mean"],
+            }
+        )
+    return found
+
+
+def differences(study: Study, results: list[Result]) -> list[dict[str, Any]]:
+    """Per arm and arm that it is held against: the difference of their shifts, over seeds in which both cross."""
+    arms = {name: (says, [_by_seed(study, r, runs) for r in results]) for name, says, runs in _arms(study)}
+    found = []
+    for arm in study.arms:
+        for other in arm.against:
+            (ours, shifts), (theirs, others) = arms[arm.name], arms[other]
+            pairs = paired(shifts, others)
+            words = {"arm": arm.name, "against": other, "says": f"{ours} − {theirs}"}
+            found.append({**words, **_over(pairs), **asdict(Mean.of(pairs))})
+    return found
+
+
+def _arms(study: Study) -> list[tuple[str, str, list[str]]]:
+    return [(arm.name, arm.says or arm.name, arm.runs) for arm in study.arms]
+
+
+def _by_seed(study: Study, result: Result, runs: list[str]) -> float | None:
+    """The mean shift of an arm's draws in one seed; None where none of them crosses."""
+    return _over([result.shift(run, study.effect_at) for run in runs])["mean"]
+
+
+def _over(values: list[float | None]) -> dict[str, Any]:
+    known = [value for value in values if value is not None]
+    counts = {"runs": len(known), "never": len(values) - len(known)}
+    if not known:
+        return {"mean": None, "low": None, "high": None, **counts}
+    return {"mean": float(np.mean(known)), "low": min(known), "high": max(known), **counts}
+
+
+def _details(result: Result, study: Study) -> dict[str, Any]:
+    kept = ("unit", "window", "attribution_step", "top_drill_share", "final_score")
+    return {
+        "seed": result.seed,
+        **{name: result.content[name] for name in kept},
+        "crossings": {
+            run: {f"{at:g}": result.crossing(run, at) for at in study.thresholds} for run in result.runs
+        },
+        "copy_log_probability": {run: result.copying_at(run, study.last_step) for run in result.runs},
+    }
+
+
+def plot_heads(
+    path: Path, study: Study, results: list[Result], runs: list[tuple[str, str, bool]], title: str
+) -> None:
+    """The ranked head's score in ``runs``: each a run's name, that of its line, and whether it is dashed."""
+    curves = []
+    for result in results:
+        for run, says, dashed in [("baseline", "baseline", False), *runs]:
+            steps, values = result.head(run)
+            curves.append(Curve(group=says, steps=steps, values=values, dashed=dashed))
+    thresholds = {f"{threshold:g}": threshold for threshold in study.thresholds}
+    plot_curves(curves, path, title=title, ylabel="induction score of the ranked head", thresholds=thresholds)
+
+
+def _samples(out: Path, result: Result) -> None:
+    folder = out / f"seed{result.seed}"
+    corpus = open_corpus(folder / "corpus")
+    ranking = Ranking.open(folder / "ranking")
+    views = view_samples(ranking, corpus, count=10, tokenizer=corpus.tokenizer_file, batch_size=32)
+    save_text(out / "top-samples.md", to_markdown(views, title=f"Top samples of {result.content['unit']}"))

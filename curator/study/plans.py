@@ -1,0 +1,78 @@
+"""The plans of a seed's arms, built from its ranking, its corpus and rows that were made.
+
+Every run of an arm is one draw. Draws of different arms and seeds differ; the same study draws the same again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from curator.corpus import Corpus
+from curator.plan.plan import Plan
+from curator.planning.inject import extra_steps
+from curator.ranking.ranking import Ranking
+from curator.ranking.selection import Select, Selection, select
+from curator.study.arm import Arm, Rows
+from curator.study.study import Study
+
+
+@dataclass(kw_only=True)
+class Plans:
+    """What a seed has made before its arms are trained.
+
+    Attributes:
+        rows: those that the study made, by the word that `Arm.insert` has for them.
+    """
+
+    study: Study
+    seed: int
+    corpus: Corpus
+    ranking: Ranking
+    rows: Mapping[str, Corpus] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.categories = self.corpus.categories()
+        self.top = self.choose("top")
+
+    def choose(self, what: Select, draw: int = 0) -> Selection:
+        """The study's share of the ranked samples; random ones among all, as the paper's control is."""
+        return select(
+            self.ranking,
+            what,
+            percent=self.study.percent,
+            seed=draw,
+            categories=self.categories,
+            exclude_top=False,
+        )
+
+    def plan(self, arm: Arm, number: int) -> Plan:
+        """The plan of one run of ``arm``, which is the study's ``number``-th run, from 0."""
+        steps, batch_size = self.study.train.steps, self.study.train.batch_size
+        plan = Plan.identity(steps * batch_size, batch_size, self.corpus.fingerprint())
+        if arm.insert is not None and arm.count is not None:
+            return self._insert(plan, arm.insert, arm.count, arm.spread)
+        draw = 100 * self.seed + number
+        samples = self.choose(arm.mask or arm.repeat or "top", draw).samples
+        if arm.mask is not None:
+            return plan.mask(samples)
+        random = np.random.default_rng(draw)
+        others = np.setdiff1d(self.ranking.samples, self.top.samples)
+        slots = random.choice(others, len(samples), replace=False)
+        return plan.replace(slots, random.permutation(samples))
+
+    def _insert(self, plan: Plan, kind: Rows, count: int, spread: int | None) -> Plan:
+        """``count`` rows as extra steps, in random order."""
+        random, source = np.random.default_rng([self.seed, count]), 0
+        if kind == "top":
+            samples = self.ranking.top(count)
+        elif kind == "random":
+            samples = random.choice(self.ranking.samples, count, replace=False)
+        else:
+            rows = self.rows[kind]
+            plan, source = plan.with_source(kind, rows.path, rows.fingerprint())
+            samples = np.arange(count)
+        start = self.study.window.start
+        over = None if spread is None else (start, start + spread)
+        steps = extra_steps(self.study.train.steps, plan.batch_size, count, None if over else start, over)
+        return plan.insert(steps, random.permutation(samples), source)

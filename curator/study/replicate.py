@@ -1,0 +1,144 @@
+"""One training seed of a study: corpus, baseline, scan, ranking, then every arm from the same checkpoint.
+
+What it leaves behind can be looked at with ``curator show``, scanned or ranked again. A stage that is finished is not
+done again; a folder of another study is emptied first.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from curator.artifacts.files import load_json, save_json
+from curator.corpus import Corpus, build_embedded
+from curator.evaluate.curves import Measured
+from curator.plan.plan import Plan
+from curator.ranking.ranking import Ranking
+from curator.ranking.run import rank
+from curator.scan.formation import crossing
+from curator.scan.scan import Scan, scan_checkpoints
+from curator.study.plans import Plans
+from curator.study.study import Study
+from curator.training import train
+from curator.units import ProbeSettings, draw_repeated
+
+Say = Callable[[str], None]
+"""Called with the name of each stage when it is finished."""
+MakeRows = Callable[[Any, int, Ranking, Path, Say], tuple[dict[str, Corpus], dict[str, Any]]]
+"""From study, seed, ranking and the seed's folder: rows that arms insert, by name, and what the result says of them."""
+STAGES = ("corpus", "baseline", "scan", "ranking")
+"""Before the arms."""
+
+
+class Replicate:
+    """One seed's run in ``folder``.
+
+    Args:
+        make_rows: a stage between ranking and arms, where arms need rows that are made.
+    """
+
+    def __init__(self, study: Study, seed: int, folder: Path, say: Say, make_rows: MakeRows | None = None):
+        self.study = study
+        self.seed = seed
+        self.folder = folder
+        self.say = say
+        self.make_rows = make_rows
+        self.config = study.train.changed(seed=seed)
+        self.probe = ProbeSettings.of(study.probe)
+        self.sequences = draw_repeated(self.probe, self.config.vocab_size, self.config.seq_length)
+
+    def run(self) -> dict[str, Any]:
+        """Do everything; the result as JSON (also in ``result.json``)."""
+        identity = {"study": self.study.decided(), "seed": self.seed}
+        begun, finished = self.folder / "study.json", self.folder / "result.json"
+        for file in (finished, begun):
+            there: dict[str, Any] = load_json(file) if file.is_file() else {"identity": identity}
+            if there["identity"] != identity:
+                shutil.rmtree(self.folder)
+            elif "curves" in there:
+                return there
+        save_json(begun, {"identity": identity})
+        result = {"identity": identity, **self._stages()}
+        save_json(finished, result)
+        return result
+
+    def _stages(self) -> dict[str, Any]:
+        """All of them; without a head there is nothing to attribute, and the baseline is the last."""
+        study = self.study
+        corpus = build_embedded(self.folder / "corpus", study.corpus(self.seed))
+        self.say("corpus")
+        baseline = self._train(corpus, "baseline", None)
+        self.say("baseline")
+        scan = scan_checkpoints(
+            self.folder / "baseline",
+            self.folder / "scan",
+            kinds=["induction"],
+            settings=self.probe,
+            corpus=self.folder / "corpus",
+        )
+        unit = scan.best("induction")[0]
+        layer, head = map(int, unit.partition(":")[2].split("."))
+        result = {"unit": unit, "layer": layer, "head": head, **self._formation(scan, unit)}
+        result["curves"] = {"baseline": baseline}
+        self.say("scan")
+        if result["attribution_step"] is None:
+            return result
+        ranking = self._rank(result)
+        plans = Plans(study=study, seed=self.seed, corpus=corpus, ranking=ranking)
+        plans.top.save(self.folder / "top")
+        drills, chosen = corpus.categories() == "drill", (plans.top.samples, ranking.samples)
+        result["top_drill_share"] = [float(drills[samples].mean()) for samples in chosen]
+        self.say("ranking")
+        if self.make_rows is not None:
+            plans.rows, said = self.make_rows(study, self.seed, ranking, self.folder, self.say)
+            result |= said
+        for number, (run, arm) in enumerate(study.runs):
+            plan = plans.plan(arm, number)
+            plan.save(self.folder / "plans" / run)
+            result["curves"][run] = self._train(corpus, run, plan)
+            self.say(run)
+        return result
+
+    def _formation(self, scan: Scan, unit: str) -> dict[str, Any]:
+        """Where to attribute, and where the window ends."""
+        window, steps = self.study.window, self.config.steps
+        curve = scan.curve(unit)
+        past = scan.steps[(scan.steps >= window.start) & (curve >= window.attribution)]
+        end = crossing(scan.steps, curve, window.end)
+        stop = steps if end is None else min(int(end) + self.study.measure_every, steps)
+        step = int(past[0]) if len(past) else None
+        return {"final_score": float(curve[-1]), "attribution_step": step, "window": [window.start, stop]}
+
+    def _train(self, corpus: Corpus, run: str, plan: Plan | None) -> dict[str, Any]:
+        """Train the baseline, or an arm from the window's start, and measure on the way.
+
+        Extra steps make an arm so much longer, on the baseline's learning rates.
+        """
+        out, file = self.folder / run, self.folder / "curves" / f"{run}.json"
+        if file.is_file():
+            saved: dict[str, Any] = load_json(file)
+            return saved
+        shutil.rmtree(out, ignore_errors=True)  # half a curve cannot be gone on with
+        config, study = self.config, self.study
+        measured = Measured(self.sequences, study.measure_every)
+        asked: dict[str, Any] = {"checkpoint_steps": range(0, config.steps + 1, study.checkpoint_every)}
+        if plan is not None:
+            extra = plan.n_slots // plan.batch_size - config.steps
+            config = config.changed(steps=config.steps + extra, decay_steps=config.steps)
+            start = self.folder / "baseline" / f"step{study.window.start}"
+            stop = study.last_step + extra
+            asked = {"plan": plan, "start_from": start, "checkpoint_steps": [], "stop_step": stop}
+        train(config, corpus, out, on_step=measured, **asked)
+        save_json(file, measured.curves)
+        return measured.curves
+
+    def _rank(self, found: dict[str, Any]) -> Ranking:
+        first, last = (step * self.config.batch_size for step in found["window"])
+        asked = self.study.rank.changed(
+            model=str(self.folder / "baseline" / f"step{found['attribution_step']}"),
+            corpus=self.folder / "corpus",
+            units=(found["unit"],),
+            samples=(first, last),
+            probe=self.study.probe,
+        )
+        return rank(asked, self.folder / "ranking")

@@ -1,0 +1,157 @@
+"""A study as one YAML file: what is trained, where its head forms, which arms go on from there, what is measured.
+
+Every seed builds a corpus, trains the baseline, ranks the window in which its best induction head forms, and trains all
+arms from the window's start. Studies of this repository are found by their name, here or where it is installed.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field
+from typing_extensions import Self
+
+from curator.artifacts.fields import Count, Index, Percent, Positive, Probe
+from curator.artifacts.schema import Many, Settings, load_strict, suggest
+from curator.corpus import EmbeddedSettings
+from curator.ranking.settings import RankSettings
+from curator.study.arm import Arm
+from curator.training import TrainingConfig
+
+S = TypeVar("S", bound="Study")
+Share = Annotated[float, Field(ge=0, le=1)]
+FILES = Path(__file__).parent / "files"
+OWN = {
+    "train": {"seed", "decay_steps"},
+    "rank": {"model", "corpus", "units", "out", "samples", "window", "probe"},
+}
+"""Fields of sections that the study decides."""
+WORDS: Any = {
+    "title": True,
+    "thresholds": True,
+    "quick": True,
+    "arms": {"__all__": {"says", "against", "plot"}},
+}
+"""What decides no number."""
+
+
+class Formation(Settings):
+    """The window in which the head forms, in which samples are ranked, and from whose start every arm is trained."""
+
+    start: Index
+    """Its first step."""
+    attribution: Positive = 0.2
+    """Influence is computed at the first checkpoint whose score has reached this."""
+    end: Positive = 0.6
+    """The window ends just past the step at which the score durably crosses this."""
+
+
+class Quick(Settings):
+    """What makes the study small, for a look at it."""
+
+    steps: Count | None = None
+    start: Index | None = None
+    drill_fraction: Share | None = None
+    arms: Many[str] = ()
+    """Only these arms."""
+
+
+class Study(Settings):
+    """The whole file."""
+
+    title: str
+    """Of the picture."""
+    train: TrainingConfig
+    """The baseline and the recipe of all arms; its seed is the replicate's."""
+    drill_fraction: Share = 0.5
+    """Share of drill rows in the embedded corpus, which has as many rows as are trained on."""
+    checkpoint_every: Count
+    """Steps between two checkpoints of the baseline."""
+    stop_step: Count | None = None
+    """Arms stop here; else they are as long as the baseline. Extra steps make them longer."""
+    window: Formation
+    probe: Probe = Field(default_factory=Probe)
+    rank: RankSettings = Field(default_factory=RankSettings)
+    percent: Percent = 10.0
+    """Of the window's samples that an arm masks or repeats."""
+    measure_every: Count = 10
+    """Steps between two points of the curves."""
+    thresholds: Many[Positive]
+    """Scores whose crossing steps are told, rising; effects are told at the last."""
+    arms: Many[Arm]
+    quick: Quick = Field(default_factory=Quick)
+
+    def check(self) -> None:
+        """Names that fit together, and nothing that the study decides itself."""
+        names = [arm.name for arm in self.arms]
+        runs = [run for run, _ in self.runs]
+        if len(set(runs)) < len(runs):
+            raise ValueError("arms need names of their own, also with the numbers of their draws")
+        if not self.arms or not self.thresholds or list(self.thresholds) != sorted(self.thresholds):
+            raise ValueError("a study needs 'arms' and rising 'thresholds'")
+        if self.window.start % self.checkpoint_every or self.last_step > self.train.steps:
+            raise ValueError("'window.start' is a checkpoint's step, and 'stop_step' is within 'train.steps'")
+        named = {f"{arm.name}.against": arm.against for arm in self.arms} | {"quick.arms": self.quick.arms}
+        for place, name in [(place, one) for place, ones in named.items() for one in ones]:
+            if name not in names:
+                raise ValueError(f"{place}: unknown arm '{name}'; {suggest(name, names)}")
+        for section, decided in OWN.items():
+            for name in decided & set(getattr(self, section).given()):
+                raise ValueError(f"'{section}.{name}' is for the study to say; leave it out")
+        for arm in self.arms:
+            if (arm.count or 0) % self.train.batch_size:
+                whole = f"no whole batches of {self.train.batch_size}"
+                raise ValueError(f"{arm.name}: {arm.count} rows are {whole}")
+
+    @property
+    def runs(self) -> list[tuple[str, Arm]]:
+        """The runs of a seed beside its baseline, in order."""
+        return [(run, arm) for arm in self.arms for run in arm.runs]
+
+    @property
+    def effect_at(self) -> float:
+        """The threshold at which effects are told."""
+        return self.thresholds[-1]
+
+    @property
+    def last_step(self) -> int:
+        """Where arms stop, extra steps not counted."""
+        return self.stop_step or self.train.steps
+
+    def corpus(self, seed: int) -> EmbeddedSettings:
+        """As many rows as the baseline trains on."""
+        return EmbeddedSettings(
+            n_samples=self.train.steps * self.train.batch_size,
+            seq_length=self.train.seq_length,
+            vocab_size=self.train.vocab_size,
+            drill_fraction=self.drill_fraction,
+            seed=seed,
+        )
+
+    def quickened(self) -> Self:
+        """The study as ``quick`` changes it."""
+        quick = self.quick
+        kept = [arm for arm in self.arms if not quick.arms or arm.name in quick.arms]
+        names = {arm.name for arm in kept}
+        arms = [arm.changed(against=[one for one in arm.against if one in names]) for arm in kept]
+        changes: dict[str, Any] = {"arms": arms}
+        if quick.steps is not None:
+            changes["train"] = self.train.changed(steps=quick.steps)
+        if quick.start is not None:
+            changes["window"] = self.window.changed(start=quick.start)
+        if quick.drill_fraction is not None:
+            changes["drill_fraction"] = quick.drill_fraction
+        return self.changed(**changes)
+
+    def decided(self) -> dict[str, Any]:
+        """What decides the numbers of a seed, as JSON: all but words and pictures."""
+        return self.model_dump(mode="json", by_alias=True, exclude=WORDS)
+
+
+def load_study(name: str | Path, kind: type[S]) -> S:
+    """Read a study file, or the one of this repository that is called ``name``.
+
+    Raises:
+        UsageError: names the file, the line, the field, what was given and what is allowed.
+    """
+    ours = FILES / f"{name}.yml"
+    return load_strict(ours.resolve() if ours.is_file() else Path(name), kind)
