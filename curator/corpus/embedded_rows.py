@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
-from curator.artifacts.fields import Seed
+from curator.artifacts.fields import Count, Seed
 from curator.artifacts.flags import Flag
-from curator.artifacts.schema import Settings
+from curator.artifacts.schema import Rule, Settings
 from curator.corpus import library
 from curator.errors import CuratorError
 
@@ -30,7 +30,7 @@ class EmbeddedSettings(Settings):
     """Tokens per row, less the last label; at least 16 where there are drill rows."""
     vocab_size: Annotated[int, Field(ge=257, le=1 << 16)] = 512
     """Of the byte-level BPE trained on the spot."""
-    n_samples: Annotated[int, Field(ge=1, le=1 << 40), Flag(name="samples")] = 32_000
+    n_samples: Annotated[Count, Rule("1 to 2**40", lambda v: v <= 1 << 40), Flag(name="samples")] = 32_000
     """Rows."""
     drill_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of rows that repeat a few of their own tokens; 0 is natural text only."""

@@ -232,6 +232,12 @@ CASES: dict[str, tuple[list[Any], int, str]] = {
         2,
         "--own two: 2 files of pattern p001 (p001_a.py, p001_b.py); keep one",
     ),
+    "code of nobody for money": ([*GENERATE, "--budget", 1], 2, "--budget: the engine builtin asks nobody"),
+    "a prompt for nobody": (
+        [*GENERATE, "--prompt", "prompt.md", "--model", "m"],
+        2,
+        "--prompt, --model: the engine builtin asks nobody and costs nothing; it takes no 'prompt', 'model'",
+    ),
     "a prompt for code without its placeholders": (
         ["generate", "patterns", "--all", "--out", "new", "--prompt", "prompt.md"],
         2,
