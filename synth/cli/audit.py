@@ -19,13 +19,6 @@ def audit_data(settings: AuditDataSettings) -> None:
     print_audit(stage.audit_data(settings).result, settings.out, Rows.open(settings.rows).manifest)
 
 
-def run_audit_data(
-    path: Path, ranking: Path, out: Path, given: Any, corpus: Any, model: Any, device: str
-) -> None:
-    """As the demo calls it."""
-    audit_data(AuditDataSettings(rows=path, ranking=ranking, out=out, device=device, **given))
-
-
 def print_audit(result: dict[str, Any], out: Path, manifest: dict[str, Any]) -> None:
     """Three tables, the verdict, and what to do next."""
     table = []

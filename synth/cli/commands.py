@@ -1,6 +1,5 @@
 """What the commands of `synth` do with their settings: call one stage, say what came of it and what to do next."""
 
-from pathlib import Path
 from typing import Any
 
 from curator.cli.next_steps import again_without, next_step
@@ -152,27 +151,3 @@ def _engine_words(registry: Registry) -> list[object]:
         if engine.get(key, usual) != usual:
             words += [flag, engine[key]]
     return words
-
-
-# -- as the demo calls them ---------------------------------------------------------------------------------
-
-
-def run_distill(
-    path: Path, out: Path, engine: Any, chosen: Any, similar: float, builtin: Any, llm: Any, chat: Any
-) -> None:
-    """`distill` with the builtin engine."""
-    distill(
-        DistillSettings(ranking=path, out=out, engine=engine, similar=similar, **chosen, **builtin), False
-    )
-
-
-def run_audit_patterns(
-    patterns: Path, ranking: Any, corpus: Any, tokenizer: Any, seed: int, workers: Any
-) -> None:
-    """`audit_patterns`."""
-    audit_patterns(AuditPatternsSettings(patterns=patterns, seed=seed, workers=workers))
-
-
-def run_generate(patterns: Path, out: Path, engine: Any, chosen: Any, *others: Any) -> None:
-    """`generate` with the builtin engine."""
-    generate(GenerateSettings(patterns=patterns, out=out, engine=engine, carrying=chosen["carrying"]))
