@@ -12,7 +12,6 @@ from synth.distill.settings import DistillSettings
 from synth.generate import stage as generate_stage
 from synth.generate.settings import GenerateSettings
 from synth.llm.settings import ChatSettings
-from synth.patterns.audit import FILE as AUDIT  # noqa: F401, which the demo imports from here
 from synth.patterns.registry import Registry
 
 
