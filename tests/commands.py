@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conftest import GOLDEN
+from engine_parts import GOLDEN
 
 from curator.cli.app import main
 

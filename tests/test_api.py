@@ -7,8 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import GOLDEN, ROOT, small_request
+from engine_parts import GOLDEN, ROOT
 from generator_folders import LINES, write_generators
+from rank_runs import small_request
 
 import curator
 import synth

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import ROOT
+from engine_parts import ROOT
 
 SCRIPT = ROOT / "benchmarks" / "run.py"
 spec = importlib.util.spec_from_file_location("benchmark_run", SCRIPT)

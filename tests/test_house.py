@@ -7,7 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from engine_parts import ROOT
 
 PACKAGES = ("curator", "neox_patches", "synth")
 ROOMS = {

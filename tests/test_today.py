@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN
+from engine_parts import GOLDEN
 
 from curator.corpus import open_corpus
 from curator.corpus.rendered import RenderedCorpus

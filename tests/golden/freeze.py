@@ -140,9 +140,8 @@ def run(folder: Path, words: list[str]) -> None:
 
 def make_neox(out: Path) -> None:
     """Checkpoints and emissions of every checkout under a plan that masks, inserts and replaces."""
-    sys.path[:0] = [str(HERE.parent / "neox"), str(HERE.parent)]
-    from conftest import TESTED  # type: ignore[attr-defined]
-    from neox_runs import PP1_ZERO1, Trainer
+    sys.path[:0] = [str(HERE.parent / "neox_patches" / "trainer"), str(HERE.parent)]
+    from neox_runs import PP1_ZERO1, TESTED, Trainer
 
     from curator.neox.checkout import find_checkouts
 

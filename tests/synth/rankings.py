@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conftest import GOLDEN
+from engine_parts import GOLDEN
 from tokenizers import Tokenizer
 
 from curator.artifacts.files import save_array, save_json

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import pytest
 import typer
-from conftest import ROOT
+from engine_parts import ROOT
 from pydantic import Field
 from typer.testing import CliRunner
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import done, refused
-from conftest import GOLDEN, UNITS, finish, request, start
+from engine_parts import GOLDEN
 from mmap_ninja import numpy as ninja
+from rank_runs import UNITS, finish, request, start
 
 from curator.artifacts.files import load_json, save_array, save_json
 from curator.artifacts.fingerprints import fingerprint

@@ -20,7 +20,7 @@ import oracle
 import pytest
 import torch
 from commands import STUDY, done, process, rank_golden, refused, run
-from conftest import GOLDEN, golden_model, golden_rows, relative_error
+from engine_parts import GOLDEN, golden_model, golden_rows, relative_error
 from tiny_runs import assert_same_bits, differ
 
 from curator.corpus import open_corpus

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from commands import STUDY, done, refused
-from conftest import GOLDEN
+from engine_parts import GOLDEN
 from tiny_runs import assert_same_bits
 
 from curator.plan.plan import Plan

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from engine_parts import ROOT
 from fake_neox import fake_checkout
 from packaging.requirements import Requirement
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from engine_parts import ROOT
 from tokenizers import Tokenizer
 
 from curator.corpus import EmbeddedCorpus, EmbeddedSettings, build_embedded, library, open_corpus

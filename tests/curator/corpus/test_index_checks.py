@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import refused
-from conftest import GOLDEN, request
+from engine_parts import GOLDEN
 from laid import data_set
+from rank_runs import request
 from tiny_runs import CONFIG, make_corpus, plan_for
 
 from curator.corpus import open_corpus

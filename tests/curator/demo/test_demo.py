@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import relative_error
+from engine_parts import relative_error
 from safetensors.torch import load_file
 
 from curator.cli import demo

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from conftest import (
+from engine_parts import (
     Engine,
     fit_and_score,
     random_labels,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import random_model, relative_error
+from engine_parts import random_model, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor

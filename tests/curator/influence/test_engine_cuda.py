@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, relative_error, small_request
+from engine_parts import GOLDEN, relative_error
+from rank_runs import small_request
 
 from curator.artifacts.files import load_array
 from curator.corpus import build_embedded

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, Engine, fit_and_score, golden_model, golden_rows, relative_error
+from engine_parts import GOLDEN, Engine, fit_and_score, golden_model, golden_rows, relative_error
 
 from curator.influence.curvature import Damping
 from curator.influence.probe_gradient import probe_gradient

@@ -12,7 +12,7 @@ import numpy as np
 import oracle
 import pytest
 import torch
-from conftest import (
+from engine_parts import (
     fit_and_score,
     golden_model,
     golden_rows,
@@ -20,9 +20,8 @@ from conftest import (
     random_model,
     random_rows,
     relative_error,
-    save_changed_model,
-    small_request,
 )
+from rank_runs import save_changed_model, small_request
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 

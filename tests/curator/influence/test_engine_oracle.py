@@ -13,7 +13,7 @@ import numpy as np
 import oracle
 import pytest
 import torch
-from conftest import (
+from engine_parts import (
     Engine,
     fit_and_score,
     golden_model,

@@ -6,14 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from conftest import (
-    GOLDEN,
-    fit_and_score,
-    golden_model,
-    golden_rows,
-    relative_error,
-    small_request,
-)
+from engine_parts import GOLDEN, fit_and_score, golden_model, golden_rows, relative_error
+from rank_runs import small_request
 from torch import Tensor
 
 from curator.artifacts.files import load_array, load_json

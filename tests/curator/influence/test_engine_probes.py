@@ -14,11 +14,7 @@ import numpy as np
 import oracle
 import pytest
 import torch
-from conftest import (
-    golden_model,
-    padded,
-    random_model,
-)
+from engine_parts import golden_model, padded, random_model
 from torch import Tensor
 from transformers import PreTrainedModel
 

@@ -8,14 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import (
-    GOLDEN,
-    files,
-    finish,
-    request,
-    save_changed_model,
-    start,
-)
+from engine_parts import GOLDEN
+from rank_runs import files, finish, request, save_changed_model, start
 
 from curator.artifacts.fields import Probe
 from curator.errors import CuratorError, UsageError

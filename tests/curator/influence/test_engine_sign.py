@@ -11,7 +11,7 @@ from functools import cache
 import oracle
 import pytest
 import torch
-from conftest import Engine, fit_and_score, golden_model, golden_rows
+from engine_parts import Engine, fit_and_score, golden_model, golden_rows
 from torch import Tensor
 
 from curator.influence.curvature import Curvature, Damping

@@ -7,7 +7,7 @@ import pytest
 import torch
 from commands import done, refused
 from commands import run as run_command
-from conftest import random_model
+from engine_parts import random_model
 from neox_checkpoints import SETTINGS, original, write
 from safetensors.torch import load_file, save_file
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import done, refused
-from conftest import random_model
+from engine_parts import random_model
 from fake_hub import serve, use
 from word_tokenizer import save_tokenizer
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from commands import done, refused
-from conftest import GOLDEN, random_model, request, settings_of, small_request
+from engine_parts import GOLDEN, random_model
+from rank_runs import request, settings_of, small_request
 from word_tokenizer import ENTRIES, PADDED, save_tokenizer
 
 from curator.artifacts.fields import IdsFrom, Probe

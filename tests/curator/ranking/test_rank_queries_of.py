@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import done, refused
-from conftest import GOLDEN, UNITS, finish, relative_error, request, start
+from engine_parts import GOLDEN, relative_error
+from rank_runs import UNITS, finish, request, start
 
 from curator.artifacts.files import load_json, save_json
 from curator.errors import CuratorError, UsageError

@@ -16,18 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import (
-    GOLDEN,
-    N_SAMPLES,
-    UNITS,
-    files,
-    finish,
-    relative_error,
-    request,
-    results,
-    run_until_complete,
-    start,
-)
+from engine_parts import GOLDEN, relative_error
+from rank_runs import N_SAMPLES, UNITS, files, finish, request, results, run_until_complete, start
 
 from curator.artifacts.files import load_json
 from curator.errors import CuratorError

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
+from engine_parts import GOLDEN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from engine_parts import ROOT
 
 from curator.errors import UsageError
 from curator.study.arm import Arm

@@ -6,11 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import (
-    GOLDEN,
-    golden_model,
-    padded,
-)
+from engine_parts import GOLDEN, golden_model, padded
 from torch import Tensor
 from transformers import PreTrainedModel
 

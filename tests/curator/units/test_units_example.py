@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, random_model
+from engine_parts import ROOT, random_model
 
 from curator.influence.probe_gradient import probe_gradient
 from curator.scan.scan import scan_checkpoints

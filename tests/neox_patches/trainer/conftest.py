@@ -3,11 +3,9 @@
 from collections.abc import Callable
 
 import pytest
-from neox_runs import Trainer, library_texts, preprocess
+from neox_runs import TESTED, Trainer, library_texts, preprocess
 
 from curator.neox.checkout import find_checkouts
-
-TESTED = ("HEAD", "v1.0")
 
 
 def trainer_of(generation: str, tmp_path_factory: pytest.TempPathFactory) -> Trainer:

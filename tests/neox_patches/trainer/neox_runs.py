@@ -22,6 +22,8 @@ import yaml
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 SEQ, MICRO = 32, 4
+TESTED = ("HEAD", "v1.0")
+"""The generations that every test of both trains with."""
 
 TINY: dict[str, Any] = {
     "pipe-parallel-size": 0,

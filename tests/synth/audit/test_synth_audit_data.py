@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
+from engine_parts import GOLDEN
 from generator_folders import FEW, LINES, write_generators
 from rankings import write_ranking
 

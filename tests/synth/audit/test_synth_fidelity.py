@@ -9,7 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from engine_parts import ROOT
 from generator_folders import LINES, write_generators
 from hypothesis import given
 from hypothesis import strategies as st

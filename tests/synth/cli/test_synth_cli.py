@@ -6,7 +6,7 @@ import commands
 import numpy as np
 import pytest
 from command_line import done, follow, next_step, process, refused
-from conftest import GOLDEN
+from engine_parts import GOLDEN
 
 from curator.artifacts.files import load_json, save_json
 from curator.corpus import open_corpus

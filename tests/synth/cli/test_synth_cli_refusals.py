@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import done, refused
-from conftest import GOLDEN
+from engine_parts import GOLDEN
 from generator_folders import FEW, LINES, ONE, write_generators
 from rankings import TOKENIZER, UNIT, write_ranking
 from studies import write_study

@@ -12,10 +12,11 @@ from typing import Any
 import psutil
 import pytest
 from command_line import done, refused
-from conftest import GOLDEN, small_request
+from engine_parts import GOLDEN
 from generator_folders import LINES, write_generators
 from killed_runs import contents, die_at_every_file, finish, start, temporaries
 from openai_server import OpenAIServer
+from rank_runs import small_request
 from studies import PRICES, answer, server_words, write_study
 
 from curator.artifacts.files import load_json

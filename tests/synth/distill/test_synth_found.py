@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import done, refused
-from conftest import GOLDEN
+from engine_parts import GOLDEN
 from openai_server import OpenAIServer, Reply
 from pattern_samples import log_pattern, log_text, pattern_json, samples_of, span_pattern
 from studies import server_words, write_study

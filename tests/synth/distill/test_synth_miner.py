@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
+from engine_parts import GOLDEN
 from hypothesis import given
 from hypothesis import strategies as st
 from pattern_samples import WORDS, log_text, prose_text, samples_of, xml_text

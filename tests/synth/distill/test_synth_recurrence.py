@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
+from engine_parts import GOLDEN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pattern_samples import WORDS, log_pattern, pattern_json, run_trusted, samples_of

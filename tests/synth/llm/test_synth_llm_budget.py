@@ -156,7 +156,7 @@ def test_a_count_of_nothing_is_estimated_and_said(
     with Chat(openai_server.settings(price_in=None, price_out=None), tmp_path / "free") as chat:
         chat.ask(question(0), None, "x")
     assert "estimated for 1 answers" in chat.bill() and "charged" not in chat.bill()
-    assert not capsys.readouterr().err
+    assert capsys.readouterr().err == f"{chat.bill()}\n"
 
 
 @pytest.mark.parametrize("content", ["", None])
@@ -269,7 +269,8 @@ def test_without_a_budget_that_it_passes_it_is_said_once(
         for n in range(3):
             chat.ask(question(n), None, "x")
     said = capsys.readouterr().err
-    assert said.count("warning: the server counted 1,000,000,050 tokens") == 1 == said.count("\n")
+    assert said.count("warning: the server counted 1,000,000,050 tokens") == 1
+    assert said.endswith(f"\n{chat.bill()}\n") and said.count("\n") == 2
 
 
 def test_a_count_within_what_was_reserved_is_not_mentioned(
@@ -281,7 +282,7 @@ def test_a_count_within_what_was_reserved_is_not_mentioned(
             usage={"prompt_tokens": most_tokens, "completion_tokens": chat.settings.max_tokens}
         )
         chat.ask(question(0), None, "x")
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == f"{chat.bill()}\n"
 
 
 def test_errors_end_with_what_was_spent(openai_server: OpenAIServer, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from command_line import done, next_step, run
-from conftest import ROOT
+from engine_parts import ROOT
 from openai_server import OpenAIServer, Reply, Request
 from pattern_samples import pattern_json
 from studies import answer, write_study

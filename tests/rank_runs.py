@@ -1,0 +1,127 @@
+"""A ranking of the golden rows, in this process or in one that is forked, killed or stopped at a file's appearance."""
+
+import copy
+import multiprocessing
+import os
+import signal
+import sys
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+from engine_parts import GOLDEN, golden_model
+
+from curator.artifacts.fields import Probe
+from curator.artifacts.files import load_json
+from curator.influence import fit
+from curator.ranking.run import rank
+from curator.ranking.settings import RankSettings
+
+UNITS = ("induction:1.2", "previous-token:0.0")
+
+
+N_SAMPLES = 37  # divisible by no batch, shard or number of workers used here
+
+
+def settings_of(given: dict[str, Any]) -> RankSettings:
+    """``probe_ids`` and ``probe_tokens`` are fields of the probe."""
+    ours = {name: given[f"probe_{name}"] for name in ("ids", "tokens") if f"probe_{name}" in given}
+    rest = {name: value for name, value in given.items() if not name.startswith("probe_")}
+    return RankSettings(**{**rest, "probe": given["probe"].changed(**ours)})
+
+
+def request(**changes: Any) -> RankSettings:
+    """37 samples in 5 shards of up to 8, float64."""
+    given: dict[str, Any] = {
+        "model": str(GOLDEN / "model"),
+        "corpus": GOLDEN / "rows.npy",
+        "units": UNITS,
+        "samples": (3, 3 + N_SAMPLES),
+        "probe": Probe(sequences=6),
+        "factor_samples": 18,
+        "dtype": "float64",
+        "micro_batch": 4,
+        "shard_size": 8,
+    }
+    return settings_of({**given, **changes})
+
+
+def small_request(**changes: Any) -> RankSettings:
+    """8 golden samples, one unit; a fraction of a second."""
+    given: dict[str, Any] = {
+        "model": str(GOLDEN / "model"),
+        "corpus": GOLDEN / "rows.npy",
+        "units": ("induction:1.2",),
+        "samples": (0, 8),
+        "probe": Probe(sequences=6),
+        "micro_batch": 4,
+    }
+    return settings_of({**given, **changes})
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """Every array that a ranking holds, to the bit: scores, blocks, losses, queries and factors."""
+    return {name: content for name, content in files(folder).items() if name.endswith(".npy")}
+
+
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["curator.ranking.run", "pytest"])
+
+
+def _rank_in_child(
+    asked: RankSettings, out: Path, worker: tuple[int, int], die_at: tuple[str, str] | None
+) -> None:
+    """Runs in another process. ``die_at``: (part of a path, moment): SIGKILL before or after that file's appearance,
+    or "stop", SIGSTOP after it."""
+    fit._SAVE_EVERY_SECONDS = 0
+    if die_at is not None:
+        place, moment = die_at
+        replace = os.replace
+
+        def dying(source: Any, target: Any) -> None:
+            hit = place in str(Path(target).relative_to(out)) if Path(target).is_relative_to(out) else False
+            if hit and moment == "before":
+                os.kill(os.getpid(), signal.SIGKILL)
+            replace(source, target)
+            if hit:
+                os.kill(os.getpid(), signal.SIGSTOP if moment == "stop" else signal.SIGKILL)
+
+        os.replace = dying  # type: ignore[assignment]
+    with open(os.devnull, "w") as sys.stderr:
+        rank(asked, out, worker=worker)
+
+
+def start(
+    asked: RankSettings, out: Path, worker: tuple[int, int] = (0, 1), die_at: tuple[str, str] | None = None
+) -> BaseProcess:
+    process = _PROCESSES.Process(target=_rank_in_child, args=(asked, out, worker, die_at), daemon=True)
+    process.start()
+    return process
+
+
+def finish(process: BaseProcess) -> int | None:
+    """The exit code; None of a process that hangs, which is ended."""
+    process.join(300)
+    code = process.exitcode
+    if code is None:
+        process.kill()
+        process.join()
+    return code
+
+
+def run_until_complete(asked: RankSettings, out: Path) -> None:
+    assert finish(start(asked, out)) == 0
+    assert load_json(out / "manifest.json")["status"] == "complete"
+
+
+def save_changed_model(folder: Path, parameter: str, value: float) -> None:
+    """The golden model with one entry of one weight set to ``value``."""
+    model = copy.deepcopy(golden_model())
+    with torch.no_grad():
+        model.get_parameter(parameter)[5, 5] = value
+    model.save_pretrained(folder)
