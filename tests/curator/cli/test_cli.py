@@ -160,17 +160,17 @@ def test_corpus_build_without_drill_rows_is_all_natural(tmp_path: Path) -> None:
 
 
 def test_law_1_the_command_of_the_issue_gives_the_oracles_scores(tmp_path: Path) -> None:
-    """The command against per-sample autograd loops that share no code with the engine, on 48 samples."""
+    """The command against per-sample autograd loops that share no code with the engine, on 24 samples."""
     tokens = np.load(GOLDEN / "induction_L1H2.npz")["probe_tokens"]
     np.save(tmp_path / "probe.npy", tokens)
     words = f"--model {GOLDEN / 'model'} --corpus {GOLDEN / 'rows.npy'} --unit induction:1.2"
     words += f" --unit previous-token:0.0 --fisher empirical --probe-tokens {tmp_path / 'probe.npy'}"
-    words += f" --dtype float64 --samples 0:48 --out {tmp_path / 'ranking'}"
+    words += f" --dtype float64 --samples 0:24 --out {tmp_path / 'ranking'}"
     done("rank", *words.split())
     scores = np.load(tmp_path / "ranking" / "scores.npy")
-    assert scores.shape == (2, 48) and scores.dtype == np.float64
+    assert scores.shape == (2, 24) and scores.dtype == np.float64
 
-    model, rows, sequences = golden_model(torch.float64, "eager"), golden_rows()[:48], tokens.tolist()
+    model, rows, sequences = golden_model(torch.float64, "eager"), golden_rows()[:24], tokens.tolist()
     parts, gradients = {}, {}
     for layer, head, blocks in ((1, 2, ("qk", "v", "o")), (0, 0, ("qk",))):
         own = {block: oracle.head_parts(model, layer, head)[block] for block in blocks}
