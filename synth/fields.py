@@ -8,6 +8,8 @@ from curator.artifacts.fields import Count
 from curator.artifacts.flags import Flag
 from curator.artifacts.schema import GivenPath
 
+SIMILAR = 0.85
+"""Similarity from which two patterns are one, unless the user says otherwise."""
 PatternsFolder = Annotated[
     GivenPath,
     Field(description="Folder with registry.json, as `synth distill` writes it."),

@@ -16,8 +16,9 @@ from curator.corpus.token_text import read_tokenizer
 from curator.errors import CuratorError
 from curator.ranking.ranking import Ranking
 from synth.distill.settings import DistillSettings
+from synth.fields import SIMILAR
 from synth.patterns.occurrence import Found
-from synth.patterns.registry import FILE, FORMAT, SIMILAR, Registry, merge
+from synth.patterns.registry import FILE, FORMAT, Registry, merge
 from synth.patterns.samples import SampleText, Split, find_tokenizer_file, read_samples, split_top
 
 SET_ASIDE = "set_aside.json"

@@ -7,8 +7,8 @@ from pydantic import Field
 from curator.artifacts.fields import Corpus, Count, OneUnit, Seed, Tokenizer
 from curator.artifacts.flags import Flag
 from curator.artifacts.schema import GivenPath, Settings
+from synth.fields import SIMILAR
 from synth.llm.settings import LLM, Asked, ChatSettings, Engine, PromptFile, Tries, check_engine
-from synth.patterns.registry import SIMILAR
 
 BUILTIN = "Engine builtin"
 

@@ -18,6 +18,7 @@ from curator.artifacts.fingerprints import fingerprint
 from curator.artifacts.manifests import load_manifest
 from curator.errors import CuratorError, UsageError
 from curator.progress import progress
+from synth.fields import SIMILAR
 from synth.patterns.neighbours import Close, Coded, Coding, jaccard
 from synth.patterns.occurrence import Found
 from synth.patterns.pattern import Pattern
@@ -38,8 +39,6 @@ WORDS = ("ranking", "ranking_fingerprint", "unit", "tokenizer", "tokenizer_finge
 NUMBERS = ("seq_length", "top", "distilled")
 """Of ``samples``: what is text, and what is a whole number of at least 0."""
 MEND = "put it back, or remove it and distill again"
-SIMILAR = 0.85
-"""Similarity from which two patterns are one, unless the user says otherwise."""
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def run(folder: Path, words: list[str]) -> None:
 
 def make_neox(out: Path) -> None:
     """Checkpoints and emissions of every checkout under a plan that masks, inserts and replaces."""
-    sys.path[:0] = [str(HERE.parent / "neox_patches" / "trainer"), str(HERE.parent)]
+    sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "neox_patches" / "trainer"), str(HERE.parent)]
     from neox_runs import PP1_ZERO1, TESTED, Trainer
 
     from curator.neox.checkout import find_checkouts
