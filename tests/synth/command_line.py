@@ -13,6 +13,10 @@ from synth.cli.app import main
 run = partial(commands.run, main=main)
 done = partial(commands.done, main=main)
 refused = partial(commands.refused, main=main)
+DISTILL = ["distill", "ranking", "--engine", "builtin", "--out", "new"]
+GENERATE = ["generate", "patterns", "--engine", "builtin", "--all", "--out", "new"]
+RENDER = ["render", "generators", "--count", 12, "--out", "new"]
+AUDIT = ["audit", "data", "rows", "--ranking", "ranking", "--out", "new"]
 
 
 def process(*words: Any, **kwargs: Any) -> "subprocess.Popen[str]":
@@ -32,3 +36,9 @@ def follow(said: str, expected: list[str], *more: Any) -> str:
     """The command of the last line is this one; what it prints, run with ``more`` behind it."""
     assert next_step(said) == expected
     return {"synth": done, "curator": commands.done}[expected[0]](*expected[1:], *more)
+
+
+def changed(words: list[Any], old: Any, new: Any) -> list[Any]:
+    """The command with one word for another."""
+    assert words.count(old) == 1
+    return [new if word == old else word for word in words]
