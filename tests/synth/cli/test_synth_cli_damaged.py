@@ -272,11 +272,3 @@ def test_one_row_for_five_hundred_is_refused_with_both_numbers(copy: Path) -> No
     said = refused(1, "render", "one", "--count", 500, "--out", "new", "--workers", 1)
     assert "give 1 distinct row in all, 500 were asked for; ask for at most 1 (--count)" in said
     assert "rows: 500/500 rows" in said and "candidates for 499 of 500 rows still missing: " in said
-
-
-def test_corners_that_pass_all_the_same(here: Path, tmp_path: Path) -> None:
-    """A pattern named twice is one; an empty folder is taken; a registry may be given by its file."""
-    words = ["generate", "patterns/registry.json", "--engine", "builtin", "--target-tokens", 40]
-    (tmp_path / "there").mkdir()
-    said = done(*words, "--only", "p001", "--only", "p001", "--out", tmp_path / "there")
-    assert "1 generators passed" in said

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import AUDIT, DISTILL, GENERATE, RENDER, changed, refused
+from command_line import AUDIT, DISTILL, GENERATE, RENDER, changed, done, refused
 from rankings import UNIT
 
 
@@ -303,3 +303,11 @@ def test_it_is_said_what_was_wrong(here: Path, words: list[Any], code: int, mess
     before = sorted(str(path) for path in here.rglob("*"))
     assert message in refused(code, *words)
     assert sorted(str(path) for path in here.rglob("*")) == before  # nothing was written
+
+
+def test_corners_that_pass_all_the_same(here: Path, tmp_path: Path) -> None:
+    """A pattern named twice is one; an empty folder is taken; a registry may be given by its file."""
+    words = ["generate", "patterns/registry.json", "--engine", "builtin", "--target-tokens", 40]
+    (tmp_path / "there").mkdir()
+    said = done(*words, "--only", "p001", "--only", "p001", "--out", tmp_path / "there")
+    assert "1 generators passed" in said
