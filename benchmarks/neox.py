@@ -30,7 +30,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "neox_patches" / "trainer")]
 
-from neox_runs import cpu_environment, free_port, preprocess  # noqa: E402
+from neox_runs import preprocess, rank_environment  # noqa: E402
 
 from curator.corpus import open_corpus  # noqa: E402
 from curator.neox.checkout import Checkout, find_checkouts  # noqa: E402
@@ -138,8 +138,7 @@ class Bench:
             patch = self.folder / f"{name}-patch.yml"
             patch.write_text(json.dumps(study))
             command = [sys.executable, "-m", "neox_patches", "--patch", str(patch), *script]
-        ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-        environment = cpu_environment(self.checkout.home) | ranks | {"MASTER_PORT": str(free_port())}
+        environment = rank_environment(self.checkout.home)
         done = subprocess.run(
             command, env=environment, cwd=self.checkout.home, capture_output=True, text=True, check=False
         )

@@ -9,7 +9,15 @@ class TrainSettings(TrainingConfig):
     """One run of the embedded trainer: the recipe's fields (`TrainingConfig`) and what is done with it."""
 
     FLAGS = (
-        *("corpus", "epochs", "plan", "start_from", "checkpoint_steps", "stop_step", "seed", "out", "device"),
+        "corpus",
+        "epochs",
+        "plan",
+        "start_from",
+        "checkpoint_steps",
+        "stop_step",
+        "seed",
+        "out",
+        "device",
     )
 
     out: Out = None

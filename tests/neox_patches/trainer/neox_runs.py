@@ -195,17 +195,26 @@ class Trainer:
                 command += ["--patch", str(folder / "study.yml")]
         else:
             command = [str(HERE / "plain.py"), str(self.home)]
-        port = free_port()
-        processes = []
-        for rank in range(ranks):
-            variables = rank_environment(self.home, rank, ranks, port) | {
-                "NEOX_WITNESS": str(folder),
-                "NEOX_WITNESS_STEPS": ",".join(map(str, grad_steps)),
-                **(environment or {}),
-            }
-            log = folder / f"log-{rank}.txt"
-            processes.append(nursery.start([*command, *script], self.home, variables, log))
-        return processes
+        witness = {"NEOX_WITNESS": str(folder), "NEOX_WITNESS_STEPS": ",".join(map(str, grad_steps))}
+        return start_ranks(
+            self.home, [*command, *script], folder / "log", ranks, witness | {**(environment or {})}
+        )
+
+
+def start_ranks(
+    home: Path, words: Sequence[str | Path], log: Path, ranks: int, environment: Mapping[str, str]
+) -> list[nursery.Child]:
+    """``python WORDS`` once per rank, as a launcher would start them; each logs to ``LOG-{rank}.txt``."""
+    port = free_port()
+    return [
+        nursery.start(
+            words,
+            home,
+            {**rank_environment(home, rank, ranks, port), **environment},
+            log.with_name(f"{log.name}-{rank}.txt"),
+        )
+        for rank in range(ranks)
+    ]
 
 
 def cpu_environment(home: Path) -> dict[str, str]:

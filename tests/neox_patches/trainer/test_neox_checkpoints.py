@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import nursery
 import pytest
 import torch
 import yaml
-from neox_runs import HERE, PP1_ZERO1, SEQ, Trainer, free_port, rank_environment
+from neox_runs import HERE, PP1_ZERO1, SEQ, Trainer, start_ranks
 from typer.testing import CliRunner
 
 from curator.cli.app import app
@@ -77,11 +76,7 @@ class Saved:
         (self.folder / "logits.yml").write_text(yaml.safe_dump(config))
         script = [HERE / "plain.py", self.trainer.home, HERE / "trainer_logits.py"]
         words = [*script, self.folder / "logits.yml", self.folder / "tokens.npy", self.folder / "logits"]
-        port, processes = free_port(), []
-        for rank in range(self.ranks):
-            variables = rank_environment(self.trainer.home, rank, self.ranks, port) | environment
-            log = self.folder / f"logits-{rank}.txt"
-            processes.append(nursery.start(words, self.trainer.home, variables, log))
+        processes = start_ranks(self.trainer.home, words, self.folder / "logits", self.ranks, environment)
         try:
             codes = [process.wait(600) for process in processes]
         finally:
