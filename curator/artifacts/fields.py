@@ -34,6 +34,8 @@ Checkpoints = Annotated[str, Rule("a folder, or revisions of a hub model", bool)
 IdsFrom = Literal["auto", "tokenizer", "corpus", "all"]
 """Where the ids of probe sequences come from: the tokenizer's entries, the corpus, or all rows of the embedding.
 ``auto`` is the tokenizer where one is known, else the corpus, else all (`curator.units.probe_ids`)."""
+ProbeName = Literal["paper", "frequency", "gain", "natural", "attention"]
+"""The probes that kinds of unit may have; which one has which is said by its class (`curator.units`)."""
 Dtype = Literal["float32", "bfloat16", "float64"]
 DampingMode = Literal["mean", "absolute", "max", "identity"]
 
@@ -70,8 +72,12 @@ def written_out(steps: tuple[int | StepRange, ...]) -> list[int]:
 
 
 class Probe(Settings):
-    """The sequences on which a unit's probe and metric are taken."""
+    """What a unit's probe asks of the model, and the sequences on which probe and metric are taken."""
 
+    name: Annotated[ProbeName | None, Flag(name=".", default="the kind's own")] = None
+    """What is asked of units whose name does not say it (induction:1.2:gain): paper (tokens drawn alike), frequency
+    (tokens as frequent as in the corpus), gain (what a copy adds over another one), natural (rows of the corpus),
+    attention (the pattern alone)."""
     tokens: GivenPath | None = None
     """[n, length] .npy of token ids for the probe, instead of drawn ones."""
     sequences: Count = 100

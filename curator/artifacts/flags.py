@@ -24,7 +24,7 @@ class Flag:
     """How a field is given on a command line, where its name and docstring do not say it all.
 
     Attributes:
-        name: of the flag; else the field's.
+        name: of the flag; else the field's. ``.``: that of the section it stands in.
         default: the default in words, where the value does not say it.
         pair: the field that the flag ``A:B`` gives as well; that field has no flag of its own.
         hidden: there is no such flag.
@@ -96,6 +96,8 @@ def flag_name(schema: Any, *place: str) -> str:
     inner = section_of(info.annotation)
     paired = [name for name in inner.model_fields if flag_of(inner, name).pair == place[1]]
     name = flag_name(inner, paired[0] if paired else place[1])
+    if name == ".":
+        return own
     return name if flag_of(schema, place[0]).flat else f"{own}-{name}"
 
 

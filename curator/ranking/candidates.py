@@ -58,12 +58,13 @@ def sources_of(rankings: Sequence[Ranking], units: Sequence[str] = ()) -> list[S
     if not rankings:
         raise UsageError("no ranking given to choose samples from")
     for unit in units:
-        if not any(unit in ranking.units for ranking in rankings):
+        if not any(ranking.units_called(unit) for ranking in rankings):
             there = "; ".join(f"{ranking.path}: {', '.join(ranking.units)}" for ranking in rankings)
             raise UsageError(f"no ranking has the unit '{unit}'; there are {there}")
     sources = []
     for ranking in rankings:
-        named = [unit for unit in ranking.units if not units or unit in units]
+        named = list(dict.fromkeys(one for unit in units for one in ranking.units_called(unit)))
+        named = named if units else ranking.units
         if not named:
             raise UsageError(
                 f"{ranking.path} has none of {', '.join(units)}: it has {', '.join(ranking.units)}"

@@ -81,11 +81,11 @@ def rank_emission(request: RankSettings, emission: Emission, out: Path, device: 
     model = load_model(name, DTYPES[request.dtype], device)
     _check_architecture(emission, model, name)
     _compare_run(emission, Path(name))
-    units = parse_units(request.units, model)
+    units = parse_units(request.units, model, request.probe.name)
     first, last = emission.contiguous(request.samples)
     keys, columns = [], []
     damping = Damping(**request.recorded()["damping"])
-    probes = Probes(request, model, _emitted_corpus(emission))
+    probes = Probes(request, model, _emitted_corpus(emission), range(first, last))
     for unit in units:
         _, gradients = probe_gradient(model, unit, probes.sequences(unit))
         for block in unit.subspace(model):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from curator.artifacts.fingerprints import fingerprint
 from curator.corpus import Corpus
 from curator.progress import remark
 from curator.ranking.ranking import open_manifest
@@ -16,7 +17,8 @@ class Probes:
     """Draws the sequences of each unit.
 
     Args:
-        corpus: whose ids stand in for those of a tokenizer, where none is known.
+        corpus: whose ids stand in for those of a tokenizer, where none is known; what probes like the corpus draw from.
+        ranked: the samples that are scored.
         say: whether to print what is unusual.
 
     Attributes:
@@ -24,9 +26,14 @@ class Probes:
     """
 
     def __init__(
-        self, request: RankSettings, model: PreTrainedModel, corpus: Corpus | None, say: bool = True
+        self,
+        request: RankSettings,
+        model: PreTrainedModel,
+        corpus: Corpus | None,
+        ranked: range | None = None,
+        say: bool = True,
     ):
-        self.request, self.config, self._say = request, model.config, say
+        self.request, self.config, self.ranked, self._say = request, model.config, ranked, say
         self._noted: set[str] = set()
         self.ids: ProbeIds | None = None
         if request.probe.tokens is None:
@@ -50,7 +57,8 @@ class Probes:
         if self.ids is None:
             assert self.request.probe.tokens is not None
             return load_sequences(self.request.probe.tokens, vocabulary, positions)
-        sequences = unit.sequences(self.ids.of(ProbeSettings.of(self.request.probe)), vocabulary, positions)
+        settings = self.ids.of(ProbeSettings.of(self.request.probe), self.ranked)
+        sequences = unit.sequences(settings, vocabulary, positions)
         asked = 2 * self.request.probe.max_length
         if self._say and asked > positions:
             remark(
@@ -61,6 +69,12 @@ class Probes:
             self._noted.add(unit.kind)
             remark(f"{unit.name}: its kind draws tokens of its own, which are not all among the probe ids")
         return sequences
+
+
+def probe_fingerprint(sequences: Sequences) -> str:
+    """Of what a probe is taken on."""
+    control = [] if sequences.control is None else [sequences.control]
+    return fingerprint([one.numpy() for one in (sequences.tokens, sequences.lengths, *control)])
 
 
 def as_before(request: RankSettings, out: Path) -> RankSettings:

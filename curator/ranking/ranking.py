@@ -230,10 +230,15 @@ class Ranking:
         """
         if unit is None and len(self.units) == 1:
             return 0
-        if unit not in self.units:
+        named = self.units_called(unit) if unit else []
+        if len(named) != 1:
             asked = f"no unit '{unit}'" if unit else "say which unit"
             raise UsageError(f"{self.path}: {asked}; this ranking has: {', '.join(self.units)}")
-        return self.units.index(unit)
+        return self.units.index(named[0])
+
+    def units_called(self, name: str) -> list[str]:
+        """The units of this name; one whose probe is not said is any of its probes'."""
+        return [name] if name in self.units else [one for one in self.units if one.startswith(f"{name}:")]
 
     def unit_scores(self, unit: str | None = None) -> np.ndarray:
         """[samples] scores of one unit."""

@@ -50,7 +50,7 @@ from curator.models import load_model, model_fingerprint
 from curator.models.devices import DTYPES
 from curator.progress import progress, remark
 from curator.ranking.given_queries import GivenQueries
-from curator.ranking.probes import Probes, as_before
+from curator.ranking.probes import Probes, as_before, probe_fingerprint
 from curator.ranking.queries import Queries
 from curator.ranking.ranking import FORMAT, IDENTITY, SIGN, Ranking, identity_of, open_manifest, sealed
 from curator.ranking.settings import RankSettings
@@ -105,12 +105,12 @@ class RankRun:
         self.fingerprint = model_fingerprint(self.model)
         if self.given is not None:
             self.given.check_model(str(request.model), self.fingerprint)
-        self.units = parse_units(request.units, self.model)
+        self.units = parse_units(request.units, self.model, request.probe.name)
         self.blocks = [(unit, block) for unit in self.units for block in unit.subspace(self.model)]
         self.sequences: dict[str, Sequences] = {}
         self.probe_ids = None if self.given is None else self.given.manifest.get("probe_ids")
         if self.given is None:
-            probes = Probes(request, self.model, self.corpus, say=self.number == 0)
+            probes = Probes(request, self.model, self.corpus, range(self.first, self.last), self.number == 0)
             self.sequences = {unit.name: probes.sequences(unit) for unit in self.units}
             self.probe_ids = None if probes.ids is None else probes.ids.record
         self.manifest = self._manifest()
@@ -154,8 +154,7 @@ class RankRun:
         seq = self.corpus.row_width - 1
         batch = request.micro_batch or choose_batch(self.model, seq)
         shard = request.shard_size or batch * -(-512 // batch)
-        probes = {name: [s.tokens.numpy(), s.lengths.numpy()] for name, s in self.sequences.items()}
-        sequences = {name: fingerprint(value) for name, value in probes.items()}
+        sequences = {name: probe_fingerprint(value) for name, value in self.sequences.items()}
         settings = {
             **request.recorded(),
             "probe": None if request.probe.tokens else ProbeSettings.of(request.probe).recorded(),

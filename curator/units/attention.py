@@ -9,14 +9,15 @@ contiguous range of rows.
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from curator.artifacts.fields import ProbeName
 from curator.errors import UsageError
-from curator.units.base import Block, Unit
+from curator.units.base import PAPER, Block, Unit
 from curator.units.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -61,15 +62,20 @@ def attention_patterns(model: "PreTrainedModel", sequences: Sequences) -> tuple[
 
 @dataclass(frozen=True)
 class HeadUnit(Unit):
-    """A unit that is one attention head; 0-based ``layer`` and ``head``."""
+    """A unit that is one attention head; 0-based ``layer`` and ``head``, and the name of its probe."""
 
     layer: int
     head: int
+    asks: ProbeName = PAPER
     kind: ClassVar[str] = ""
 
     @property
     def name(self) -> str:
-        return f"{self.kind}:{self.layer}.{self.head}"
+        return f"{self.kind}:{self.layer}.{self.head}" + (f":{self.asks}" if self.asks != PAPER else "")
+
+    def with_probe(self, name: ProbeName) -> Unit:
+        super().with_probe(name)
+        return replace(self, asks=name)
 
     @classmethod
     def parse(cls, address: str, model: "PreTrainedModel") -> list[Unit]:

@@ -6,19 +6,24 @@ outputs. Which units a model has is asked of its `Architecture` alone, so that n
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from curator.artifacts.fields import ProbeName
+from curator.errors import UsageError
 from curator.units.sequences import ProbeSettings, Sequences, draw_repeated
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Indices = range | tuple[int, ...]
+PAPER: ProbeName = "paper"
+"""The probe that a unit's name need not say."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +85,13 @@ class Unit(ABC):
     """
 
     kind: ClassVar[str]
+    PROBES: ClassVar[Mapping[str, str]] = MappingProxyType({PAPER: "the kind's only one"})
+    """Name -> what it asks, of the probes that this kind has; the first is taken where nothing is said."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """``kind:address``; parses back to this unit."""
+        """``kind:address``, and ``:probe`` where that is not the paper's; parses back to this unit."""
 
     @classmethod
     @abstractmethod
@@ -94,6 +101,17 @@ class Unit(ABC):
         Raises:
             UsageError: no such unit; the message lists what exists.
         """
+
+    def with_probe(self, name: ProbeName) -> "Unit":
+        """The same component, asked by another of `PROBES`.
+
+        Raises:
+            UsageError: this kind has no such probe; lists those it has.
+        """
+        if name not in self.PROBES:
+            has = "; ".join(f"{known} ({says})" for known, says in self.PROBES.items())
+            raise UsageError(f"{self.kind} has no probe '{name}'; it has {has}")
+        return self
 
     @abstractmethod
     def metric(self, model: "PreTrainedModel", sequences: Sequences) -> float:

@@ -4,7 +4,9 @@ Metric and probe: attention mass on the previous token over random sequences (eq
 positions). Subspace: QK of the head alone (eq. 16), since the pattern depends on nothing else.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from curator.units.attention import HeadUnit, attention_patterns, head_blocks
 from curator.units.base import Block
+from curator.units.natural import draw_frequent, draw_rows
 from curator.units.sequences import ProbeSettings, Sequences, draw_random
 
 if TYPE_CHECKING:
@@ -30,6 +33,13 @@ class PreviousTokenHead(HeadUnit):
     """A previous-token head, ``previous-token:LAYER.HEAD`` (0-based)."""
 
     kind: ClassVar[str] = "previous-token"
+    PROBES: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "paper": "attention to the token before, tokens drawn alike",
+            "frequency": "the same, tokens as frequent as in the corpus",
+            "natural": "the same, in rows of the corpus",
+        }
+    )
 
     @classmethod
     def pattern_scores(cls, patterns: Tensor, sequences: Sequences) -> Tensor:
@@ -46,4 +56,5 @@ class PreviousTokenHead(HeadUnit):
         return _previous_token_mass(patterns, sequences.lengths)[:, self.head].mean()
 
     def sequences(self, settings: ProbeSettings, vocab_size: int, max_length: int) -> Sequences:
-        return draw_random(settings, vocab_size, max_length)
+        draw = {"frequency": draw_frequent, "natural": draw_rows}.get(self.asks, draw_random)
+        return draw(settings, vocab_size, max_length)

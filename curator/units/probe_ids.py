@@ -19,9 +19,8 @@ from curator.corpus import Corpus, check_tokens, open_corpus
 from curator.errors import CuratorError, UsageError
 from curator.models import tokenizer_file
 from curator.units.sequences import ProbeSettings, Sequences
+from curator.units.token_counts import token_counts
 
-READ_TOKENS, READ_BLOCKS = 1 << 24, 256
-"""A corpus of more tokens than this is read in so many evenly spaced blocks, of so many tokens together."""
 OTHERWISE = (
     "give --probe-ids corpus (ids that occur in the corpus) or --probe-ids all (every id of the vocabulary)"
 )
@@ -35,7 +34,7 @@ class ProbeIds:
         ids: int64 ``[n]``, rising; None where they are all of the vocabulary.
         record: what a manifest says of them: ``source`` (``tokenizer``, ``corpus`` or ``all``), its ``file``, how much
             of a corpus was read, ``count`` of ``vocabulary``, and the ids' ``fingerprint``.
-        corpus, tokenizer: what is known beside them, for kinds of unit that need more than ids.
+        corpus, tokenizer: what is known beside them, for probes that need more than ids.
     """
 
     ids: np.ndarray | None
@@ -43,9 +42,10 @@ class ProbeIds:
     corpus: Corpus | Path | None = None
     tokenizer: Path | None = None
 
-    def of(self, settings: ProbeSettings) -> ProbeSettings:
-        """``settings`` that draw from these ids."""
-        return replace(settings, ids=self.ids, corpus=self.corpus, tokenizer=self.tokenizer)
+    def of(self, settings: ProbeSettings, ranked: range | None = None) -> ProbeSettings:
+        """``settings`` that draw from these ids, and rows of the corpus from outside of ``ranked``."""
+        known = {"ids": self.ids, "corpus": self.corpus, "tokenizer": self.tokenizer, "ranked": ranked}
+        return replace(settings, **known)  # type: ignore[arg-type]
 
     def holds(self, sequences: Sequences) -> bool:
         """Whether all tokens of ``sequences`` are among the ids."""
@@ -125,22 +125,9 @@ def find_probe_ids(
 
 
 def occurring_ids(corpus: Corpus, vocab_size: int) -> tuple[np.ndarray, int]:
-    """(ids of 0 to ``vocab_size - 1`` that occur in ``corpus``, int64, rising; how many rows were read).
-
-    All rows, or evenly spaced blocks of ``READ_TOKENS`` tokens together.
-    """
-    n, seen = len(corpus), np.zeros(vocab_size, bool)
-    block = max(READ_TOKENS // READ_BLOCKS // corpus.row_width, 1)
-    if n <= READ_BLOCKS * block:
-        starts = range(0, n, block)
-    else:
-        starts = np.linspace(0, n - block, READ_BLOCKS).astype(np.int64).tolist()
-    rows = 0
-    for start in starts:
-        tokens = corpus.rows(slice(start, min(start + block, n)))
-        seen[tokens[(tokens >= 0) & (tokens < vocab_size)]] = True
-        rows += len(tokens)
-    return np.flatnonzero(seen), rows
+    """(ids of 0 to ``vocab_size - 1`` that occur in ``corpus``, int64, rising; how many rows were read)."""
+    counts, rows = token_counts(corpus, vocab_size)
+    return np.flatnonzero(counts), rows
 
 
 def _entries(file: Path, vocab_size: int) -> np.ndarray:

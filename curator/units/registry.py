@@ -4,8 +4,9 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
+from curator.artifacts.fields import ProbeName
 from curator.artifacts.fingerprints import fingerprint
 from curator.errors import UsageError
 from curator.units.base import Unit
@@ -62,8 +63,11 @@ def load_unit_module(path: Path) -> None:
     spec.loader.exec_module(module)
 
 
-def parse_units(specs: Sequence[str], model: "PreTrainedModel") -> list[Unit]:
+def parse_units(specs: Sequence[str], model: "PreTrainedModel", probe: ProbeName | None = None) -> list[Unit]:
     """The units that ``specs`` name, in order, each once.
+
+    Args:
+        probe: what those are asked by whose spec does not say it; None is the first of their kind's.
 
     Raises:
         UsageError: an unknown kind, or an address that the model does not have; lists what exists.
@@ -78,6 +82,10 @@ def parse_units(specs: Sequence[str], model: "PreTrainedModel") -> list[Unit]:
                 f"unknown unit '{spec}'; a unit is KIND:ADDRESS, for example induction:1.2 or 'induction:*', "
                 f"with a kind of: {', '.join(sorted(_kinds))}"
             )
-        for unit in _kinds[kind].parse(address, model):
-            units[unit.name] = unit
+        before, _, said = address.rpartition(":")
+        explicit = before and said in get_args(ProbeName)
+        asked = cast(ProbeName, said) if explicit else probe
+        for unit in _kinds[kind].parse(before if explicit else address, model):
+            asks = asked or cast(ProbeName, next(iter(unit.PROBES)))
+            units[unit.with_probe(asks).name] = unit.with_probe(asks)
     return list(units.values())

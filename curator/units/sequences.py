@@ -28,9 +28,10 @@ class ProbeSettings:
             sequence has 2 L.
         seed: of the draw. Probes of other seeds give other rankings: report the variation.
         ids: [n] token ids to draw from; None draws from all of the vocabulary.
-        corpus, tokenizer: what was trained on, opened or where it lies, and the ``tokenizer.json``, for kinds that need
-            them; None where they are not known. These and ``ids`` are no settings, and in no manifest: what is known of
-            one model (`curator.units.probe_ids`).
+        corpus, tokenizer: what was trained on, opened or where it lies, and the ``tokenizer.json``, for probes that
+            need them; None where they are not known.
+        ranked: the samples of ``corpus`` that are scored; None where there are none. This, those and ``ids`` are no
+            settings, and in no manifest: what is known of one model (`curator.units.probe_ids`).
     """
 
     sequences: int = _PROBE.sequences
@@ -40,6 +41,7 @@ class ProbeSettings:
     ids: np.ndarray | None = field(default=None, compare=False, repr=False)
     corpus: "Corpus | Path | None" = field(default=None, compare=False, repr=False)
     tokenizer: Path | None = field(default=None, compare=False, repr=False)
+    ranked: range | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         Probe(**self.recorded())  # its rules
@@ -63,15 +65,17 @@ class Sequences:
         tokens: [n, longest] int64.
         lengths: [n] int64, tokens of each sequence before the padding.
         period: [n] int64, distance between the copies where a sequence was drawn as two copies, else None.
+        control: [n, longest] int64, the sequences with another first copy, where a probe compares with that; else None.
     """
 
     tokens: Tensor
     lengths: Tensor
     period: Tensor | None = None
+    control: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Sequences":
-        period = None if self.period is None else self.period.to(device)
-        return Sequences(self.tokens.to(device), self.lengths.to(device), period)
+        period, control = (None if one is None else one.to(device) for one in (self.period, self.control))
+        return Sequences(self.tokens.to(device), self.lengths.to(device), period, control)
 
     def valid(self) -> Tensor:
         """[n, longest] True where a token is not padding."""
@@ -102,6 +106,21 @@ def draw_random(settings: ProbeSettings, vocab_size: int, max_length: int) -> Se
     """Distinct random tokens, nothing repeated; as long as a repeated sequence would be: 2 L."""
     doubled = replace(settings, min_length=2 * settings.min_length, max_length=2 * settings.max_length)
     return _draw(doubled, vocab_size, min(doubled.max_length, max_length), copies=1)
+
+
+def longest_of(settings: ProbeSettings, positions: int, vocab_size: int) -> int:
+    """The longest L that fits ``positions``.
+
+    Raises:
+        UsageError: not even two tokens fit.
+    """
+    longest = min(settings.max_length, positions)
+    if longest < 2:
+        raise UsageError(
+            f"cannot draw sequences of up to {longest} tokens for a vocabulary of {vocab_size} and this model's "
+            "positions"
+        )
+    return longest
 
 
 def _draw(settings: ProbeSettings, vocab_size: int, longest: int, copies: int) -> Sequences:

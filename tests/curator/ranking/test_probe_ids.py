@@ -27,7 +27,7 @@ from curator.ranking.ranking import Ranking
 from curator.ranking.run import prepare_queries, rank
 from curator.ranking.settings import RankSettings
 from curator.scan.scan import scan_checkpoints
-from curator.units import ProbeSettings, draw_random, draw_repeated, load_unit_module, probe_ids
+from curator.units import ProbeSettings, draw_random, draw_repeated, load_unit_module, token_counts
 from curator.units.probe_ids import find_probe_ids, occurring_ids
 
 PROBE = ProbeSettings(sequences=40, min_length=3, max_length=6)
@@ -148,8 +148,8 @@ def test_the_golden_ranking_is_the_one_of_all_ids(tmp_path: Path) -> None:
 def test_a_large_corpus_is_read_in_evenly_spaced_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe_ids, "READ_TOKENS", 40)
-    monkeypatch.setattr(probe_ids, "READ_BLOCKS", 2)  # two blocks of two rows of ten
+    monkeypatch.setattr(token_counts, "READ_TOKENS", 40)
+    monkeypatch.setattr(token_counts, "READ_BLOCKS", 2)  # two blocks of two rows of ten
     np.save(tmp_path / "rows.npy", np.repeat(np.arange(9), 10).reshape(9, 10))
     corpus = open_corpus(tmp_path / "rows.npy")
     ids, rows = occurring_ids(corpus, 9)
