@@ -11,6 +11,7 @@ import typer
 
 from curator.cli import corpus as cli_corpus
 from curator.cli import options
+from curator.cli import study as cli_study
 from curator.cli.running import Commands, run_app
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ app = typer.Typer(
     "[bold]curator demo[/] does all of it on this machine.",
 )
 app.add_typer(cli_corpus.app, name="corpus")
+app.add_typer(cli_study.app, name="study")
 
 
 def main() -> None:

@@ -64,13 +64,14 @@ def effects(study: Study, results: list[Result]) -> list[dict[str, Any]]:
         }
         shifts = [result.shift(run, study.effect_at) for result, run in pairs]
         seeds = Mean.of(_by_seed(study, result, runs) for result in results)
-        copied = [result.copying_at(run, study.last_step) for result, run in pairs]
+        copied = [result.copying_at(run, result.last_step) for result, run in pairs]
         found.append(
             {
                 "arm": name,
                 "says": says,
                 "crosses": crosses,
                 "shift": {**_over(shifts), **asdict(seeds)},
+                "area": asdict(Mean.of(_area(result, runs) for result in results)),
                 "copy_log_probability": _over(copied)["mean"],
             }
         )
@@ -79,14 +80,16 @@ def effects(study: Study, results: list[Result]) -> list[dict[str, Any]]:
 
 def differences(study: Study, results: list[Result]) -> list[dict[str, Any]]:
     """Per arm and arm that it is held against: the difference of their shifts, over seeds in which both cross."""
-    arms = {name: (says, [_by_seed(study, r, runs) for r in results]) for name, says, runs in _arms(study)}
+    says = {name: says for name, says, _ in _arms(study)}
+    shifts = {name: [_by_seed(study, r, runs) for r in results] for name, _, runs in _arms(study)}
+    areas = {name: [_area(r, runs) for r in results] for name, _, runs in _arms(study)}
     found = []
     for arm in study.arms:
         for other in arm.against:
-            (ours, shifts), (theirs, others) = arms[arm.name], arms[other]
-            pairs = paired(shifts, others)
-            words = {"arm": arm.name, "against": other, "says": f"{ours} − {theirs}"}
-            found.append({**words, **_over(pairs), **asdict(Mean.of(pairs))})
+            pairs = paired(shifts[arm.name], shifts[other])
+            words = {"arm": arm.name, "against": other, "says": f"{says[arm.name]} − {says[other]}"}
+            area = asdict(Mean.of(paired(areas[arm.name], areas[other])))
+            found.append({**words, **_over(pairs), **asdict(Mean.of(pairs)), "area": area})
     return found
 
 
@@ -97,6 +100,11 @@ def _arms(study: Study) -> list[tuple[str, str, list[str]]]:
 def _by_seed(study: Study, result: Result, runs: list[str]) -> float | None:
     """The mean shift of an arm's draws in one seed; None where none of them crosses."""
     return _over([result.shift(run, study.effect_at) for run in runs])["mean"]
+
+
+def _area(result: Result, runs: list[str]) -> float:
+    """The mean over an arm's draws of how much more area it has than the baseline."""
+    return float(np.mean([result.area(run) for run in runs]))
 
 
 def _over(values: list[float | None]) -> dict[str, Any]:
@@ -115,7 +123,8 @@ def _details(result: Result, study: Study) -> dict[str, Any]:
         "crossings": {
             run: {f"{at:g}": result.crossing(run, at) for at in study.thresholds} for run in result.runs
         },
-        "copy_log_probability": {run: result.copying_at(run, study.last_step) for run in result.runs},
+        "mean_scores": {run: result.mean_score(run) for run in result.runs},
+        "copy_log_probability": {run: result.copying_at(run, result.last_step) for run in result.runs},
     }
 
 

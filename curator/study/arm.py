@@ -24,6 +24,8 @@ class Arm(Settings):
     """Put these in place of random others, never of the top."""
     insert: Rows | None = None
     """Put ``count`` rows in as extra steps: the window's top or random samples, or rows that the study renders."""
+    by: str | None = None
+    """Which of the study's ``probes`` or ``statistics`` says what top is; else its first."""
     count: Count | None = None
     """Rows that are put in; whole batches."""
     spread: Count | None = None
@@ -39,6 +41,8 @@ class Arm(Settings):
         """One kind of plan, with what it needs."""
         if sum(kind is not None for kind in (self.mask, self.repeat, self.insert)) != 1:
             raise ValueError("an arm has one of 'mask', 'repeat' and 'insert'")
+        if self.by is not None and "rendered" in (self.insert or ""):
+            raise ValueError("rendered rows are not chosen 'by' anything")
         if (self.insert is None) != (self.count is None) or (self.insert is None and self.spread):
             raise ValueError("'insert' needs 'count', and 'count' and 'spread' are of 'insert' alone")
 

@@ -11,7 +11,7 @@ import numpy as np
 from curator.corpus import Corpus
 from curator.plan.plan import Plan
 from curator.planning.inject import extra_steps
-from curator.ranking.ranking import Ranking
+from curator.ranking.candidates import Source
 from curator.ranking.selection import Select, Selection, select
 from curator.study.arm import Arm, Rows
 from curator.study.study import Study
@@ -22,23 +22,30 @@ class Plans:
     """What a seed has made before its arms are trained.
 
     Attributes:
+        orders: what samples are ranked by: the study's word for it -> a ranking and its unit; the first is the arms'
+            where they do not say.
+        window: its first step.
         rows: those that the study made, by the word that `Arm.insert` has for them.
     """
 
     study: Study
     seed: int
     corpus: Corpus
-    ranking: Ranking
+    orders: Mapping[str, Source]
+    window: int
     rows: Mapping[str, Corpus] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.categories = self.corpus.categories()
-        self.top = self.choose("top")
 
-    def choose(self, what: Select, draw: int = 0) -> Selection:
+    def source(self, by: str | None = None) -> Source:
+        """A ranking and its unit."""
+        return self.orders[by or next(iter(self.orders))]
+
+    def choose(self, what: Select, by: str | None = None, draw: int = 0) -> Selection:
         """The study's share of the ranked samples; random ones among all, as the paper's control is."""
         return select(
-            self.ranking,
+            [self.source(by)],
             what,
             percent=self.study.percent,
             seed=draw,
@@ -51,28 +58,29 @@ class Plans:
         steps, batch_size = self.study.train.steps, self.study.train.batch_size
         plan = Plan.identity(steps * batch_size, batch_size, self.corpus.fingerprint())
         if arm.insert is not None and arm.count is not None:
-            return self._insert(plan, arm.insert, arm.count, arm.spread)
+            return self._insert(plan, arm, arm.insert, arm.count)
         draw = 100 * self.seed + number
-        samples = self.choose(arm.mask or arm.repeat or "top", draw).samples
+        samples = self.choose(arm.mask or arm.repeat or "top", arm.by, draw).samples
         if arm.mask is not None:
             return plan.mask(samples)
         random = np.random.default_rng(draw)
-        others = np.setdiff1d(self.ranking.samples, self.top.samples)
+        others = np.setdiff1d(self.source(arm.by)[0].samples, self.choose("top", arm.by).samples)
         slots = random.choice(others, len(samples), replace=False)
         return plan.replace(slots, random.permutation(samples))
 
-    def _insert(self, plan: Plan, kind: Rows, count: int, spread: int | None) -> Plan:
+    def _insert(self, plan: Plan, arm: Arm, kind: Rows, count: int) -> Plan:
         """``count`` rows as extra steps, in random order."""
         random, source = np.random.default_rng([self.seed, count]), 0
+        ranking, unit = self.source(arm.by)
         if kind == "top":
-            samples = self.ranking.top(count)
+            samples = ranking.top(count, unit)
         elif kind == "random":
-            samples = random.choice(self.ranking.samples, count, replace=False)
+            samples = random.choice(ranking.samples, count, replace=False)
         else:
             rows = self.rows[kind]
             plan, source = plan.with_source(kind, rows.path, rows.fingerprint())
             samples = np.arange(count)
-        start = self.study.window.start
-        over = None if spread is None else (start, start + spread)
+        start = self.window
+        over = None if arm.spread is None else (start, start + arm.spread)
         steps = extra_steps(self.study.train.steps, plan.batch_size, count, None if over else start, over)
         return plan.insert(steps, random.permutation(samples), source)

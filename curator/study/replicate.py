@@ -13,10 +13,13 @@ from curator.artifacts.files import load_json, save_json
 from curator.corpus import Corpus, build_embedded
 from curator.evaluate.curves import Measured
 from curator.plan.plan import Plan
+from curator.ranking.candidates import Source
 from curator.ranking.ranking import Ranking
 from curator.ranking.run import rank
 from curator.scan.formation import crossing
 from curator.scan.scan import Scan, scan_checkpoints
+from curator.statistics.settings import StatisticsSettings
+from curator.statistics.stage import statistics
 from curator.study.plans import Plans
 from curator.study.study import Study
 from curator.training import train
@@ -83,10 +86,12 @@ class Replicate:
         self.say("scan")
         if result["attribution_step"] is None:
             return result
-        ranking = self._rank(result)
-        plans = Plans(study=study, seed=self.seed, corpus=corpus, ranking=ranking)
-        plans.top.save(self.folder / "top")
-        drills, chosen = corpus.categories() == "drill", (plans.top.samples, ranking.samples)
+        orders = self._rank(result)
+        ranking = next(iter(orders.values()))[0]
+        plans = Plans(study=study, seed=self.seed, corpus=corpus, orders=orders, window=result["window"][0])
+        top = plans.choose("top")
+        top.save(self.folder / "top")
+        drills, chosen = corpus.categories() == "drill", (top.samples, ranking.samples)
         result["top_drill_share"] = [float(drills[samples].mean()) for samples in chosen]
         self.say("ranking")
         if self.make_rows is not None:
@@ -95,21 +100,30 @@ class Replicate:
         for number, (run, arm) in enumerate(study.runs):
             plan = plans.plan(arm, number)
             plan.save(self.folder / "plans" / run)
-            result["curves"][run] = self._train(corpus, run, plan)
+            result["curves"][run] = self._train(corpus, run, plan, result["window"][0], result["last_step"])
             self.say(run)
         return result
 
     def _formation(self, scan: Scan, unit: str) -> dict[str, Any]:
         """Where to attribute, and where the window ends."""
-        window, steps = self.study.window, self.config.steps
+        asked, steps = self.study.window, self.config.steps
         curve = scan.curve(unit)
-        past = scan.steps[(scan.steps >= window.start) & (curve >= window.attribution)]
-        end = crossing(scan.steps, curve, window.end)
+        past = scan.steps[(scan.steps >= (asked.start or asked.before)) & (curve >= asked.attribution)]
+        end = crossing(scan.steps, curve, asked.end)
         stop = steps if end is None else min(int(end) + self.study.measure_every, steps)
         step = int(past[0]) if len(past) else None
-        return {"final_score": float(curve[-1]), "attribution_step": step, "window": [window.start, stop]}
+        start = asked.start
+        if step is not None and asked.before is not None:
+            start = step - asked.before
+        if step is not None and asked.after is not None:
+            stop = min(step + asked.after, steps)
+        last = self.study.last_step if asked.after is None else stop
+        found = {"final_score": float(curve[-1]), "attribution_step": step, "window": [start, stop]}
+        return {**found, "last_step": last}
 
-    def _train(self, corpus: Corpus, run: str, plan: Plan | None) -> dict[str, Any]:
+    def _train(
+        self, corpus: Corpus, run: str, plan: Plan | None, first: int = 0, last: int = 0
+    ) -> dict[str, Any]:
         """Train the baseline, or an arm from the window's start, and measure on the way.
 
         Extra steps make an arm so much longer, on the baseline's learning rates.
@@ -125,20 +139,35 @@ class Replicate:
         if plan is not None:
             extra = plan.n_slots // plan.batch_size - config.steps
             config = config.changed(steps=config.steps + extra, decay_steps=config.steps)
-            start = self.folder / "baseline" / f"step{study.window.start}"
-            stop = study.last_step + extra
-            asked = {"plan": plan, "start_from": start, "checkpoint_steps": [], "stop_step": stop}
+            start = self.folder / "baseline" / f"step{first}"
+            asked = {"plan": plan, "start_from": start, "checkpoint_steps": [], "stop_step": last + extra}
         train(config, corpus, out, on_step=measured, **asked)
         save_json(file, measured.curves)
         return measured.curves
 
-    def _rank(self, found: dict[str, Any]) -> Ranking:
-        first, last = (step * self.config.batch_size for step in found["window"])
-        asked = self.study.rank.changed(
-            model=str(self.folder / "baseline" / f"step{found['attribution_step']}"),
-            corpus=self.folder / "corpus",
-            units=(found["unit"],),
-            samples=(first, last),
-            probe=self.study.probe,
+    def _rank(self, found: dict[str, Any]) -> dict[str, Source]:
+        """Every order of the window's samples: by influence, one unit per probe, and by statistics."""
+        study, corpus = self.study, self.folder / "corpus"
+        samples = tuple(step * self.config.batch_size for step in found["window"])
+        model = str(self.folder / "baseline" / f"step{found['attribution_step']}")
+        asked = study.rank.changed(
+            model=model,
+            corpus=corpus,
+            units=tuple(f"{found['unit']}:{probe}" for probe in study.probes) or (found["unit"],),
+            samples=samples,
+            probe=study.probe,
         )
-        return rank(asked, self.folder / "ranking")
+        ranking = rank(asked, self.folder / "ranking")
+        words = study.probes or ("influence",)
+        orders = {word: (ranking, unit) for word, unit in zip(words, ranking.units, strict=True)}
+        if study.statistics:
+            told = StatisticsSettings(
+                corpus=corpus,
+                statistics=study.statistics,
+                samples=samples,
+                model=model if "loss" in study.statistics else None,
+                out=self.folder / "statistics",
+            )
+            known = statistics(told)
+            orders |= {name: (known, f"statistic:{name}") for name in study.statistics}
+        return orders

@@ -49,6 +49,22 @@ class Result:
         steps, values = self.head(run)
         return float(values[np.searchsorted(steps, self.content["window"][1])])
 
+    @property
+    def last_step(self) -> int:
+        """At which arms end, extra steps not counted."""
+        return int(self.content["last_step"])
+
+    def mean_score(self, run: str) -> float:
+        """The head's mean score from the window's start to its end: the area under its curve, per step."""
+        steps, values = self.head(run)
+        first, last = self.content["window"]
+        inside = np.unique(np.clip(np.concatenate([[first, last], steps]), first, last))
+        return float(np.trapezoid(np.interp(inside, steps, values), inside) / (last - first))
+
+    def area(self, run: str) -> float:
+        """That less the baseline's: above 0, the head forms sooner or stronger."""
+        return self.mean_score(run) - self.mean_score("baseline")
+
     def copying_at(self, run: str, step: int) -> float | None:
         """Copy log-probability (nats per token) at ``step``; None where it was not measured there."""
         curve = self.content["curves"][run]

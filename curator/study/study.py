@@ -10,10 +10,11 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field
 from typing_extensions import Self
 
-from curator.artifacts.fields import Count, Index, Percent, Positive, Probe
+from curator.artifacts.fields import Count, Index, Percent, Positive, Probe, ProbeName
 from curator.artifacts.schema import Many, Settings, load_strict, suggest
 from curator.corpus import EmbeddedSettings
 from curator.ranking.settings import RankSettings
+from curator.statistics.settings import Name as StatisticName
 from curator.study.arm import Arm
 from curator.training import TrainingConfig
 
@@ -27,6 +28,7 @@ OWN = {
 """Fields of sections that the study decides."""
 WORDS: Any = {
     "title": True,
+    "notes": True,
     "thresholds": True,
     "quick": True,
     "arms": {"__all__": {"says", "against", "plot"}},
@@ -37,12 +39,20 @@ WORDS: Any = {
 class Formation(Settings):
     """The window in which the head forms, in which samples are ranked, and from whose start every arm is trained."""
 
-    start: Index
-    """Its first step."""
+    start: Index | None = None
+    """Its first step; else it begins ``before`` steps before the attribution."""
+    before: Count | None = None
     attribution: Positive = 0.2
     """Influence is computed at the first checkpoint whose score has reached this."""
     end: Positive = 0.6
     """The window ends just past the step at which the score durably crosses this."""
+    after: Count | None = None
+    """Or so many steps after the attribution; arms end there too."""
+
+    def check(self) -> None:
+        """One way to say where it begins."""
+        if (self.start is None) == (self.before is None):
+            raise ValueError("a window has one of 'start' and 'before'")
 
 
 class Quick(Settings):
@@ -60,6 +70,8 @@ class Study(Settings):
 
     title: str
     """Of the picture."""
+    notes: str = ""
+    """What to keep in mind with the numbers; printed below them."""
     train: TrainingConfig
     """The baseline and the recipe of all arms; its seed is the replicate's."""
     drill_fraction: Share = 0.5
@@ -70,6 +82,10 @@ class Study(Settings):
     """Arms stop here; else they are as long as the baseline. Extra steps make them longer."""
     window: Formation
     probe: Probe = Field(default_factory=Probe)
+    probes: Many[ProbeName] = ()
+    """The ranked unit is asked by each of these, in one pass; arms name them. None: by the one of ``probe``."""
+    statistics: Many[StatisticName] = ()
+    """What samples are ranked by beside it, for arms to name."""
     rank: RankSettings = Field(default_factory=RankSettings)
     percent: Percent = 10.0
     """Of the window's samples that an arm masks or repeats."""
@@ -88,8 +104,18 @@ class Study(Settings):
             raise ValueError("arms need names of their own, also with the numbers of their draws")
         if not self.arms or not self.thresholds or list(self.thresholds) != sorted(self.thresholds):
             raise ValueError("a study needs 'arms' and rising 'thresholds'")
-        if self.window.start % self.checkpoint_every or self.last_step > self.train.steps:
-            raise ValueError("'window.start' is a checkpoint's step, and 'stop_step' is within 'train.steps'")
+        start, before = self.window.start or 0, self.window.before or 0
+        if (
+            start % self.checkpoint_every
+            or before % self.checkpoint_every
+            or self.last_step > self.train.steps
+        ):
+            every = "a checkpoint's step, 'window.before' whole checkpoints"
+            raise ValueError(f"'window.start' is {every}, and 'stop_step' is within 'train.steps'")
+        for arm in self.arms:
+            if arm.by is not None and arm.by not in self.orders:
+                known = suggest(arm.by, self.orders) if self.orders else "it ranks by 'probe' alone"
+                raise ValueError(f"{arm.name}.by: unknown ranking '{arm.by}'; {known}")
         named = {f"{arm.name}.against": arm.against for arm in self.arms} | {"quick.arms": self.quick.arms}
         for place, name in [(place, one) for place, ones in named.items() for one in ones]:
             if name not in names:
@@ -106,6 +132,11 @@ class Study(Settings):
     def runs(self) -> list[tuple[str, Arm]]:
         """The runs of a seed beside its baseline, in order."""
         return [(run, arm) for arm in self.arms for run in arm.runs]
+
+    @property
+    def orders(self) -> list[str]:
+        """What arms may be ranked by: probes, then statistics."""
+        return [*self.probes, *self.statistics]
 
     @property
     def effect_at(self) -> float:

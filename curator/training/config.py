@@ -54,6 +54,8 @@ class TrainingConfig(Settings):
     """Largest global norm of the gradient; 0 leaves it as it is."""
     seed: Seed = 1234
     """Of the initial weights."""
+    initial_std: Positive | None = None
+    """Standard deviation of every matrix at the start; None: GPT-NeoX's small_init and wang_init (`training.model`)."""
     micro_batch_size: Count | None = None
     """Samples per forward pass, to fit the memory; None takes the whole batch. It changes only rounding."""
 
@@ -98,5 +100,6 @@ class TrainingConfig(Settings):
         return lowest + (self.learning_rate - lowest) * 0.5 * (1 + math.cos(math.pi * done))
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain JSON values."""
-        return self.model_dump(mode="json", include=set(TrainingConfig.model_fields))
+        """The settings as plain JSON values; ``initial_std`` only where it is given, as in runs of before it was."""
+        values = self.model_dump(mode="json", include=set(TrainingConfig.model_fields))
+        return {name: value for name, value in values.items() if (name, value) != ("initial_std", None)}

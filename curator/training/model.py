@@ -3,7 +3,8 @@
 * parallel residual, rotary positions on a share of each head, untied unembedding, no dropout;
 * small_init, std = sqrt(2 / (5 d_model)): embedding, QKV, MLP in, unembedding;
 * wang_init, std = 2 / (n_layers sqrt(d_model)), for what writes to the residual: attention and MLP out;
-* biases 0, layer norms 1 and 0.
+* biases 0, layer norms 1 and 0;
+* or one deviation for all matrices, where the config gives it.
 Drawn from a generator of its own, so that building a model disturbs no other random numbers.
 """
 
@@ -54,6 +55,8 @@ def build_model(config: TrainingConfig) -> GPTNeoXForCausalLM:
 
 def initial_std(name: str, config: TrainingConfig) -> float:
     """Standard deviation with which the matrix ``name`` is drawn."""
+    if config.initial_std is not None:
+        return config.initial_std
     if name.endswith(("attention.dense.weight", "mlp.dense_4h_to_h.weight")):
         return 2 / (config.n_layers * math.sqrt(config.d_model))
     return math.sqrt(2 / (5 * config.d_model))

@@ -1,0 +1,141 @@
+"""``curator study``: run a study file, and tell what came out; list those that come with the tool."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from curator.cli.running import Commands
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    help="Arms times seeds from one YAML file: what leaving samples out, or adding them, does to a unit.",
+)
+
+
+@app.command("list", epilog="Example: curator study list")
+def list_studies() -> None:
+    """Name the studies that come with the tool."""
+    from curator.cli.printing import stdout
+    from curator.study.study import FILES, Study, load_study
+
+    for file in sorted(FILES.glob("*.yml")):
+        try:
+            title = load_study(file.stem, Study).title
+        except Exception:  # of another package, with fields of its own
+            continue
+        stdout().print(f"[bold]{file.stem}[/]  {title}", highlight=False)
+
+
+@app.command("run", epilog="Example: curator study run natural --out study --seeds 5")
+def run(
+    study: Annotated[
+        str, typer.Argument(help="A YAML file, or a name of 'curator study list'.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for everything; a killed study goes on there.", show_default=False)
+    ],
+    seeds: Annotated[int, typer.Option(min=1, help="How many training seeds; they run side by side.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="The first of them.")] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The study's smoke size, where its file has one.")
+    ] = False,
+) -> None:
+    """Train, scan, rank, and train again in every arm, for every seed; then compare the arms.
+
+    Every seed has a corpus order, a baseline, a window and rankings of its own. What is finished is not done again.
+    """
+    from curator.study.study import Study, load_study
+
+    asked = load_study(study, Study)
+    study_and_tell(asked.quickened() if quick else asked, out, range(seed, seed + seeds), Path(study).stem)
+
+
+def study_and_tell(study: Any, out: Path, seeds: Sequence[int], name: str) -> None:
+    """Run ``study``, write its report and print its tables."""
+    from curator.cli.next_steps import next_step
+    from curator.cli.printing import console, say
+    from curator.cli.tables import print_rows
+    from curator.report.study import write_report
+    from curator.study.run import run_study
+
+    started = time.monotonic()
+    results = run_study(study, out, seeds, name=name)
+    report = write_report(out, study, results)
+    for result in results:
+        if not result.has_formed:
+            console.print(
+                f"seed {result.seed}: no induction head formed (best score {result.content['final_score']:.2f}), so "
+                "there is nothing to attribute"
+                + ("; drill rows make it form, see --drill-fraction" if study.drill_fraction else "")
+            )
+    if not report["arms"]:
+        return
+    for one in report["arms"]:
+        top, window = one["top_drill_share"]
+        drills = (
+            f"; drill rows are {top:.0%} of the top samples, {window:.0%} of the window" if window else ""
+        )
+        console.print(
+            f"seed {one['seed']}: {one['unit']}, score {one['final_score']:.2f} at the end; attributed at step "
+            f"{one['attribution_step']}, window {one['window'][0]} to {one['window'][1]}{drills}"
+        )
+    told, at = ", ".join(str(one["seed"]) for one in report["arms"]), f"{study.effect_at:g}"
+    print_rows(
+        f"Step at which the head's induction score crosses a threshold (mean over seeds {told})",
+        ["arm", *(f"at {threshold:g}" for threshold in study.thresholds), f"Δ at {at}", "Δ score", "copy"],
+        [_row(one) for one in report["effects"]],
+    )
+    print_rows(
+        "Paired differences",
+        ["arms", f"Δ at {at}", "seeds", "Δ score"],
+        [[one["says"], _interval(one), str(one["n"]), _area(one)] for one in report["differences"]],
+    )
+    say(
+        f"Δ: crossing of {at} minus the baseline's of the same seed: mean ± half the 95 % interval over seeds\n"
+        "(Student's t) [lowest … highest run]; draws of an arm are averaged within a seed; never: not by the end.\n"
+        "Δ score: the head's mean score over the window, minus the baseline's, likewise.\n"
+        "copy: log-probability in nats per copied token at the end.\n" + study.notes
+    )
+    first = report["arms"][0]["seed"]
+    say(
+        f"\nDone in {time.monotonic() - started:.0f} s. Written to {out}/:\n"
+        f"  curves.png         the head's score in every arm\n"
+        f"  top-samples.md     the ten top samples of seed {first} as text, repeated spans marked\n"
+        f"  results.json       all numbers\n"
+        f"  seed{first}/            corpus, baseline checkpoints, scan, ranking, plans, arms"
+    )
+    next_step("curator", "show", out / f"seed{first}" / "ranking", "--top", 5)
+
+
+def _row(effect: dict[str, Any]) -> list[str]:
+    crosses = []
+    for one in effect["crosses"].values():
+        mean = "" if one["mean"] is None else f"{one['mean']:.0f}"
+        crosses.append(f"{mean} ({one['never']} never)".strip() if one["never"] else mean)
+    base = effect["arm"] == "baseline"
+    shift, area = ("", "") if base else (_interval(effect["shift"]), _area(effect))
+    copied = effect["copy_log_probability"]
+    return [effect["says"], *crosses, shift, area, "-" if copied is None else f"{copied:.2f}"]
+
+
+def _area(one: dict[str, Any]) -> str:
+    """``+0.012 ± 0.004``."""
+    from curator.analysis.intervals import Mean
+
+    return Mean(one["area"]["mean"], one["area"]["half"], one["area"]["n"]).text(3)
+
+
+def _interval(one: dict[str, Any]) -> str:
+    """``+37 ± 6 [+36 … +37], 1 never``."""
+    never = f"{one['never']} never" if one["never"] else ""
+    if not one["n"]:
+        return never
+    from curator.analysis.intervals import Mean
+
+    mean = Mean(one["mean"], one["half"], one["n"]).text()
+    spread = f" [{one['low']:+.0f} … {one['high']:+.0f}]" if one["runs"] > 1 else ""
+    return f"{mean}{spread}" + (f", {never}" if never else "")
