@@ -108,7 +108,8 @@ def study_and_tell(study: Any, out: Path, seeds: Sequence[int], name: str) -> No
         f"  results.json       all numbers\n"
         f"  seed{first}/            corpus, baseline checkpoints, scan, ranking, plans, arms"
     )
-    next_step("curator", "show", out / f"seed{first}" / "ranking", "--top", 5)
+    unit = report["arms"][0]["ranked"]
+    next_step("curator", "show", out / f"seed{first}" / "ranking", "--unit", unit, "--top", 5)
 
 
 def _row(effect: dict[str, Any]) -> list[str]:

@@ -40,7 +40,7 @@ def write_report(out: Path, study: Study, results: list[Result]) -> dict[str, An
     save_json(out / "results.json", said)
     drawn = [(run, arm.says or arm.name, arm.is_control) for run, arm in study.runs if arm.plot]
     plot_heads(out / "curves.png", study, formed, drawn, study.title)
-    _samples(out, formed[0])
+    _samples(out, formed[0], study.train.batch_size)
     return said
 
 
@@ -116,7 +116,7 @@ def _over(values: list[float | None]) -> dict[str, Any]:
 
 
 def _details(result: Result, study: Study) -> dict[str, Any]:
-    kept = ("unit", "window", "attribution_step", "top_drill_share", "final_score")
+    kept = ("unit", "ranked", "window", "attribution_step", "top_drill_share", "final_score")
     return {
         "seed": result.seed,
         **{name: result.content[name] for name in kept},
@@ -141,9 +141,10 @@ def plot_heads(
     plot_curves(curves, path, title=title, ylabel="induction score of the ranked head", thresholds=thresholds)
 
 
-def _samples(out: Path, result: Result) -> None:
+def _samples(out: Path, result: Result, batch_size: int) -> None:
     folder = out / f"seed{result.seed}"
     corpus = open_corpus(folder / "corpus")
     ranking = Ranking.open(folder / "ranking")
-    views = view_samples(ranking, corpus, count=10, tokenizer=corpus.tokenizer_file, batch_size=32)
-    save_text(out / "top-samples.md", to_markdown(views, title=f"Top samples of {result.content['unit']}"))
+    unit, tokenizer = ranking.units[0], corpus.tokenizer_file
+    views = view_samples(ranking, corpus, unit, count=10, tokenizer=tokenizer, batch_size=batch_size)
+    save_text(out / "top-samples.md", to_markdown(views, title=f"Top samples of {unit}"))

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from curator.corpus import Corpus
+from curator.errors import CuratorError
 from curator.plan.plan import Plan
 from curator.planning.inject import extra_steps
 from curator.ranking.candidates import Source
 from curator.ranking.selection import Select, Selection, select
 from curator.study.arm import Arm, Rows
 from curator.study.study import Study
+
+BINS = (100, 50, 20, 10, 5)
 
 
 @dataclass(kw_only=True)
@@ -43,15 +46,25 @@ class Plans:
         return self.orders[by or next(iter(self.orders))]
 
     def choose(self, what: Select, by: str | None = None, draw: int = 0) -> Selection:
-        """The study's share of the ranked samples; random ones among all, as the paper's control is."""
-        return select(
-            [self.source(by)],
-            what,
-            percent=self.study.percent,
-            seed=draw,
-            categories=self.categories,
-            exclude_top=False,
-        )
+        """The study's share of the ranked samples; random ones among all, as the paper's control is.
+
+        Losses are matched in as many bins as leave enough samples beside the top ones.
+        """
+        for bins in BINS:
+            try:
+                return select(
+                    [self.source(by)],
+                    what,
+                    percent=self.study.percent,
+                    seed=draw,
+                    categories=self.categories,
+                    exclude_top=False,
+                    bins=bins,
+                )
+            except CuratorError:
+                if what != "loss-matched" or bins == BINS[-1]:
+                    raise
+        raise AssertionError("unreachable")
 
     def plan(self, arm: Arm, number: int) -> Plan:
         """The plan of one run of ``arm``, which is the study's ``number``-th run, from 0."""

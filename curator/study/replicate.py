@@ -91,6 +91,7 @@ class Replicate:
         plans = Plans(study=study, seed=self.seed, corpus=corpus, orders=orders, window=result["window"][0])
         top = plans.choose("top")
         top.save(self.folder / "top")
+        result["ranked"] = next(iter(orders.values()))[1]
         drills, chosen = corpus.categories() == "drill", (top.samples, ranking.samples)
         result["top_drill_share"] = [float(drills[samples].mean()) for samples in chosen]
         self.say("ranking")
