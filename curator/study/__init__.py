@@ -5,5 +5,6 @@ arm.py         an arm: how its plan is built from ranking, corpus and rows that 
 replicate.py   one training seed, from the corpus to the last arm
 run.py         seeds side by side
 result.py      what one seed gave
+validate.py    whether an order of samples foretells what training on random halves of the window does
 files          the studies of this repository, in ``configs/studies``
 """

@@ -66,10 +66,14 @@ class Plans:
                     raise
         raise AssertionError("unreachable")
 
+    def base(self) -> Plan:
+        """The baseline's."""
+        steps, batch_size = self.study.train.steps, self.study.train.batch_size
+        return Plan.identity(steps * batch_size, batch_size, self.corpus.fingerprint())
+
     def plan(self, arm: Arm, number: int) -> Plan:
         """The plan of one run of ``arm``, which is the study's ``number``-th run, from 0."""
-        steps, batch_size = self.study.train.steps, self.study.train.batch_size
-        plan = Plan.identity(steps * batch_size, batch_size, self.corpus.fingerprint())
+        plan = self.base()
         if arm.insert is not None and arm.count is not None:
             return self._insert(plan, arm, arm.insert, arm.count)
         draw = 100 * self.seed + number

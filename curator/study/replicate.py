@@ -6,11 +6,13 @@ done again; a folder of another study is emptied first.
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curator.artifacts.files import load_json, save_json
+from curator.artifacts.files import is_temporary, load_json, save_json
 from curator.corpus import Corpus, build_embedded
+from curator.errors import CuratorError
 from curator.evaluate.curves import Measured
 from curator.plan.plan import Plan
 from curator.ranking.candidates import Source
@@ -21,16 +23,27 @@ from curator.scan.scan import Scan, scan_checkpoints
 from curator.statistics.settings import StatisticsSettings
 from curator.statistics.stage import statistics
 from curator.study.plans import Plans
+from curator.study.result import Result
 from curator.study.study import Study
 from curator.training import train
 from curator.units import ProbeSettings, draw_repeated
 
-Say = Callable[[str], None]
+Say = Callable[[str], object]
 """Called with the name of each stage when it is finished."""
 MakeRows = Callable[[Any, int, Ranking, Path, Say], tuple[dict[str, Corpus], dict[str, Any]]]
 """From study, seed, ranking and the seed's folder: rows that arms insert, by name, and what the result says of them."""
 STAGES = ("corpus", "baseline", "scan", "ranking")
 """Before the arms."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a seed has before its arms; ``plans`` is None where no head formed."""
+
+    seed: int
+    corpus: Corpus
+    result: Result
+    plans: Plans | None
 
 
 class Replicate:
@@ -40,7 +53,9 @@ class Replicate:
         make_rows: a stage between ranking and arms, where arms need rows that are made.
     """
 
-    def __init__(self, study: Study, seed: int, folder: Path, say: Say, make_rows: MakeRows | None = None):
+    def __init__(
+        self, study: Study, seed: int, folder: Path, say: Say = str, make_rows: MakeRows | None = None
+    ):
         self.study = study
         self.seed = seed
         self.folder = folder
@@ -52,25 +67,59 @@ class Replicate:
 
     def run(self) -> dict[str, Any]:
         """Do everything; the result as JSON (also in ``result.json``)."""
-        identity = {"study": self.study.decided(), "seed": self.seed}
-        begun, finished = self.folder / "study.json", self.folder / "result.json"
-        for file in (finished, begun):
-            there: dict[str, Any] = load_json(file) if file.is_file() else {"identity": identity}
-            if there["identity"] != identity:
-                shutil.rmtree(self.folder)
-            elif "curves" in there:
-                return there
-        save_json(begun, {"identity": identity})
-        result = {"identity": identity, **self._stages()}
+        finished = self.folder / "result.json"
+        self._claim()
+        if finished.is_file():
+            there: dict[str, Any] = load_json(finished)
+            return there
+        result = {"identity": self._identity, **self._stages()}
         save_json(finished, result)
         return result
 
+    @property
+    def _identity(self) -> dict[str, Any]:
+        return {"study": self.study.decided(), "seed": self.seed}
+
+    def _claim(self) -> None:
+        """Empty the folder where it holds another study's.
+
+        Raises:
+            CuratorError: it holds something else.
+        """
+        begun = self.folder / "study.json"
+        if begun.is_file() and load_json(begun)["identity"] == self._identity:
+            return
+        if begun.is_file():
+            shutil.rmtree(self.folder)
+        elif self.folder.is_dir() and any(not is_temporary(path) for path in self.folder.iterdir()):
+            raise CuratorError(f"{self.folder}: holds something that no study made; choose another --out")
+        save_json(begun, {"identity": self._identity})
+
     def _stages(self) -> dict[str, Any]:
         """All of them; without a head there is nothing to attribute, and the baseline is the last."""
+        prepared = self.prepare()
+        result, plans = prepared.result.content, prepared.plans
+        if plans is None:
+            return result
+        if self.make_rows is not None:
+            ranking = plans.source()[0]
+            plans.rows, said = self.make_rows(self.study, self.seed, ranking, self.folder, self.say)
+            result |= said
+        for number, (run, arm) in enumerate(self.study.runs):
+            plan = plans.plan(arm, number)
+            plan.save(self.folder / "plans" / run)
+            first, last = result["window"][0], result["last_step"]
+            result["curves"][run] = self.train(prepared.corpus, run, plan, first, last)
+            self.say(run)
+        return result
+
+    def prepare(self) -> "Prepared":
+        """What comes before the arms, from disk where it is there."""
+        self._claim()
         study = self.study
         corpus = build_embedded(self.folder / "corpus", study.corpus(self.seed))
         self.say("corpus")
-        baseline = self._train(corpus, "baseline", None)
+        baseline = self.train(corpus, "baseline", None)
         self.say("baseline")
         scan = scan_checkpoints(
             self.folder / "baseline",
@@ -85,25 +134,16 @@ class Replicate:
         result["curves"] = {"baseline": baseline}
         self.say("scan")
         if result["attribution_step"] is None:
-            return result
+            return Prepared(self.seed, corpus, Result(result), None)
         orders = self._rank(result)
-        ranking = next(iter(orders.values()))[0]
+        ranking, result["ranked"] = next(iter(orders.values()))
         plans = Plans(study=study, seed=self.seed, corpus=corpus, orders=orders, window=result["window"][0])
         top = plans.choose("top")
         top.save(self.folder / "top")
-        result["ranked"] = next(iter(orders.values()))[1]
         drills, chosen = corpus.categories() == "drill", (top.samples, ranking.samples)
         result["top_drill_share"] = [float(drills[samples].mean()) for samples in chosen]
         self.say("ranking")
-        if self.make_rows is not None:
-            plans.rows, said = self.make_rows(study, self.seed, ranking, self.folder, self.say)
-            result |= said
-        for number, (run, arm) in enumerate(study.runs):
-            plan = plans.plan(arm, number)
-            plan.save(self.folder / "plans" / run)
-            result["curves"][run] = self._train(corpus, run, plan, result["window"][0], result["last_step"])
-            self.say(run)
-        return result
+        return Prepared(self.seed, corpus, Result(result), plans)
 
     def _formation(self, scan: Scan, unit: str) -> dict[str, Any]:
         """Where to attribute, and where the window ends."""
@@ -122,7 +162,7 @@ class Replicate:
         found = {"final_score": float(curve[-1]), "attribution_step": step, "window": [start, stop]}
         return {**found, "last_step": last}
 
-    def _train(
+    def train(
         self, corpus: Corpus, run: str, plan: Plan | None, first: int = 0, last: int = 0
     ) -> dict[str, Any]:
         """Train the baseline, or an arm from the window's start, and measure on the way.
@@ -160,7 +200,9 @@ class Replicate:
         )
         ranking = rank(asked, self.folder / "ranking")
         words = study.probes or ("influence",)
-        orders = {word: (ranking, unit) for word, unit in zip(words, ranking.units, strict=True)}
+        orders: dict[str, Source] = {
+            word: (ranking, unit) for word, unit in zip(words, ranking.units, strict=True)
+        }
         if study.statistics:
             told = StatisticsSettings(
                 corpus=corpus,

@@ -33,6 +33,10 @@ class Result:
         scores = np.array(curve["scores"])
         return np.array(curve["steps"]), scores[:, self.content["layer"], self.content["head"]]
 
+    def with_curve(self, run: str, curve: dict[str, Any]) -> "Result":
+        """And another run."""
+        return Result({**self.content, "curves": {**self.content["curves"], run: curve}})
+
     def crossing(self, run: str, threshold: float) -> float | None:
         """The step at which the head's score durably crosses ``threshold``, from the window's start on."""
         steps, values = self.head(run)
