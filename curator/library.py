@@ -22,6 +22,8 @@ from curator.scan import stage as _scan
 from curator.scan.scan import Scan
 from curator.scan.settings import ScanSettings
 from curator.settings import Experiment, load_experiment
+from curator.statistics import stage as _statistics
+from curator.statistics.settings import StatisticsSettings
 from curator.training import stage as _train
 from curator.training.settings import TrainSettings
 
@@ -36,6 +38,7 @@ __all__ = [
     "Ranking",
     "Scan",
     "ScanSettings",
+    "StatisticsSettings",
     "TrainSettings",
     "inject",
     "load_experiment",
@@ -43,6 +46,7 @@ __all__ = [
     "rank",
     "scan",
     "show",
+    "statistics",
     "train",
 ]
 
@@ -53,6 +57,12 @@ def rank(
     """See `curator.ranking.stage.rank`; ``progress`` is told where the work is."""
     with reporting(progress):
         return _rank.rank(settings, worker)
+
+
+def statistics(settings: StatisticsSettings, progress: Progress | None = None) -> Ranking:
+    """See `curator.statistics.stage.statistics`."""
+    with reporting(progress):
+        return _statistics.statistics(settings)
 
 
 def scan(settings: ScanSettings, progress: Progress | None = None) -> Scan:

@@ -30,6 +30,7 @@ from curator.plan.rules import samples_of_steps
 from curator.planning.settings import InjectSettings, MaskSettings
 from curator.ranking.settings import RankSettings
 from curator.scan.settings import Points, ScanSettings
+from curator.statistics.settings import StatisticsSettings
 from curator.training.settings import TrainSettings
 
 
@@ -50,6 +51,7 @@ class Experiment(Settings):
     dtype: Precision = "float32"
     probe: Probe = Field(default_factory=Probe)
     rank: RankSettings = Field(default_factory=RankSettings)
+    statistics: StatisticsSettings = Field(default_factory=StatisticsSettings)
     mask: MaskSettings = Field(default_factory=MaskSettings)
     inject: InjectSettings = Field(default_factory=InjectSettings)
     train: TrainSettings | None = None

@@ -23,6 +23,7 @@ ROOMS = {
             "units",
             "influence",
             "ranking",
+            "statistics",
             "planning",
         ),
         *(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from curator.ranking.settings import CollectSettings, RankSettings
     from curator.report.settings import ShowSettings
     from curator.scan.settings import ScanSettings
+    from curator.statistics.settings import StatisticsSettings
     from curator.training.settings import TrainSettings
 
 app = typer.Typer(
@@ -100,6 +101,19 @@ def rank(
     from curator.cli.commands import run_rank
 
     run_rank(settings, options.worker(worker), queries_only, given)
+
+
+@options.stage(
+    app, "statistics", "curator statistics --corpus corpus --window 150:620 --batch-size 32 --out statistics"
+)
+def statistics(settings: "StatisticsSettings") -> None:
+    """Score every sample by statistics that need no gradient: what an influence ranking must be better than.
+
+    The result is a ranking, for show, mask and inject: units statistic:copyable, statistic:compression ...
+    """
+    from curator.cli.statistics import run_statistics
+
+    run_statistics(settings)
 
 
 @options.stage(

@@ -49,6 +49,8 @@ def run_show(settings: ShowSettings) -> None:
     else:
         unit = ranking.units[ranking.unit_index(unit)]
         corpus, of = ranking.open_corpus(settings.corpus), f"of {unit} in {ranking.path}"
+        if unit in ranking.statistics:
+            say("{0} is a statistic: {says}; higher = {higher}.".format(unit, **ranking.statistics[unit]))
         shared["tokenizer"] = _tokenizer(settings.tokenizer, corpus, ranking)
         for order, count in (asked or {orders[0]: SHOWN}).items():
             parts[order] = view_samples(ranking, corpus, unit, select=order, count=count, **shared)
@@ -140,7 +142,7 @@ def _tokenizer(given: Path | None, corpus: Corpus, ranking: Ranking | None = Non
     found = given or corpus.tokenizer_file
     if found is None and ranking is not None:
         request = ranking.manifest["request"]
-        found = tokenizer_file(request["model"])
+        found = None if ranking.model is None else tokenizer_file(ranking.model)
         if found is None and request.get("queries_of"):
             found = _tokenizer_of(Path(request["queries_of"]))
     return found / "tokenizer.json" if found is not None and found.is_dir() else found

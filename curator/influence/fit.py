@@ -223,7 +223,12 @@ def check_finite(tapped: Tapped, index: np.ndarray) -> None:
     Raises:
         CuratorError: names the first such sample.
     """
-    bad = (~torch.isfinite(tapped.loss)).nonzero()
+    check_losses(tapped.loss, index)
+
+
+def check_losses(losses: Tensor, index: np.ndarray) -> None:
+    """As `check_finite`, of the losses [n] of these samples alone."""
+    bad = (~torch.isfinite(losses)).nonzero()
     if len(bad):
         raise CuratorError(
             f"the loss of sample {index[int(bad[0])]} is not finite: the model's weights are damaged, or its "

@@ -23,25 +23,29 @@ class Candidates:
     """The samples to choose from, by rising sample index: all arrays are [n].
 
     Attributes:
-        samples: sample indices, int64; scores: higher is more positive influence; losses: in nats per sample.
+        samples: sample indices, int64; scores: higher is more positive influence, or more of a statistic.
+        losses: in nats per sample; None where no model was asked for them.
         categories: short strings, where the corpus knows them.
     """
 
     samples: np.ndarray
     scores: np.ndarray
-    losses: np.ndarray
+    losses: np.ndarray | None = None
     categories: np.ndarray | None = None
 
     @staticmethod
     def of(
-        samples: np.ndarray, scores: np.ndarray, losses: np.ndarray, categories: np.ndarray | None = None
+        samples: np.ndarray,
+        scores: np.ndarray,
+        losses: np.ndarray | None = None,
+        categories: np.ndarray | None = None,
     ) -> "Candidates":
         """Candidates given in any order."""
         order = np.argsort(samples, kind="stable")
         return Candidates(
             samples[order].astype(np.int64),
             scores[order].astype(np.float64),
-            losses[order].astype(np.float64),
+            None if losses is None else losses[order].astype(np.float64),
             None if categories is None else categories[order],
         )
 
@@ -53,7 +57,8 @@ def sources_of(rankings: Sequence[Ranking], units: Sequence[str] = ()) -> list[S
     """Every (ranking, unit) whose scores count: all units of all rankings, or only those named.
 
     Raises:
-        UsageError: a unit that no ranking has, or a ranking that has none of the units.
+        UsageError: a unit that no ranking has, a ranking that has none of the units, or several statistics of which
+            none was named.
     """
     if not rankings:
         raise UsageError("no ranking given to choose samples from")
@@ -63,8 +68,13 @@ def sources_of(rankings: Sequence[Ranking], units: Sequence[str] = ()) -> list[S
             raise UsageError(f"no ranking has the unit '{unit}'; there are {there}")
     sources = []
     for ranking in rankings:
-        named = list(dict.fromkeys(one for unit in units for one in ranking.units_called(unit)))
-        named = named if units else ranking.units
+        if ranking.statistics and not units and len(ranking.units) > 1:
+            raise UsageError(
+                f"{ranking.path} has statistics of different things, whose ranks make no mean by themselves: name one "
+                f"or more of {', '.join(ranking.units)} (--unit)"
+            )
+        called = {one for unit in units for one in ranking.units_called(unit)}
+        named = [unit for unit in ranking.units if not units or unit in called]
         if not named:
             raise UsageError(
                 f"{ranking.path} has none of {', '.join(units)}: it has {', '.join(ranking.units)}"
@@ -82,9 +92,9 @@ def gather_candidates(
 ) -> Candidates:
     """The samples that all rankings hold, within training steps [first, last) when those are given.
 
-    One source gives its scores as they are, several the mean of their fractional ranks. Losses are the first
-    ranking's. ``categories`` are those of the whole corpus, ``epoch_samples`` its length where the run passes over it
-    more than once.
+    One source gives its scores as they are, several the mean of their fractional ranks. Losses are those of the
+    first ranking that has any (`losses_of`). ``categories`` are those of the whole corpus, ``epoch_samples`` its length
+    where the run passes over it more than once.
 
     Raises:
         CuratorError: different corpora, no sample in common, or a score or loss that is not a number.
@@ -108,12 +118,18 @@ def gather_candidates(
         scores = columns[0]
     else:
         scores = np.sum([average_ranks(column) for column in columns], axis=0) / (len(columns) * len(samples))
-    losses = _finite(rankings[0], "loss", rankings[0].losses, samples)
+    known = losses_of(rankings)
+    losses = None if known is None else _finite(known, "loss", known.losses, samples)
     if categories is not None and len(categories) < last:
         raise CuratorError(
             f"there are categories for {len(categories)} samples, but candidates up to {last - 1}"
         )
     return Candidates.of(samples, scores, losses, None if categories is None else categories[first:last])
+
+
+def losses_of(rankings: Sequence[Ranking]) -> Ranking | None:
+    """The first of ``rankings`` whose losses are known; None where no ranking's are."""
+    return next((ranking for ranking in rankings if ranking.has_losses), None)
 
 
 def average_ranks(values: np.ndarray) -> np.ndarray:

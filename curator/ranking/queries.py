@@ -47,6 +47,11 @@ class Queries:
         manifest = open_manifest(path)
         file, made_for = path / "queries" / "index.json", identity_of(manifest)
         if not file.is_file():
+            if manifest.get("statistics"):
+                raise CuratorError(
+                    f"{path}: has no queries: it is of statistics, which take no gradient; rank the corpus with "
+                    "`curator rank`"
+                )
             raise CuratorError(
                 f"{path}: has no queries (no queries/index.json): it was collected from a trainer's scores or "
                 "gradients, or is not that far yet; rank the corpus with `curator rank` (--queries-only is enough)"

@@ -6,7 +6,9 @@
     losses.npy      [samples]          loss summed over the sample's tokens, in nats
     queries/        P per block, and factors/ the curvature they were made with
 
-Column c is sample index ``first_sample + c``. All samples are kept, never only the top.
+Column c is sample index ``first_sample + c``. All samples are kept, never only the top. A ranking by statistics
+(``curator/statistics``) is the same folder, of units ``statistic:NAME``, without blocks and queries; its losses are NaN
+where no model was asked.
 """
 
 from collections.abc import Mapping
@@ -37,6 +39,11 @@ SIGN = (
 def identity_of(manifest: Mapping[str, Any]) -> str:
     """Fingerprint of everything that the scores of a manifest depend on."""
     return fingerprint({key: manifest.get(key) for key in IDENTITY})
+
+
+def maker_of(manifest: Mapping[str, Any]) -> str:
+    """The command that makes a ranking of this manifest: ``rank`` or ``statistics``."""
+    return "statistics" if manifest.get("statistics") else "rank"
 
 
 def sealed(manifest: Mapping[str, Any], **arrays: np.ndarray) -> dict[str, Any]:
@@ -98,7 +105,8 @@ class Ranking:
         manifest = open_manifest(path)
         if manifest["status"] != "complete":
             raise CuratorError(
-                f"{path}: the ranking is unfinished; run the same `curator rank` command again to resume it"
+                f"{path}: the ranking is unfinished; run the same `curator {maker_of(manifest)}` command again to "
+                "resume it"
             )
         first, last = manifest["samples"]
         mend = f"the ranking is damaged: remove {path} and rank again"
@@ -174,7 +182,8 @@ class Ranking:
         return self.samples_at(highest_first(-np.asarray(self.unit_scores(unit), np.float64))[:n])
 
     def to_frame(self) -> Any:
-        """One row per sample, indexed by sample index: its loss in nats, and its score for every unit (pandas).
+        """One row per sample, indexed by sample index: its loss in nats (NaN where no model was asked), and its
+        score for every unit (pandas).
 
         Raises:
             CuratorError: pandas is not installed.
@@ -200,6 +209,21 @@ class Ranking:
         corpus = open_corpus(path or there)
         self.check_corpus(corpus.fingerprint(), corpus.path)
         return corpus
+
+    @property
+    def statistics(self) -> dict[str, dict[str, str]]:
+        """Of a ranking by statistics, unit -> what it ``says`` and what ``higher`` means; else empty."""
+        return dict(self.manifest.get("statistics") or {})
+
+    @property
+    def model(self) -> str | None:
+        """The checkpoint that the scores or losses are of; None of statistics that asked none."""
+        return self.manifest["request"].get("model")
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether the losses are known: statistics that asked no model have none."""
+        return not bool(np.isnan(self.losses).all())
 
     @property
     def corpus_fingerprint(self) -> str:

@@ -49,6 +49,7 @@ from curator.influence.taps import Taps
 from curator.models import load_model, model_fingerprint
 from curator.models.devices import DTYPES
 from curator.progress import progress, remark
+from curator.ranking.asked import absolute_model, recorded_window, samples_within
 from curator.ranking.given_queries import GivenQueries
 from curator.ranking.probes import Probes, as_before, probe_fingerprint
 from curator.ranking.queries import Queries
@@ -97,11 +98,11 @@ class RankRun:
             load_unit_module(path)
         self.given = None if request.queries_of is None else GivenQueries.open(request.queries_of)
         self.corpus = open_corpus(require(request, "corpus"))
-        self.first, self.last = _sample_range(request, self.corpus)
+        self.first, self.last = samples_within(request.samples, self.corpus)
         self.model = load_model(require(request, "model"), DTYPES[request.dtype], device)
         if request.dtype == "float64":
             self.model.set_attn_implementation("eager")
-        _check_width(self.model, self.corpus)
+        check_width(self.model, self.corpus)
         self.fingerprint = model_fingerprint(self.model)
         if self.given is not None:
             self.given.check_model(str(request.model), self.fingerprint)
@@ -179,14 +180,14 @@ class RankRun:
             "layout": {"micro_batch": batch, "shard_size": shard, "seq_length": seq},
             "probe_ids": self.probe_ids,
             "request": {
-                "model": _absolute(str(request.model)),
+                "model": absolute_model(str(request.model)),
                 "corpus": str(require(request, "corpus").absolute()),
                 "probe_tokens": str(request.probe.tokens) if request.probe.tokens else None,
                 "unit_modules": [str(path) for path in request.unit_modules],
                 "queries_of": str(request.queries_of.absolute()) if request.queries_of else None,
                 "batch_size": request.batch_size,
                 "command": self._explicit.command(),
-                **({"window": _window(request)} if request.window is not None else {}),
+                **recorded_window(request.window, request.batch_size, request.epochs),
             },
             "versions": {
                 "curator": curator.__version__,
@@ -381,27 +382,8 @@ class RankRun:
             remove_free_locks(self.out, ".worker-*.tmp")
 
 
-def _window(request: RankSettings) -> dict[str, Any]:
-    """The steps, batch size and epochs that the samples were asked for by."""
-    return {"steps": list(request.window or ()), "batch_size": request.batch_size, "epochs": request.epochs}
-
-
-def _absolute(model: str) -> str:
-    """A model folder's whole path; a hub id as it is."""
-    return str(Path(model).absolute()) if Path(model).is_dir() else model
-
-
-def _sample_range(request: RankSettings, corpus: Corpus) -> tuple[int, int]:
-    first, last = request.samples or (0, len(corpus))
-    if not 0 <= first < last <= len(corpus):
-        raise UsageError(
-            f"samples [{first}, {last}) are not within the corpus {request.corpus}, which has {len(corpus)} "
-            f"samples: give 0 <= first < last <= {len(corpus)}"
-        )
-    return first, last
-
-
-def _check_width(model: PreTrainedModel, corpus: Corpus) -> None:
+def check_width(model: PreTrainedModel, corpus: Corpus) -> None:
+    """Refuse a corpus whose rows are wider than the model can take."""
     positions = model.config.max_position_embeddings
     if corpus.row_width - 1 > positions:
         raise CuratorError(

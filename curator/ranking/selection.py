@@ -17,7 +17,7 @@ from curator.artifacts.files import save_array, save_json
 from curator.artifacts.fingerprints import fingerprint, load_checked
 from curator.artifacts.manifests import load_manifest
 from curator.errors import CuratorError, UsageError
-from curator.ranking.candidates import Candidates, Source, gather_candidates, sources_of
+from curator.ranking.candidates import Candidates, Source, gather_candidates, losses_of, sources_of
 from curator.ranking.ranking import Ranking, highest_first
 
 FORMAT = "curator-selection-1"
@@ -113,7 +113,8 @@ def select(
     if epoch_samples is not None:
         description["epoch_samples"] = epoch_samples
     if how == "loss-matched":
-        description |= {"loss_bins": bins, "losses": str(sources[0][0].path)}
+        known = losses_of([ranking for ranking, _ in sources])
+        description |= {"loss_bins": bins, "losses": None if known is None else str(known.path)}
     return Selection(samples, description)
 
 
@@ -170,8 +171,13 @@ def loss_bins(losses: np.ndarray, bins: int) -> np.ndarray:
 
 
 def _loss_matched(
-    losses: np.ndarray, top: np.ndarray, rest: np.ndarray, bins: int, random: np.random.Generator
+    losses: np.ndarray | None, top: np.ndarray, rest: np.ndarray, bins: int, random: np.random.Generator
 ) -> np.ndarray:
+    if losses is None:
+        raise UsageError(
+            "loss-matched needs losses, and statistics that asked no model have none: make them again with --model, "
+            "or choose another control"
+        )
     if bins < 1:
         raise UsageError(f"loss bins must be at least 1, not {bins}")
     chosen, short = _draw_alike(loss_bins(losses, bins), top, rest, random)

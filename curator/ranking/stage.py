@@ -7,12 +7,11 @@ from pathlib import Path
 
 from curator.artifacts.fields import require
 from curator.corpus import open_corpus
-from curator.corpus.slots import plan_slots
 from curator.errors import CuratorError, UsageError
 from curator.influence.emission import Emission
 from curator.models.devices import check_device
-from curator.plan.rules import samples_of_steps
 from curator.ranking import run
+from curator.ranking.asked import samples_of_window
 from curator.ranking.from_emission import rank_emission
 from curator.ranking.given_queries import GivenQueries
 from curator.ranking.ranking import Ranking
@@ -87,14 +86,5 @@ def _resolved(settings: RankSettings, corpus: Path | str) -> RankSettings:
     require(settings, "units")
     if settings.samples is not None or settings.window is None:
         return settings.changed(window=None)
-    steps, batch_size = settings.window, require(settings, "batch_size")
-    if settings.epochs == 1:
-        return settings.changed(samples=samples_of_steps(steps, batch_size))
-    opened = open_corpus(corpus)
-    n_steps = plan_slots(opened, batch_size, settings.epochs) // batch_size
-    if steps[1] > n_steps:
-        raise UsageError(
-            f"--window {steps[0]}:{steps[1]}: {settings.epochs} epochs of {len(opened)} samples are {n_steps} steps "
-            f"of {batch_size}; end at {n_steps}"
-        )
-    return settings.changed(samples=samples_of_steps(steps, batch_size, len(opened)))
+    batch_size = require(settings, "batch_size")
+    return settings.changed(samples=samples_of_window(settings.window, batch_size, settings.epochs, corpus))

@@ -10,10 +10,10 @@ class SampleView:
 
     Attributes:
         step: first training step that held it, where the batch size is known.
-        score: positive = training on it raises the probe.
+        score: positive = training on it raises the probe; of a statistic, what that says.
         rank: 1 is the highest score of ``ranked`` samples; ties by sample index.
         percentile: percent of the samples with a lower score.
-        loss: nats per token.
+        loss: nats per token, where a model was asked.
         block_scores: block -> its part of the score.
         spans: [start, stop) token positions of the maximal repeated spans; they may overlap.
         segments: (text, repeated) in reading order; the texts joined are the whole sample.
@@ -46,9 +46,11 @@ class SampleView:
             facts = {
                 "score": f"{self.score:+.4g}",
                 "rank": f"{self.rank:,} of {self.ranked:,} (above {self.percentile:.2f} %)",
-                "loss": f"{self.loss:.3f} nats per token",
-                "blocks": ", ".join(f"{name} {score:+.3g}" for name, score in self.block_scores.items()),
             }
+        if self.loss is not None:
+            facts["loss"] = f"{self.loss:.3f} nats per token"
+        if self.block_scores:
+            facts["blocks"] = ", ".join(f"{name} {score:+.3g}" for name, score in self.block_scores.items())
         facts["repeated"] = f"{len(self.spans)} spans, {repeated / self.tokens:.0%} of {self.tokens:,} tokens"
         if self.step is not None:
             facts["step"] = f"{self.step:,}"

@@ -60,7 +60,7 @@ def view_samples(
     else:
         columns = (falling if select == "top" else highest_first(-scores))[:count]
 
-    samples = ranking.samples_at(columns)
+    samples, has_losses = ranking.samples_at(columns), ranking.has_losses
     text = TokenText(tokenizer)
     blocks = {key.block: number for number, key in enumerate(ranking.block_keys) if key.unit == unit}
     return [
@@ -71,7 +71,7 @@ def view_samples(
             rank=int(ranks[column]),
             ranked=len(scores),
             percentile=100 * int(np.searchsorted(rising, scores[column])) / len(scores),
-            loss=float(ranking.losses[column]) / (len(tokens) - 1),
+            loss=float(ranking.losses[column]) / (len(tokens) - 1) if has_losses else None,
             block_scores={name: float(ranking.blocks[number, column]) for name, number in blocks.items()},
             **_seen(corpus, sample, tokens, text, min_span),
         )

@@ -44,7 +44,7 @@ class Top:
         ranking = Ranking.open(settings.ranking)
         name = ranking.units[ranking.unit_index(settings.unit)]
         rows = ranking.open_corpus(settings.corpus)
-        file = find_tokenizer_file(settings.tokenizer, rows, ranking.manifest["request"]["model"])
+        file = find_tokenizer_file(settings.tokenizer, rows, ranking.model)
         asked: dict[str, Any] = {"top": settings.top, "holdout": settings.holdout, "seed": settings.seed}
         return Top(
             ranking=ranking,

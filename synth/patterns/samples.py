@@ -75,15 +75,14 @@ def decode(tokenizer: Tokenizer, rows: np.ndarray | Sequence[np.ndarray]) -> lis
     return tokenizer.decode_batch([row.tolist() for row in rows], skip_special_tokens=False)
 
 
-def find_tokenizer_file(given: Path | None, corpus: Corpus, model: str) -> Path:
+def find_tokenizer_file(given: Path | None, corpus: Corpus, model: str | None) -> Path:
     """The tokenizer.json given (or its folder), else the one beside the corpus, else the model's.
 
     Raises:
         CuratorError: there is none.
     """
-    file = given or corpus.tokenizer_file or tokenizer_file(model)
+    file = given or corpus.tokenizer_file or (None if model is None else tokenizer_file(model))
     if file is None:
-        raise CuratorError(
-            f"no tokenizer.json beside the corpus {corpus.path} or the model {model}; give --tokenizer FILE"
-        )
+        other = "" if model is None else f" or the model {model}"
+        raise CuratorError(f"no tokenizer.json beside the corpus {corpus.path}{other}; give --tokenizer FILE")
     return file / "tokenizer.json" if file.is_dir() else file
