@@ -231,6 +231,9 @@ def export(settings: "ExportSettings") -> None:
     run_export(settings)
 
 
+app.command(epilog="Example: curator validate natural --out study --seeds 2")(cli_study.validate)
+
+
 @app.command(epilog="Example: curator demo --out demo")
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),

@@ -54,6 +54,47 @@ def run(
     study_and_tell(asked.quickened() if quick else asked, out, range(seed, seed + seeds), Path(study).stem)
 
 
+def validate(
+    study: Annotated[
+        str, typer.Argument(help="A YAML file, or a name of 'curator study list'.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(help="The study's folder; what is there is not done again.", show_default=False)
+    ],
+    seeds: Annotated[int, typer.Option(min=1, help="How many training seeds.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The first of them.")] = 0,
+    subsets: Annotated[
+        int, typer.Option(min=3, help="Random halves of the window, one training each.")
+    ] = 100,
+    within: Annotated[
+        bool,
+        typer.Option(
+            "--within-categories",
+            help="Keep half of every category of samples: no gain by telling them apart.",
+        ),
+    ] = False,
+) -> None:
+    """Say whether a ranking foretells what training does, better than statistics that cost nothing.
+
+    The linear datamodeling score of every ranking and statistic of a study: Spearman's correlation, over random halves
+    of the window, of the kept samples' summed scores with the head's mean score after training on them.
+    """
+    from curator.cli.printing import say
+    from curator.cli.tables import print_rows
+    from curator.study.study import Study, load_study
+    from curator.study.validate import validate as validate_seed
+
+    asked = load_study(study, Study)
+    found = [validate_seed(asked, out, one, subsets, within) for one in range(seed, seed + seeds)]
+    names = list(found[0].scored.correlations)
+    print_rows(
+        f"Linear datamodeling score over {subsets} random halves of the window [95 % interval, bootstrap]",
+        ["order", *(f"seed {one.seed}" for one in found)],
+        [[name, *(one.scored.correlations[name].text() for one in found)] for name in names],
+    )
+    say("\n".join(one.sentence() for one in found))
+
+
 def study_and_tell(study: Any, out: Path, seeds: Sequence[int], name: str) -> None:
     """Run ``study``, write its report and print its tables."""
     from curator.cli.next_steps import next_step

@@ -120,7 +120,7 @@ def validate(study: Study, out: Path, seed: int, subsets: int, within_categories
     orders = prepared.plans.orders
     predicted = {name: sums(ranking.unit_scores(unit), kept) for name, (ranking, unit) in orders.items()}
     known = {name: values for name, values in predicted.items() if np.isfinite(values).all()}
-    statistics = [name for name in study.statistics if name in known]
+    statistics: list[str] = [name for name in study.statistics if name in known]
     found = Validation(
         seed,
         datamodeling_scores(known, measured),

@@ -35,7 +35,11 @@ def line_of(text: str, part: str) -> int:
     "old, new, said",
     [
         ("percent: 10", "percnt: 10", "percnt: unknown key; did you mean 'percent'?"),
-        ("start: 150", "begin: 150", "window.begin: unknown key; known: attribution, end, start"),
+        (
+            "start: 150",
+            "begin: 150",
+            "window.begin: unknown key; known: after, attribution, before, end, start",
+        ),
         ("draws: 2, says: random masked", "draw: 2", "arms[1].draw: unknown key; did you mean 'draws'?"),
         ("name: mask-top", "name: corpus", "arms[0].name: 'corpus' is not allowed; expected words joined by"),
         ("name: mask-top", "name: ../x-y", "arms[0].name: '../x-y' is not allowed"),
