@@ -54,4 +54,5 @@ class Arm(Settings):
     @property
     def is_control(self) -> bool:
         """Whether influence had no say in what it takes."""
-        return "random" in (self.mask or self.repeat or self.insert or "")
+        chosen = self.mask or self.repeat or self.insert or ""
+        return "random" in chosen or chosen == "loss-matched"

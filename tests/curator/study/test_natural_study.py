@@ -1,0 +1,199 @@
+"""A study with several orders of one window: what its arms leave out, what its effects are, and whether it foretells.
+
+One tiny run serves all: the unit has not formed in it, and nothing here asks that it has.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from commands import done, process
+from engine_parts import ROOT
+
+from curator.artifacts.files import load_json
+from curator.corpus import open_corpus
+from curator.errors import UsageError
+from curator.plan.plan import Plan
+from curator.ranking.ranking import Ranking, highest_first
+from curator.study.arm import Arm
+from curator.study.replicate import Replicate
+from curator.study.result import Result
+from curator.study.study import Study, load_study
+from curator.study.validate import keeps
+
+NATURAL = ROOT / "configs" / "studies" / "natural.yml"
+
+
+def tiny(**changes: Any) -> dict[str, Any]:
+    """The natural study, so small that nothing forms."""
+    study: dict[str, Any] = yaml.safe_load(NATURAL.read_text())
+    study["train"] |= {
+        "steps": 60,
+        "d_model": 16,
+        "d_mlp": 16,
+        "seq_length": 32,
+        "warmup_steps": 5,
+        "vocab_size": 300,
+    }
+    study |= {
+        "checkpoint_every": 10,
+        "window": {"before": 20, "attribution": 0.001, "after": 20},
+        "thresholds": [0.01],
+        "measure_every": 10,
+        "probes": ["gain", "paper"],
+        "statistics": ["copyable", "loss"],
+        "rank": {"factor_samples": 60},
+        "probe": {"max_length": 12, "sequences": 10},
+        "arms": [
+            {"name": "mask-gain", "mask": "top", "by": "gain", "against": ["mask-random", "mask-copyable"]},
+            {"name": "mask-first", "mask": "top"},
+            {"name": "mask-copyable", "mask": "top", "by": "copyable"},
+            {"name": "repeat-loss", "repeat": "top", "by": "loss"},
+            {"name": "mask-alike", "mask": "loss-matched", "by": "gain"},
+            {"name": "mask-random", "mask": "random", "draws": 2},
+        ],
+    }
+    return study | changes
+
+
+Ran = tuple[Study, Path, str]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "tiny.yml").write_text(yaml.safe_dump(tiny()))
+    said = done("study", "run", folder / "tiny.yml", "--out", folder / "out", "--seeds", 1)
+    return load_study(folder / "tiny.yml", Study), folder / "out", said
+
+
+def test_every_order_is_of_the_same_window_and_arms_leave_out_its_top_tenth(
+    ran: Ran,
+) -> None:
+    out = ran[1]
+    ranking, told = Ranking.open(out / "seed0" / "ranking"), Ranking.open(out / "seed0" / "statistics")
+    assert told.units == ["statistic:copyable", "statistic:loss"]
+    unit = load_json(out / "seed0" / "result.json")["unit"]
+    assert ranking.units == [f"{unit}:gain", unit]
+    assert ranking.samples.tolist() == told.samples.tolist() == list(range(0, 40 * 8))
+    tenth = len(ranking.samples) // 10
+    for arm, scores in (
+        ("mask-gain", ranking.unit_scores(f"{unit}:gain")),
+        ("mask-first", ranking.unit_scores(f"{unit}:gain")),
+        ("mask-copyable", told.unit_scores("statistic:copyable")),
+    ):
+        masked = Plan.load(out / "seed0" / "plans" / arm).masked_slots()
+        assert masked.tolist() == sorted(ranking.samples_at(highest_first(scores)[:tenth]).tolist())
+    plan = Plan.load(out / "seed0" / "plans" / "repeat-loss")
+    slots = np.arange(40 * 8)
+    put = plan.lookup(slots).sample
+    top = told.top(tenth, "statistic:loss")
+    assert (
+        sorted(put[put != slots].tolist()) == sorted(top.tolist())
+        and not np.isin(slots[put != slots], top).any()
+    )
+    alike = Plan.load(out / "seed0" / "plans" / "mask-alike").masked_slots()
+    assert len(alike) == tenth and not np.isin(alike, ranking.top(tenth, f"{unit}:gain")).any()
+
+
+def test_the_effect_is_the_area_between_an_arms_curve_and_the_baselines(ran: Ran) -> None:
+    _, out, printed = ran
+    result = Result(load_json(out / "seed0" / "result.json"))
+    assert result.content["window"] == [0, 40] and result.last_step == 40
+    steps, values = result.head("mask-gain")
+    assert steps.tolist() == [0, 10, 20, 30, 40]
+    base = result.head("baseline")[1][:5]
+    trapezoid = [1 / 8, 1 / 4, 1 / 4, 1 / 4, 1 / 8]
+    assert result.area("mask-gain") == pytest.approx(float(np.dot(trapezoid, values - base)))
+    said = load_json(out / "results.json")
+    [difference] = [one for one in said["differences"] if one["against"] == "mask-copyable"]
+    assert difference["area"]["mean"] == pytest.approx(
+        result.area("mask-gain") - result.area("mask-copyable")
+    )
+    [random] = [one for one in said["effects"] if one["arm"] == "mask-random"]
+    both = [result.area("mask-random-1"), result.area("mask-random-2")]
+    assert random["area"]["mean"] == pytest.approx(np.mean(both))
+    assert "Δ score" in printed and "--unit" in printed
+
+
+def test_what_is_finished_is_not_done_again(ran: Ran) -> None:
+    study, out, _ = ran
+    curves = out / "seed0" / "curves"
+    (out / "seed0" / "result.json").unlink()
+    (curves / "mask-first.json").unlink()
+    before = {file: file.stat().st_mtime_ns for file in (out / "seed0").rglob("*") if file.is_file()}
+    Replicate(study, 0, out / "seed0").run()
+    now = {file: file.stat().st_mtime_ns for file in (out / "seed0").rglob("*") if file.is_file()}
+    changed = {str(file.relative_to(out / "seed0")) for file, when in now.items() if before.get(file) != when}
+    assert "curves/mask-first.json" in changed and "result.json" in changed
+    others = {name.split("/")[0] for name in changed if "mask-first" not in name}
+    assert others <= {"result.json", "scan", "top", "plans"}  # chosen again, from what is there
+
+
+def test_an_arm_by_what_the_study_does_not_rank_by_is_told(tmp_path: Path) -> None:
+    study = tiny()
+    study["arms"][0]["by"] = "copyabel"
+    (tmp_path / "study.yml").write_text(yaml.safe_dump(study))
+    with pytest.raises(
+        UsageError, match=r"mask-gain\.by: unknown ranking 'copyabel'; did you mean 'copyable'"
+    ):
+        load_study(tmp_path / "study.yml", Study)
+    (tmp_path / "study.yml").write_text(yaml.safe_dump(tiny(window={"before": 20, "start": 10})))
+    with pytest.raises(UsageError, match="one of 'start' and 'before'"):
+        load_study(tmp_path / "study.yml", Study)
+
+
+def test_a_folder_that_no_study_made_is_left_alone(tmp_path: Path, ran: Ran) -> None:
+    (tmp_path / "seed0").mkdir()
+    (tmp_path / "seed0" / "thesis.txt").write_text("mine")
+    with pytest.raises(Exception, match="holds something that no study made"):
+        Replicate(ran[0], 0, tmp_path / "seed0").run()
+    assert (tmp_path / "seed0" / "thesis.txt").read_text() == "mine"
+
+
+def test_the_natural_study_is_well_formed_and_its_controls_are_told_apart() -> None:
+    study = load_study("natural", Study)
+    assert study.drill_fraction == 0 and study.orders[0] == "gain" and "copyable" in study.orders
+    assert {arm.by for arm in study.arms if arm.by} <= set(study.orders)
+    assert Arm(name="a-b", mask="loss-matched").is_control and not Arm(name="a-b", mask="top").is_control
+
+
+# -- validation -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.kill
+def test_a_killed_validation_goes_on_with_the_subsets_that_are_missing(ran: Ran) -> None:
+    out = ran[1]
+    words = ["validate", out.parent / "tiny.yml", "--out", out, "--subsets", 4]
+    place = out / "seed0" / "validation"
+    first = process(*words)
+    while not list(place.glob("000*.json")) and first.poll() is None:
+        time.sleep(0.01)
+    first.kill()
+    first.communicate()
+    there = {file: file.stat().st_mtime_ns for file in place.glob("000*.json")}
+    assert 1 <= len(there) < 4
+    printed = done(*words)
+    assert len(list(place.glob("000*.json"))) == 4
+    assert all(file.stat().st_mtime_ns == when for file, when in there.items())
+    said = load_json(place / "validation.json")
+    assert list(said["correlations"]) == ["gain", "paper", "copyable", "loss"]
+    assert said["sentence"] in printed and "over 4 subsets" in said["sentence"]
+
+
+def test_a_subset_keeps_half_and_the_same_half_again(ran: Ran) -> None:
+    study, out, _ = ran
+    prepared = Replicate(study, 0, out / "seed0").prepare()
+    first, again, other = (keeps(prepared, number, False) for number in (0, 0, 1))
+    assert first.sum() == len(first) // 2 and (first == again).all() and (first != other).any()
+    assert prepared.plans is not None
+    rare = np.arange(len(open_corpus(out / "seed0" / "corpus"))) % 10 == 0
+    prepared.plans.categories = np.where(rare, "b", "a")
+    names = prepared.plans.categories[prepared.plans.source()[0].samples]
+    kept = keeps(prepared, 0, True)
+    assert [int(kept[names == name].sum()) for name in "ab"] == [
+        int((names == name).sum()) // 2 for name in "ab"
+    ]
