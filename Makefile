@@ -11,20 +11,21 @@ PEERS_STAMP := $(PEERS)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv neox peers demo quick test lint bench bench-neox clean
+.PHONY: help venv neox peers demo study quick test lint bench bench-neox clean
 
 help:
 	@echo "make venv    create $(VENV) and install the pinned versions of constraints.txt (PYTHON=$(PYTHON))"
 	@echo "make neox    add DeepSpeed and what a GPT-NeoX checkout imports; Linux only, needed to train with it"
 	@echo "make peers   create $(PEERS) with a proxy of language models that others wrote, for the tests that ask it"
 	@echo "make demo    train, scan, rank, mask and retrain a small model on this machine; results in demo/"
+	@echo "make study   is a ranking worth its cost? five seeds on natural text; results in study/"
 	@echo "make quick   run the tests that need no trainer, no demo and no kill"
 	@echo "make test    run the tests (PYTEST_ARGS='-k plan' picks some)"
 	@echo "make lint    ruff, ruff format and mypy"
 	@echo "make bench   measure speed against plain passes (bench-neox: in the official trainer, against plain training)"
 	@echo "make clean   remove $(VENV), $(PEERS), caches and demo/"
 	@echo
-	@echo "demo, test, lint and bench make $(VENV) first where it is missing or out of date; test, lint, bench-neox"
+	@echo "demo, study, test, lint and bench make $(VENV) first where it is missing or out of date; test, lint, bench-neox"
 	@echo "then do what 'make neox' does, and go on without it where it cannot be done. Tests that need 'make peers' skip."
 	@echo "After that: $(BIN)/curator --help, and $(BIN)/curator doctor for what this machine has."
 
@@ -64,6 +65,9 @@ $(PEERS_STAMP): tests/peers/requirements.txt
 
 demo: $(STAMP)
 	$(BIN)/curator demo --out demo
+
+study: $(STAMP)
+	$(BIN)/curator study run natural --out study --seeds 5
 
 # Two processes share the cores: a second thread of PyTorch in each would only be in the way.
 quick test: export OMP_NUM_THREADS ?= 1
