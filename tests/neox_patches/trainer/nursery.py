@@ -8,6 +8,7 @@ is tested by test_neox_launch.py and test_neox_docs.py.
 As a script, the server: one line of JSON with a file descriptor beside it per process, its pid in return.
 """
 
+import atexit
 import contextlib
 import functools
 import gc
@@ -24,6 +25,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -153,7 +155,7 @@ def _keep(pid: int, orders: socket.socket, ended: int) -> NoReturn:
     os._exit(0)
 
 
-def _become(order: dict[str, Any], compiled: str) -> None:
+def _become(order: dict[str, Any], compiled: str) -> NoReturn:
     """What ``python WORDS`` does, from here on."""
     os.chdir(order["cwd"])
     os.environ.clear()
@@ -162,11 +164,29 @@ def _become(order: dict[str, Any], compiled: str) -> None:
     for stream, file in ((0, os.open(os.devnull, os.O_RDONLY)), (1, log), (2, log)):
         os.dup2(file, stream)
     sys.dont_write_bytecode, sys.pycache_prefix = False, compiled  # a checkout's modules are compiled once
+    tempfile.tempdir = None  # the environment says where
     random.seed()
     numpy.random.seed()
-    words: list[str] = order["words"]
+    code: Any = 0
+    try:
+        _run(order["words"], order["cwd"])
+    except SystemExit as stop:
+        code = stop.code or 0
+        if not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # Python that takes itself apart writes to all memory that the processes share
+
+
+def _run(words: list[str], cwd: str) -> None:
     if words[0] == "-m":
-        sys.path[0], sys.argv = order["cwd"], words[1:]
+        sys.path[0], sys.argv = cwd, words[1:]
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     else:
         sys.path[0], sys.argv = str(Path(words[0]).parent), words
