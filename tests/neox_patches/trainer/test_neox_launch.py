@@ -16,6 +16,7 @@ import yaml
 from neox_runs import (
     HERE,
     MICRO,
+    PP1_ZERO1,
     SEQ,
     Trainer,
     assert_same_checkpoint,
@@ -60,14 +61,14 @@ def launch(trainer: Trainer, folder: Path, words: list[str | Path], **environmen
 
 
 def test_deepy_and_deepspeeds_launcher_hand_the_patches_to_every_rank(head: Trainer, tmp_path: Path) -> None:
-    """Two ranks started by the real launcher; the script is train.py with the witness in front.
+    """Two ranks started by the real launcher, pipeline engine; the script is train.py with the witness in front.
 
     test_neox_docs.py starts v1.0 in this way, with --patch; neither way to name the patch file knows of a generation.
     """
     study, _, expected = plan_study(tmp_path, 2 * MICRO, 4)
     study["emit"] = {"out": str(tmp_path / "out"), "steps": [2], "units": ["induction:0.0"], "factors": {}}
     (tmp_path / "study.yml").write_text(yaml.safe_dump(study))
-    config = head.config(train_iters=5, lr_decay_iters=5)
+    config = head.config(**PP1_ZERO1, train_iters=5, lr_decay_iters=5)
     config |= {"global_num_gpus": 2, "num_gpus": 2, "master_port": free_port(), "hostfile": "/nonexistent"}
     (tmp_path / "config.yml").write_text(yaml.safe_dump(config))
     script = tmp_path / "train.py"
