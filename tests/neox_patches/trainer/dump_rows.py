@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(1, str(Path(__file__).parent))
+
+import compiled
 import numpy as np
 import torch
 from megatron import mpu
@@ -40,8 +43,8 @@ def build(prefix: str, number: int, samples: int, settings: dict[str, Any]) -> A
 def main(settings: dict[str, Any], out: Path) -> None:
     torch.distributed.init_process_group("gloo", rank=0, world_size=1)
     mpu.initialize_model_parallel(1)
-    if not list(Path(data_utils.__file__).parent.glob("helpers*.so")):
-        data_utils.compile_helper()
+    compiled.once()
+    data_utils.compile_helper()
     weights, samples = data_utils.get_normalized_weights_and_num_samples(
         settings["weights"], settings["samples"]
     )

@@ -1,26 +1,31 @@
-"""Starts Python processes that begin with torch and transformers imported: forked, a fraction of a second each.
+"""Starts Python processes that begin with all imported that no checkout has a say in: forked, at once.
 
-Importing them takes three seconds, with which every run of a trainer would begin. What the shim, the patches and
-GPT-NeoX itself change (deepspeed, megatron, curator) is never imported here: a run meets it as in a process of its
-own. How trainers are really started (deepy.py, torchrun, a path) is tested by test_neox_launch.py and
-test_neox_docs.py.
+Importing torch, transformers, DeepSpeed and our own code takes five seconds, with which every run of a trainer would
+begin. The CPU's shim is installed before DeepSpeed is imported, as it is in a process of its own; megatron is never
+imported here, nor is anything patched or made compatible. How trainers are really started (deepy.py, torchrun, a path)
+is tested by test_neox_launch.py and test_neox_docs.py.
 
 As a script, the server: one line of JSON with a file descriptor beside it per process, its pid in return.
 """
 
+import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
 import random
 import runpy
 import select
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -33,10 +38,21 @@ IMPORTED = (
     "torch.utils.tensorboard",
     "torch.utils.cpp_extension",
     "transformers",
+    "transformers.models.gpt2.tokenization_gpt2",
     "sentencepiece",
     "tokenizers",
+    "tiktoken",
+    "requests",
     "yaml",
+    "torch._dynamo.backends.debugging",
+    "torch._dynamo.repro.after_dynamo",
+    "torch._inductor.compile_fx",
+    "deepspeed.runtime.zero.muon.muon_optimizer",
+    "deepspeed.module_inject.auto_ep_config",
+    "neox_patches.install",
+    "neox_patches.launch",
 )
+"""In this order: what asks whether CUDA is there comes before the shim says that it is."""
 
 
 class Child:
@@ -106,11 +122,11 @@ def _serve(orders: socket.socket) -> dict[str, Any] | None:
     for name in IMPORTED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    early = {"deepspeed", "megatron", "curator", "neox_patches"} & {
-        name.split(".")[0] for name in sys.modules
-    }
     threads = len(os.listdir("/proc/self/task"))
-    assert not early and threads == 1, f"a process would begin with {sorted(early)} and {threads} threads"
+    assert threads == 1, f"a process would begin with {threads} threads"
+    assert "megatron" not in sys.modules, "a process would begin with a checkout imported"
+    gc.collect()
+    gc.freeze()  # memory that collecting never touches stays one for all processes
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a keeper
     while True:
         size, descriptors, _, _ = socket.recv_fds(orders, 4, 1)
@@ -139,7 +155,7 @@ def _keep(pid: int, orders: socket.socket, ended: int) -> NoReturn:
     os._exit(0)
 
 
-def _become(order: dict[str, Any]) -> None:
+def _become(order: dict[str, Any], compiled: str) -> NoReturn:
     """What ``python WORDS`` does, from here on."""
     os.chdir(order["cwd"])
     os.environ.clear()
@@ -147,11 +163,30 @@ def _become(order: dict[str, Any]) -> None:
     log = os.open(order["log"], os.O_WRONLY | os.O_APPEND)
     for stream, file in ((0, os.open(os.devnull, os.O_RDONLY)), (1, log), (2, log)):
         os.dup2(file, stream)
+    sys.dont_write_bytecode, sys.pycache_prefix = False, compiled  # a checkout's modules are compiled once
+    tempfile.tempdir = None  # the environment says where
     random.seed()
     numpy.random.seed()
-    words: list[str] = order["words"]
+    code: Any = 0
+    try:
+        _run(order["words"], order["cwd"])
+    except SystemExit as stop:
+        code = stop.code or 0
+        if not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # Python that takes itself apart writes to all memory that the processes share
+
+
+def _run(words: list[str], cwd: str) -> None:
     if words[0] == "-m":
-        sys.path[0], sys.argv = order["cwd"], words[1:]
+        sys.path[0], sys.argv = cwd, words[1:]
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     else:
         sys.path[0], sys.argv = str(Path(words[0]).parent), words
@@ -159,7 +194,10 @@ def _become(order: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    compiled = tempfile.mkdtemp(prefix="nursery-")
     with socket.socket(fileno=int(sys.argv[1])) as socket_of_tests:
         todo = _serve(socket_of_tests)
-    if todo is not None:
-        _become(todo)
+    if todo is None:
+        shutil.rmtree(compiled)
+    else:
+        _become(todo, compiled)

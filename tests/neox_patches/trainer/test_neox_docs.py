@@ -7,15 +7,17 @@ the CPU. The text is the standard library's, the tokenizer is made of it.
 import json
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from neox_runs import ROOT, TINY, Trainer, cpu_environment, free_port, library_texts
+from commands import done
+from neox_runs import HERE, ROOT, TINY, Trainer, cpu_environment, free_port, library_texts, start_ranks
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from curator.corpus import open_corpus
 from curator.neox.records import checkpoint_folder, latest_step, read_record
 from curator.plan.plan import Plan
 from curator.ranking.ranking import Ranking
@@ -98,23 +100,27 @@ def tiny_model() -> dict[str, Any]:
     return TINY | launched
 
 
-def test_the_page_is_followed_from_a_clone_to_arms_and_online_scores(
-    trainer: Trainer, tmp_path: Path
-) -> None:
-    """The whole page with v1.0; with HEAD until the first arm, to save time."""
-    blocks = commands(WALK, "Emissions")
-    whole = trainer.generation == "v1.0"
-    if not whole:
-        blocks = commands(WALK)[:-1]
-    texts = library_texts()
+def made_tokenizer(texts: Sequence[str]) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()  # type: ignore[assignment]
     special = ["<|endoftext|>", "<|padding|>"]
     tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=500, special_tokens=special))
+    return tokenizer
+
+
+def followed(trainer: Trainer, folder: Path, blocks: Sequence[str]) -> str:
+    """The log of these blocks, followed with texts of the standard library."""
+    texts = library_texts()
+    parts = {"train": texts[20:], "valid": texts[:20]}
+    return follow(folder, trainer.home, parts, made_tokenizer(texts), tiny_model(), blocks)
+
+
+def test_the_page_is_followed_from_a_clone_to_arms_and_online_scores(
+    trainer_for: Callable[[str], Trainer], tmp_path: Path
+) -> None:
+    """The whole page, with v1.0."""
     folder = tmp_path / "study"
-    log = follow(
-        folder, trainer.home, {"train": texts[20:], "valid": texts[:20]}, tokenizer, tiny_model(), blocks
-    )
+    log = followed(trainer_for("v1.0"), folder, commands(WALK, "Emissions"))
 
     assert latest_step(folder / "baseline") == LAST
     ranking = Ranking.open(folder / "ranking")
@@ -123,17 +129,42 @@ def test_the_page_is_followed_from_a_clone_to_arms_and_online_scores(
     masked = plan.masked_slots()
     scores = ranking.unit_scores("induction:1.0")
     assert masked.tolist() == sorted(BATCH * FIRST + np.argsort(scores)[-len(masked) :]) and len(masked)
-    for arm, plan_folder, last in (("masked", "plan-top", LAST), ("added", "plan-in", LAST + 2))[: 1 + whole]:
+    for arm, plan_folder, last in (("masked", "plan-top", LAST), ("added", "plan-in", LAST + 2)):
         fingerprint = Plan.load(folder / plan_folder).fingerprint()
         assert f"from step {FIRST}, plan {fingerprint}" in log
         record = read_record(checkpoint_folder(folder / arm, LAST))
         assert record is not None and record.stretches[-1].plan_fingerprint == fingerprint
         assert f"exiting the program at iteration {last}" in log
     assert Scan.open(folder / "scan-masked").steps[0] == FIRST
-    if not whole:
-        assert not (folder / "added").exists()
-        return
     online = Ranking.open(folder / "ranking-online")
     assert online.samples.tolist() == ranking.samples.tolist()
     first = online.unit_scores("induction:1.0")[:BATCH]  # the same weights gave these in both
     np.testing.assert_allclose(first, scores[:BATCH], rtol=0, atol=1e-4 * np.abs(scores).max())
+
+
+def test_the_page_is_followed_with_head_to_the_baseline(head: Trainer, tmp_path: Path) -> None:
+    """As far as the commands meet the checkout by themselves: its tool, its deepy.py, data, names of checkpoints.
+
+    An arm of this baseline is then made and trained as the page has it, without DeepSpeed's launcher.
+    """
+    folder = tmp_path / "study"
+    *blocks, training = commands(WALK)[:4]
+    training, found, _ = training.partition("curator scan")
+    assert found and "deepy.py train.py" in training
+    followed(head, folder, [*blocks, training])
+    assert latest_step(folder / "baseline") == LAST
+    corpus = max((folder / "data").glob("train_text_document*_train_*_shuffle_idx.npy"))
+    plan = Plan.identity(BATCH * LAST, BATCH, open_corpus(corpus).fingerprint())
+    plan = plan.mask(np.array([BATCH * FIRST]))
+    plan.save(folder / "plan")
+    words = ["--from", folder / "baseline" / f"global_step{FIRST}", "--corpus", corpus]
+    done("arm", "--plan", folder / "plan", *words, "--out", folder / "masked")
+    arm = [
+        "--patch",
+        folder / "masked" / "patch.yml",
+        HERE / "train_direct.py",
+        folder / "masked" / "train.yml",
+    ]
+    (process,) = start_ranks(head.home, ["-m", "neox_patches", *arm], folder / "arm", 1, {})
+    said = (folder / "arm-0.txt") if process.wait(240) == 0 else Path("failed")
+    assert f"from step {FIRST}, plan {plan.fingerprint()}" in said.read_text()

@@ -16,6 +16,7 @@ import yaml
 from neox_runs import (
     HERE,
     MICRO,
+    PP1_ZERO1,
     SEQ,
     Trainer,
     assert_same_checkpoint,
@@ -51,41 +52,43 @@ runpy.run_module("neox_patches", run_name="__main__")
 """
 
 
-HOW = [("HEAD", ".deepspeed_env"), ("v1.0", "--patch")]
-"""Each way to name the patch file, with one generation: neither knows of the other."""
+def launch(trainer: Trainer, folder: Path, words: list[str | Path], **environment: str) -> tuple[int, str]:
+    """The code and the output of ``python -m neox_patches WORDS`` at home in ``folder``; what it starts is real."""
+    variables = {**cpu_environment(trainer.home), "HOME": str(folder), **environment}
+    command: list[str | Path] = ["-m", "neox_patches", *words]
+    log = folder / "log.txt"
+    return nursery.start(command, trainer.home, variables, log).wait(300), log.read_text(errors="replace")
 
 
-@pytest.mark.parametrize(("trainer", "how"), HOW, indirect=["trainer"])
-def test_deepy_and_deepspeeds_launcher_hand_the_patches_to_every_rank(
-    trainer: Trainer, tmp_path: Path, how: str
-) -> None:
-    """Two ranks started by the real launcher; the script is train.py with the witness in front."""
+def test_deepy_and_deepspeeds_launcher_hand_the_patches_to_every_rank(head: Trainer, tmp_path: Path) -> None:
+    """Two ranks started by the real launcher, pipeline engine; the script is train.py with the witness in front.
+
+    test_neox_docs.py starts v1.0 in this way, with --patch; neither way to name the patch file knows of a generation.
+    """
     study, _, expected = plan_study(tmp_path, 2 * MICRO, 4)
     study["emit"] = {"out": str(tmp_path / "out"), "steps": [2], "units": ["induction:0.0"], "factors": {}}
     (tmp_path / "study.yml").write_text(yaml.safe_dump(study))
-    config = trainer.config(train_iters=5, lr_decay_iters=5)
+    config = head.config(**PP1_ZERO1, train_iters=5, lr_decay_iters=5)
     config |= {"global_num_gpus": 2, "num_gpus": 2, "master_port": free_port(), "hostfile": "/nonexistent"}
     (tmp_path / "config.yml").write_text(yaml.safe_dump(config))
     script = tmp_path / "train.py"
     script.write_text(
         f"import sys; sys.path.insert(1, {str(HERE)!r})\nimport megatron.training, witness, runpy\n"
-        f"witness.install(megatron.training)\nrunpy.run_path({str(trainer.home / 'train.py')!r}, run_name='__main__')\n"
+        f"witness.install(megatron.training)\nrunpy.run_path({str(head.home / 'train.py')!r}, run_name='__main__')\n"
         "witness.leave()\n"
     )
-    environment = cpu_environment(trainer.home) | {"NEOX_WITNESS": str(tmp_path), "HOME": str(tmp_path)}
-    command = [sys.executable, "-m", "neox_patches", "deepy.py", str(script), str(tmp_path / "config.yml")]
-    if how == "--patch":
-        command[3:3] = ["--patch", str(tmp_path / "study.yml")]
-    else:
-        (tmp_path / ".deepspeed_env").write_text(f"NEOX_PATCHES_FILE={tmp_path / 'study.yml'}\n")  # at home
-    run = subprocess.run(
-        command, cwd=trainer.home, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert run.returncode == 0, (run.stdout + run.stderr)[-4000:]
+    (tmp_path / ".deepspeed_env").write_text(f"NEOX_PATCHES_FILE={tmp_path / 'study.yml'}\n")  # at home
+    words: list[str | Path] = ["deepy.py", script, tmp_path / "config.yml"]
+    code, said = launch(head, tmp_path, words, NEOX_WITNESS=str(tmp_path))
+    assert code == 0, said[-4000:]
     ranks = [np.load(tmp_path / f"rows-{rank}.npy") for rank in range(2)]
     assert np.array_equal(np.stack(ranks, 1).reshape(-1, SEQ + 1), expected)
     assert [len(part.scored) for part in Emission.open(tmp_path / "out").ranks] == [0, 0]
-    assert f"GPT-NeoX {trainer.generation}, from step 0, plan" in run.stdout + run.stderr
+    assert "GPT-NeoX HEAD, from step 0, plan" in said
+
+
+HOW = [("HEAD", ".deepspeed_env"), ("v1.0", "--patch")]
+"""Each way to name the patch file, with one generation."""
 
 
 @pytest.mark.parametrize(("trainer", "how"), HOW, indirect=["trainer"])
@@ -104,27 +107,24 @@ def test_the_launcher_hands_our_variables_to_other_nodes(trainer: Trainer, tmp_p
         "master_addr": "worker-0",
     }
     (tmp_path / "config.yml").write_text(yaml.safe_dump(config))
-    environment = cpu_environment(trainer.home) | {"HOME": str(tmp_path), "WORLD_SIZE": "4"}
-    environment["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{environment['PATH']}"
-    command = [sys.executable, "-m", "neox_patches", "--insist", "unrecorded,unpatched"]
-    command += ["deepy.py", "train.py", str(tmp_path / "config.yml")]
+    words: list[str | Path] = ["--insist", "unrecorded,unpatched"]
     if how == "--patch":
-        command[3:3] = ["--patch", str(tmp_path / "study.yml")]
+        words += ["--patch", tmp_path / "study.yml"]
     else:
         (tmp_path / ".deepspeed_env").write_text(f"NEOX_PATCHES_FILE={tmp_path / 'study.yml'}\n")
-    run = subprocess.run(
-        command, cwd=trainer.home, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert run.returncode == 0, run.stdout + run.stderr[-2000:]
-    (words,) = [line for line in (tmp_path / "called").read_text().splitlines() if line.startswith("pdsh")]
-    assert "worker-0,worker-1" in words and "neox_patches/__main__.py" in words
+    words += ["deepy.py", "train.py", tmp_path / "config.yml"]
+    path = f"{tmp_path / 'bin'}{os.pathsep}{cpu_environment(trainer.home)['PATH']}"
+    code, said = launch(trainer, tmp_path, words, WORLD_SIZE="4", PATH=path)
+    assert code == 0, said
+    (called,) = [line for line in (tmp_path / "called").read_text().splitlines() if line.startswith("pdsh")]
+    assert "worker-0,worker-1" in called and "neox_patches/__main__.py" in called
     for variable, value in {
         "NEOX_PATCHES_FILE": tmp_path / "study.yml",
         "NEOX_PATCHES_SCRIPT": trainer.home / "train.py",
         "NEOX_PATCHES_INSIST": "unpatched,unrecorded",
         "NEOX_HOME": trainer.home,
     }.items():
-        assert re.search(rf"export {variable}=['\"]?{re.escape(str(value))}", words), words
+        assert re.search(rf"export {variable}=['\"]?{re.escape(str(value))}", called), called
 
 
 def test_the_launchers_last_words_are_the_ranks_error(head: Trainer, tmp_path: Path) -> None:
@@ -134,18 +134,16 @@ def test_the_launchers_last_words_are_the_ranks_error(head: Trainer, tmp_path: P
     config = head.config(train_iters=50)
     config |= {"global_num_gpus": 2, "num_gpus": 2, "master_port": free_port(), "hostfile": "/nonexistent"}
     (tmp_path / "config.yml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "neox_patches", "--patch", str(tmp_path / "study.yml"), "deepy.py"]
     (tmp_path / "tmp").mkdir()
-    with open(tmp_path / "log", "w") as log:
-        code = subprocess.call(
-            [*command, "train.py", str(tmp_path / "config.yml")],
-            cwd=head.home,
-            env=cpu_environment(head.home) | {"HOME": str(tmp_path), "TMPDIR": str(tmp_path / "tmp")},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            timeout=300,
-        )
-    lines = (tmp_path / "log").read_text().splitlines()
+    words: list[str | Path] = [
+        "--patch",
+        tmp_path / "study.yml",
+        "deepy.py",
+        "train.py",
+        tmp_path / "config.yml",
+    ]
+    code, said = launch(head, tmp_path, words, TMPDIR=str(tmp_path / "tmp"))
+    lines = said.splitlines()
     assert code == 1 and lines[-1].startswith(
         "error: the plan has 3 steps of 8 samples, but this run trains 50"
     )

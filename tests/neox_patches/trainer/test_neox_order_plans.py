@@ -29,7 +29,8 @@ def evaluations(run: Finished) -> list[str]:
 
 def left_maps(trainer: Trainer, samples: int) -> Path:
     """The shuffle map of a run that asked for so many samples, and half a per cent more."""
-    (maps,) = trainer.data.parent.glob(f"*train*_{-(-samples * 1005 // 1000)}ns_*_1234s*_shuffle_idx.npy")
+    asked = f"{-(-samples * 1005 // 1000)}ns_{SEQ}sl_1234s"
+    (maps,) = trainer.data.parent.glob(f"*train*_{asked}*_shuffle_idx.npy")
     return maps
 
 

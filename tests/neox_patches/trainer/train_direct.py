@@ -6,12 +6,14 @@ from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).parent))
 
+import compiled
 import megatron.training
 import stops
 import witness
 from megatron.neox_arguments import NeoXArgs
 
 if __name__ == "__main__":
+    compiled.once()
     witness.install(megatron.training)
     stops.install()
     neox_args = NeoXArgs.from_ymls(

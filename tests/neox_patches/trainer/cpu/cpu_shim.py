@@ -22,13 +22,12 @@ def install() -> None:
         return
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     os.environ.setdefault("DS_SKIP_CUDA_CHECK", "1")
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    _cuda(world_size)
+    _cuda()
     _fused_adam()
     _flash_attention()
 
 
-def _cuda(world_size: int) -> None:
+def _cuda() -> None:
     cuda = torch.cuda
     nothing = (
         "synchronize",
@@ -46,7 +45,7 @@ def _cuda(world_size: int) -> None:
     for name in (*memory, *(f"max_{name}" for name in memory)):
         setattr(cuda, name, lambda *args, **kwargs: 0)
     cuda.is_available = lambda: True
-    cuda.device_count = lambda: world_size
+    cuda.device_count = lambda: int(os.environ.get("WORLD_SIZE", "1"))
     cuda.current_device = lambda: "cpu"
     cuda.get_rng_state = lambda *args, **kwargs: torch.get_rng_state()
     for kind in ("Long", "Int", "Float", "Byte", "Half", "Double", "BFloat16"):
