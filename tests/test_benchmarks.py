@@ -47,3 +47,22 @@ def test_the_benchmark_of_fidelity_runs(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "0 searches given up" in done.stdout and "| tokens in repeated 4-grams | 0." in done.stdout
+
+
+def test_the_benchmark_of_statistics_runs() -> None:
+    words = ["--million", "0.02", "--vocabulary", "300", "--widths", "65", "--rounds", "1"]
+    script = SCRIPT.with_name("sample_statistics.py")
+    done = subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    passes = [line.split()[0] for line in done.stdout.splitlines()[-9:]]
+    assert passes == [
+        "plain",
+        "copyable",
+        "compression",
+        "length",
+        "command",
+        "codec",
+        "deflate",
+        "lzma",
+        "bzip2",
+    ]

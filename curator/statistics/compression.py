@@ -2,8 +2,9 @@
 
 The bytes are the token ids, two each (four where the highest id of the asked samples needs more), little-endian; the
 codec is deflate (zlib, level 9, without header), row by row. It replaces what a row repeats within 32 KiB, which is
-more than a row of 16,000 tokens, and every Python has it. Refused: LZMA and bzip2, which take 2 to 7 times as long, and
-whose fixed cost is much of a row of 100 tokens; all rows together, where a row's score would hang on its neighbours.
+more than a row of 16,000 tokens, and every Python has it. Refused: LZMA, which orders rows alike in twice the time
+(``benchmarks/sample_statistics.py``); bzip2, whose fixed cost is much of a row of 100 tokens; all rows together, where
+a row's score would hang on its neighbours.
 """
 
 import zlib

@@ -27,6 +27,7 @@ COMMANDS = [
     "corpus blend",
     "scan",
     "rank",
+    "statistics",
     "show",
     "mask",
     "train",
