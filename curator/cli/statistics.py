@@ -21,6 +21,6 @@ def run_statistics(settings: StatisticsSettings) -> None:
     title = f"{len(ranking)} samples, {ranking.first_sample} to {ranking.end - 1}"
     print_rows(title, ["statistic", "lowest", "mean", "highest", "highest sample", "higher means"], rows)
     if not ranking.has_losses:
-        say("Without losses, so that loss-matched controls need another ranking beside it, or --model.")
+        say("Without losses: for loss-matched controls, tell them with --model.")
     say(f"Written to {ranking.path}/.")
     next_step(*next_steps.show(ranking))

@@ -97,7 +97,7 @@ def test_copyable_rows_of_known_answer(row: list[int], hits: int) -> None:
 
 
 def test_keys_that_do_not_fit_beside_their_place_are_sorted_all_the_same() -> None:
-    """Pairs of ids of 31 bits, which 64 bits cannot hold beside a place: two differ in the highest bit alone."""
+    """Pairs of ids of 31 bits, which a 64-bit number cannot hold beside a place; two differ in the top bit."""
     rows = np.random.default_rng(0).choice(np.array([0, 5, 1 << 30]), (20, 70))
     assert copyable(rows, 2).tolist() == [predicted(row, 2) for row in rows.tolist()]
 
