@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from commands import done, refused
 from engine_parts import GOLDEN
+from forked import finish
 from mmap_ninja import numpy as ninja
-from rank_runs import UNITS, finish, request, start
+from rank_runs import UNITS, request, start
 
 from curator.artifacts.files import load_json, save_array, save_json
 from curator.artifacts.fingerprints import fingerprint

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from engine_parts import GOLDEN
-from rank_runs import files, finish, request, save_changed_model, start
+from forked import finish
+from rank_runs import files, request, save_changed_model, start
 
 from curator.artifacts.fields import Probe
 from curator.errors import CuratorError, UsageError

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from commands import done, refused
 from engine_parts import GOLDEN, relative_error
-from rank_runs import UNITS, finish, request, start
+from forked import finish
+from rank_runs import UNITS, request, start
 
 from curator.artifacts.files import load_json, save_json
 from curator.errors import CuratorError, UsageError

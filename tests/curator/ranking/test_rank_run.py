@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import torch
 from engine_parts import GOLDEN, relative_error
-from rank_runs import N_SAMPLES, UNITS, files, finish, request, results, run_until_complete, start
+from forked import finish
+from rank_runs import N_SAMPLES, UNITS, files, request, results, run_until_complete, start
 
 from curator.artifacts.files import load_json
 from curator.errors import CuratorError
