@@ -71,6 +71,8 @@ study: $(STAMP)
 
 # Two processes share the cores: a second thread of PyTorch in each would only be in the way.
 quick test: export OMP_NUM_THREADS ?= 1
+# What is compiled is kept for the next run, whatever the machine has set: a tenth of a quick one.
+quick test: export PYTHONDONTWRITEBYTECODE =
 
 # What needs no trainer, no demo, no process that is killed and no generated code that runs.
 quick: $(STAMP)

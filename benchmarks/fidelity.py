@@ -40,6 +40,7 @@ from synth.render.folder import Rows
 HERE = Path(__file__).parents[1]
 ROWS_OF_A_PATTERN = 60
 TOP = 1000
+RANDOM_ROWS = 200
 DRAWS = 10_000
 KEYS = ("repeated", "copyable", "compression", "found")
 NAMES = ("tokens in repeated 4-grams", "copyable tokens", "lzma ratio", "13-grams found in the samples")
@@ -199,7 +200,8 @@ def main() -> None:
         seconds = run(version, here, folder / "ranking", out)
         kept += compare(folder / "ranking", out)
         corpus = open_corpus(folder / "rows.npy")
-        drawn = np.random.default_rng(seed).choice(len(Ranking.open(folder / "ranking")), 200, replace=False)
+        there = len(Ranking.open(folder / "ranking"))
+        drawn = np.random.default_rng(seed).choice(there, min(RANDOM_ROWS, there), replace=False)
         random.append(statistics(corpus.rows(np.sort(drawn)), ROWS_OF_A_PATTERN))
         audit = load_json(out / "patterns" / "audit.json")
         one = audit["patterns"][0]["odds"]

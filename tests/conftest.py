@@ -1,21 +1,24 @@
-"""Markers, and what tests ask for by name."""
+"""Markers, and what tests ask for by name.
+
+The process that hands the tests out imports this too, before any other starts: models are imported by who needs them.
+"""
 
 import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from engine_parts import GOLDEN
-from rank_runs import request, save_changed_model
 
-from curator.influence.taps import Taps
 from curator.progress import Lines, reporting
-from curator.ranking.ranking import Ranking
-from curator.ranking.run import rank
+
+if TYPE_CHECKING:
+    from curator.ranking.ranking import Ranking
+
+GOLDEN = Path(__file__).parent / "golden"
 
 # started in the background, Ctrl-C is ignored, also by the children that tests send it to
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -23,11 +26,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 MARKS = {
     "neox": r"tests/neox_patches/trainer/",
-    "kill": r"kill|interrupted|resumed|twice|unfinished|worker|ctrl_c|goes_on|not_trusted_by_name|test_neox_together",
+    "kill": r"kill|half_a_fit|interrupted|resumed|twice|unfinished|worker|ctrl_c|goes_on|not_trusted_by_name|test_neox_together",
     "demo": r"test_demo|test_synth_demo",
     "sandbox": r"test_synth_(sandbox|checks|generate|render|cli|shown|audit_data|full_disk|alone)",
     "slow": r"test_benchmarks|fidelity|litellm|llm_limits|float64|bfloat16_ranks|sdpa_that_skips|the_default_layout"
-    r"|any_layout|command_of_the_issue|queries_of|hub_that_cannot|every_stage_names|flags_and_the_experiment_file_say"
+    r"|any_layout|command_of_the_issue|queries_of|every_stage_names|flags_and_the_experiment_file_say"
     r"|many_patterns|bounded_memory",
 }
 """Marker -> what is found in the path and name of the tests that have it."""
@@ -55,16 +58,22 @@ def golden_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Ranking:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> "Ranking":
     """One uninterrupted ranking; do not change it."""
+    from rank_runs import request
+
+    from curator.ranking.run import rank
+
     return rank(request(), tmp_path_factory.mktemp("whole") / "ranking")
 
 
 @pytest.fixture(scope="session")
 def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A corpus, a model and probe tokens that differ by one entry."""
+    from rank_runs import CORPUS, save_changed_model
+
     folder = tmp_path_factory.mktemp("others")
-    rows = np.load(GOLDEN / "rows.npy")
+    rows = np.load(CORPUS)
     rows[200, 7] ^= 1
     np.save(folder / "rows.npy", rows)
     np.save(folder / "probe.npy", np.array([[1, 2, 1, 2]]))
@@ -79,6 +88,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture
 def no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any pass through the model fails the test."""
+    from curator.influence.taps import Taps
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("work was begun")

@@ -1,9 +1,11 @@
-"""A ranking of the golden rows, in this process or in one that is forked, killed or stopped at a file's appearance."""
+"""A ranking of the golden rows' beginnings, in this process or in one that is killed or stopped at a file's appearance.
+
+Rows of 33 tokens in place of 129: what is shown with them are laws of files, layouts and processes, and many rankings
+are made; the numbers of whole rows stand in ``test_engine_golden.py``.
+"""
 
 import copy
-import multiprocessing
 import os
-import signal
 import sys
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import torch
 from engine_parts import GOLDEN, golden_model
+from forked import PROCESSES, die, finish
 
 from curator.artifacts.fields import Probe
 from curator.artifacts.files import load_json
@@ -18,6 +21,7 @@ from curator.influence import fit
 from curator.ranking.run import rank
 from curator.ranking.settings import RankSettings
 
+CORPUS = GOLDEN / "short-rows.npy"
 UNITS = ("induction:1.2", "previous-token:0.0")
 
 
@@ -35,7 +39,7 @@ def request(**changes: Any) -> RankSettings:
     """37 samples in 5 shards of up to 8, float64."""
     given: dict[str, Any] = {
         "model": str(GOLDEN / "model"),
-        "corpus": GOLDEN / "rows.npy",
+        "corpus": CORPUS,
         "units": UNITS,
         "samples": (3, 3 + N_SAMPLES),
         "probe": Probe(sequences=6),
@@ -69,10 +73,6 @@ def results(folder: Path) -> dict[str, bytes]:
     return {name: content for name, content in files(folder).items() if name.endswith(".npy")}
 
 
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["curator.ranking.run", "pytest"])
-
-
 def _rank_in_child(
     asked: RankSettings, out: Path, worker: tuple[int, int], die_at: tuple[str, str] | None
 ) -> None:
@@ -81,17 +81,11 @@ def _rank_in_child(
     fit._SAVE_EVERY_SECONDS = 0
     if die_at is not None:
         place, moment = die_at
-        replace = os.replace
 
-        def dying(source: Any, target: Any) -> None:
-            hit = place in str(Path(target).relative_to(out)) if Path(target).is_relative_to(out) else False
-            if hit and moment == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
-            replace(source, target)
-            if hit:
-                os.kill(os.getpid(), signal.SIGSTOP if moment == "stop" else signal.SIGKILL)
+        def hits(target: Path) -> bool:
+            return target.is_relative_to(out) and place in str(target.relative_to(out))
 
-        os.replace = dying  # type: ignore[assignment]
+        die(hits, moment)
     with open(os.devnull, "w") as sys.stderr:
         rank(asked, out, worker=worker)
 
@@ -99,19 +93,9 @@ def _rank_in_child(
 def start(
     asked: RankSettings, out: Path, worker: tuple[int, int] = (0, 1), die_at: tuple[str, str] | None = None
 ) -> BaseProcess:
-    process = _PROCESSES.Process(target=_rank_in_child, args=(asked, out, worker, die_at), daemon=True)
+    process = PROCESSES.Process(target=_rank_in_child, args=(asked, out, worker, die_at), daemon=True)
     process.start()
     return process
-
-
-def finish(process: BaseProcess) -> int | None:
-    """The exit code; None of a process that hangs, which is ended."""
-    process.join(300)
-    code = process.exitcode
-    if code is None:
-        process.kill()
-        process.join()
-    return code
 
 
 def run_until_complete(asked: RankSettings, out: Path) -> None:

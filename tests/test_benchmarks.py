@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from engine_parts import ROOT
+from engine_parts import GOLDEN, ROOT
 
 SCRIPT = ROOT / "benchmarks" / "run.py"
 spec = importlib.util.spec_from_file_location("benchmark_run", SCRIPT)
@@ -31,10 +31,7 @@ def test_peak_memory_sees_the_logits_of_the_plain_pass() -> None:
 
 
 def test_the_rendering_benchmark_runs() -> None:
-    script, tokenizer = (
-        SCRIPT.with_name("render.py"),
-        SCRIPT.parents[1] / "tests" / "golden" / "model" / "tokenizer.json",
-    )
+    script, tokenizer = SCRIPT.with_name("render.py"), GOLDEN / "model" / "tokenizer.json"
     words = ["--tokenizer", str(tokenizer), "--rows", "40", "--seq-length", "64", "--workers", "1"]
     done = subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -42,7 +39,8 @@ def test_the_rendering_benchmark_runs() -> None:
 
 
 def test_the_benchmark_of_fidelity_runs(tmp_path: Path) -> None:
-    words = ["--out", str(tmp_path), "--rows", "320", "--width", "65", "--seeds", "0"]
+    tokenizer = ["--tokenizer", str(GOLDEN / "model" / "tokenizer.json")]
+    words = ["--out", str(tmp_path), "--rows", "64", "--width", "65", "--seeds", "0", *tokenizer]
     script = SCRIPT.with_name("fidelity.py")
     done = subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

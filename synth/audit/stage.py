@@ -1,20 +1,26 @@
-"""The stages `audit patterns` and `audit data`: from their settings to what was found."""
+"""The stages `audit patterns` and `audit data`: from their settings to what was found.
+
+Scoring rows needs the models, which take seconds to import; counting patterns does not, and does not wait for them.
+"""
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from curator.artifacts.claim import lock_folder
 from curator.artifacts.files import remove_temporaries, save_json
 from curator.artifacts.fingerprints import fingerprint
 from curator.corpus.token_text import read_tokenizer
 from curator.errors import CuratorError
-from curator.models.devices import check_device
 from curator.ranking.ranking import Ranking
-from synth.audit import patterns, rows
+from synth.audit import patterns
 from synth.audit.settings import AuditDataSettings, AuditPatternsSettings
 from synth.patterns.audit import FILE, PatternAudit
 from synth.patterns.registry import Registry
 from synth.render.folder import Rows
+
+if TYPE_CHECKING:
+    from synth.audit.rows import RowsAudit
 
 
 def audit_patterns(settings: AuditPatternsSettings) -> PatternAudit:
@@ -50,12 +56,15 @@ def audit_patterns(settings: AuditPatternsSettings) -> PatternAudit:
     return PatternAudit(file, result)
 
 
-def audit_data(settings: AuditDataSettings) -> rows.RowsAudit:
+def audit_data(settings: AuditDataSettings) -> "RowsAudit":
     """Score rendered rows as the natural ones were, into the folder ``settings.out``.
 
     Raises:
         CuratorError: rows of another width, a ranking without queries, or the folder holds another audit.
     """
+    from curator.models.devices import check_device
+    from synth.audit import rows
+
     check_device(settings.device)
     made, ranking = Rows.open(settings.rows), Ranking.open(settings.ranking)
     rows.audit_data(made, ranking, ranking.open_corpus(settings.corpus), settings)

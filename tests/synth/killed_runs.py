@@ -1,72 +1,33 @@
 """Commands of `synth` in processes of their own that die by SIGKILL at a file of their folder, or from outside.
 
-An importable module, as a new process needs; the processes are forked from a server that has imported the heavy part.
+An importable module, as a new process needs.
 """
 
 import itertools
 import json
-import multiprocessing
-import os
 import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["synth.render.run", "synth.audit.rows", "synth.cli.commands"])
+from forked import command, die, finish
 
 
-def die(hits: Callable[[Path], bool], moment: str) -> None:
-    """SIGKILL to this process ``before`` or ``after`` a file that ``hits`` is moved into place."""
-    replace = os.replace
+def _die_at(place: int | str, moment: str) -> None:
+    new = itertools.count(1)
 
-    def dying(source: Any, target: Any) -> None:
-        hit = hits(Path(target))
-        if hit and moment == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        replace(source, target)
-        if hit:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def hits(target: Path) -> bool:
+        if isinstance(place, int):
+            return not target.exists() and next(new) == place
+        return place in str(target)
 
-    os.replace = dying  # type: ignore[assignment]
-
-
-def _run(words: list[str], cwd: Path, die_at: tuple[int | str, str] | None) -> None:
-    """Runs in another process."""
-    from synth.cli.app import main
-
-    if die_at is not None:
-        place, moment = die_at
-        new = itertools.count(1)
-
-        def hits(target: Path) -> bool:
-            if isinstance(place, int):
-                return not target.exists() and next(new) == place
-            return place in str(target)
-
-        die(hits, moment)
-    import torch
-
-    torch.set_num_threads(1)  # the same bits in every run, and no fight for cores
-    os.chdir(cwd)
-    sys.argv = ["synth", *words]
-    with open("said.txt", "w") as sys.stdout, open("errors.txt", "w") as sys.stderr:
-        main()
+    die(hits, moment)
 
 
 def start(words: list[Any], cwd: Path, die_at: tuple[int | str, str] | None = None) -> Any:
     """``die_at``: (number of the new file it moves into place, or a part of a file's path; before or after)."""
-    process = PROCESSES.Process(target=_run, args=([str(word) for word in words], cwd, die_at))
-    process.start()
-    return process
-
-
-def finish(process: Any) -> int | None:
-    process.join(120)
-    if process.exitcode is None:
-        process.kill()
-    return process.exitcode  # type: ignore[no-any-return]
+    if die_at is None:
+        return command("synth", *words, cwd=cwd)
+    return command("synth", *words, cwd=cwd, prepare=_die_at, given=die_at)
 
 
 def die_at_every_file(words: list[Any], cwd: Path, out: Path) -> int:

@@ -76,6 +76,18 @@ class Reply:
         return json.dumps({**made, "usage": self.usage} if self.usage is not None else made).encode()
 
 
+def settings(url: str, **changes: Any) -> ChatSettings:
+    """For the server at ``url``: known prices, short waits."""
+    given: dict[str, Any] = {
+        "base_url": url,
+        "model": "test-model",
+        "timeout_s": 10.0,
+        "price_in": 1.0,
+        "price_out": 2.0,
+    }
+    return ChatSettings(**{**given, **changes})
+
+
 class OpenAIServer:
     """See the module."""
 
@@ -105,14 +117,7 @@ class OpenAIServer:
 
     def settings(self, **changes: Any) -> ChatSettings:
         """For this server: known prices, short waits."""
-        given: dict[str, Any] = {
-            "base_url": self.url,
-            "model": "test-model",
-            "timeout_s": 10.0,
-            "price_in": 1.0,
-            "price_out": 2.0,
-        }
-        return ChatSettings(**{**given, **changes})
+        return settings(self.url, **changes)
 
     def _next(self, request: Request) -> Reply:
         with self._mutex:

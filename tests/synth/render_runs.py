@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from killed_runs import PROCESSES, die
+from forked import PROCESSES, die
 
 from synth.render.run import render
 from synth.render.settings import RenderSettings

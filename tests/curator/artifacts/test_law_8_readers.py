@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from commands import done, refused
 from engine_parts import GOLDEN
+from forked import finish
 from mmap_ninja import numpy as ninja
-from rank_runs import UNITS, finish, request, start
+from rank_runs import CORPUS, UNITS, request, start
 
 from curator.artifacts.files import load_json, save_array, save_json
 from curator.artifacts.fingerprints import fingerprint
@@ -152,7 +153,7 @@ def test_law_8_negated_queries_are_refused_by_all_who_read_queries(
     said = r"queries/0001\.npy: has fingerprint \w+, but \w+ was written"
     with pytest.raises(CuratorError, match=said):
         load_queries([copied], golden_trained())
-    words = ("rank", "--queries-of", copied, "--corpus", GOLDEN / "rows.npy", "--out", tmp_path / "again")
+    words = ("rank", "--queries-of", copied, "--corpus", CORPUS, "--out", tmp_path / "again")
     assert "0001.npy: has fingerprint" in refused(1, *words)
 
 
@@ -257,7 +258,7 @@ def test_law_8_sums_of_an_emission_that_were_changed_are_refused(tmp_path: Path)
 def rendered(tmp_path: Path) -> Path:
     """A folder of rows as `synth render` leaves it, as far as the corpus reader looks."""
     folder = tmp_path / "rows"
-    rows = np.load(GOLDEN / "rows.npy")[:8]
+    rows = np.load(CORPUS)[:8]
     ninja.from_ndarray(folder, rows)
     per_row = {"row_patterns": np.repeat(np.arange(2), 4), "row_candidates": np.arange(8)}
     for name, values in per_row.items():
@@ -282,7 +283,7 @@ def change_a_token(folder: Path) -> None:
     (folder / "data.ninja").write_bytes(data)
 
 
-INJECT = ("inject", "--corpus", GOLDEN / "rows.npy", "--count", 4, "--batch-size", 4, "--after", 1)
+INJECT = ("inject", "--corpus", CORPUS, "--count", 4, "--batch-size", 4, "--after", 1)
 
 
 def test_law_8_rendered_rows_that_were_changed_are_not_injected(rendered: Path, tmp_path: Path) -> None:
@@ -293,7 +294,7 @@ def test_law_8_rendered_rows_that_were_changed_are_not_injected(rendered: Path, 
     assert "data.ninja: the rows have fingerprint" in said and "they were changed" in said
     assert not (tmp_path / "other").exists()
     with pytest.raises(CuratorError, match="fingerprint"):
-        open_sources(plan, open_corpus(GOLDEN / "rows.npy"))
+        open_sources(plan, open_corpus(CORPUS))
 
 
 def test_law_8_one_token_of_many_rendered_rows_is_seen_where_a_fingerprint_reads_blocks(

@@ -6,8 +6,9 @@ import numpy as np
 import oracle
 import pytest
 import torch
-from commands import done, process, rank_golden, refused, run
+from commands import done, rank_golden, refused, run
 from engine_parts import GOLDEN, golden_model, golden_rows, relative_error
+from forked import command, finish
 
 from curator.ranking.ranking import Ranking
 
@@ -144,10 +145,9 @@ def test_a_corpus_that_does_not_fit_the_model_is_refused(study: Path, tmp_path: 
 def test_workers_share_one_ranking(study: Path, tmp_path: Path) -> None:
     words = ["rank", "-e", study / "study.yml", "--out", tmp_path / "r", "--shard-size", 64]
     words += ["--micro-batch", 64]
-    second = process(*words, "--worker", "1/2")
+    second = command("curator", *words, "--worker", "1/2", cwd=tmp_path)
     done(*words, "--worker", "0/2")
-    assert second.wait(60) == 0
-    second.communicate()
+    assert finish(second) == 0
     ours, whole = Ranking.open(tmp_path / "r"), Ranking.open(study / "ranking")
     assert relative_error(ours.scores, whole.scores) < 1e-4
 

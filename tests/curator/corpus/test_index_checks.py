@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import refused
-from engine_parts import GOLDEN
 from laid import data_set
-from rank_runs import request
+from rank_runs import CORPUS, request
 from tiny_runs import CONFIG, make_corpus, plan_for
 
 from curator.corpus import open_corpus
@@ -23,7 +22,7 @@ EXPECTED = r"data\.idx: row 0 begins at 0 and row 30 at 0, so that they lie over
 
 @pytest.mark.parametrize("begin", [rank, prepare_queries])
 def test_a_ranking_does_not_begin(tmp_path: Path, no_pass: None, begin) -> None:
-    corpus = data_set(tmp_path, np.load(GOLDEN / "rows.npy"))
+    corpus = data_set(tmp_path, np.load(CORPUS))
     with pytest.raises(CuratorError, match=EXPECTED):
         begin(request(corpus=corpus), tmp_path / "ranking")
     assert not (tmp_path / "ranking").exists()

@@ -35,7 +35,7 @@ from curator.units.induction import InductionHead
 
 DEMO = load_study("demo", Study)
 STUDY = DEMO.changed(
-    train=DEMO.train.changed(steps=60),
+    train=DEMO.train.changed(steps=60, d_model=32, d_mlp=32),
     stop_step=40,
     drill_fraction=0.7,
     window=DEMO.window.changed(start=20),

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from engine_parts import GOLDEN
-from rank_runs import files, finish, request, save_changed_model, start
+from forked import finish
+from rank_runs import CORPUS, files, request, save_changed_model, start
 
 from curator.artifacts.fields import Probe
 from curator.errors import CuratorError, UsageError
@@ -79,7 +80,7 @@ def test_law_8_the_manifest_holds_what_made_the_ranking(whole: Ranking) -> None:
     assert set(manifest["fingerprints"]) >= {"model", "corpus", "probe_sequences"}
     assert manifest["settings"]["damping"] == {"mode": "mean", "alpha": 0.1, "floor": 1e-5}
     assert manifest["settings"]["fisher"] == "sampled" and manifest["settings"]["factor_samples"] == 18
-    assert manifest["layout"] == {"micro_batch": 4, "shard_size": 8, "seq_length": 128}
+    assert manifest["layout"] == {"micro_batch": 4, "shard_size": 8, "seq_length": 32}
     assert set(manifest["versions"]) >= {"curator", "torch", "transformers", "numpy", "python"}
     assert manifest["request"]["command"].startswith("curator rank --model ")
 
@@ -174,7 +175,7 @@ def test_law_8_an_empty_folder_will_do(tmp_path: Path) -> None:
 
 
 def test_law_8_a_token_outside_the_vocabulary_is_refused_before_work(tmp_path: Path, no_pass: None) -> None:
-    rows = np.load(GOLDEN / "rows.npy")
+    rows = np.load(CORPUS)
     rows[17, 9] = 512
     np.save(tmp_path / "rows.npy", rows)
     with pytest.raises(

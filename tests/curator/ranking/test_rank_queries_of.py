@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import done, refused
-from engine_parts import GOLDEN, relative_error
-from rank_runs import UNITS, finish, request, start
+from engine_parts import relative_error
+from forked import finish
+from rank_runs import CORPUS, UNITS, request, start
 
 from curator.artifacts.files import load_json, save_json
 from curator.errors import CuratorError, UsageError
@@ -21,7 +22,7 @@ LAYOUT: dict[str, Any] = {"samples": (3, 40), "micro_batch": 4, "shard_size": 8}
 
 
 def asked(whole: Path, **changes: Any) -> RankSettings:
-    given = {"corpus": GOLDEN / "rows.npy", **LAYOUT, **changes}
+    given = {"corpus": CORPUS, **LAYOUT, **changes}
     return GivenQueries.open(whole).request(**given)
 
 
@@ -47,7 +48,7 @@ def test_the_corpus_scored_again_with_its_own_queries_gives_the_same_bits(
 
 def test_other_rows_have_the_scores_they_have_within_the_ranking(whole: Ranking, tmp_path: Path) -> None:
     """Sample by sample: rows 3 to 39 alone in a corpus of their own, in reverse order, for one unit."""
-    np.save(tmp_path / "rows.npy", np.load(GOLDEN / "rows.npy")[3:40][::-1])
+    np.save(tmp_path / "rows.npy", np.load(CORPUS)[3:40][::-1])
     again = rank(
         asked(whole.path, corpus=tmp_path / "rows.npy", samples=None, units=UNITS[1:]), tmp_path / "again"
     )
@@ -136,7 +137,7 @@ def test_a_ranking_without_queries_is_refused(copied: Path) -> None:
 
 
 def test_the_command_takes_model_and_units_from_the_ranking(whole: Ranking, tmp_path: Path) -> None:
-    words = ["rank", "--queries-of", whole.path, "--corpus", GOLDEN / "rows.npy", "--samples", "3:40"]
+    words = ["rank", "--queries-of", whole.path, "--corpus", CORPUS, "--samples", "3:40"]
     done(*words, "--micro-batch", 4, "--shard-size", 8, "--out", tmp_path / "again")
     again = Ranking.open(tmp_path / "again")
     np.testing.assert_array_equal(again.scores, whole.scores)
@@ -152,7 +153,7 @@ def test_the_command_takes_model_and_units_from_the_ranking(whole: Ranking, tmp_
 def test_flags_that_the_queries_have_decided_are_refused(
     whole: Ranking, tmp_path: Path, flags: tuple[Any, ...]
 ) -> None:
-    words = ["rank", "--queries-of", whole.path, "--corpus", GOLDEN / "rows.npy", "--out", tmp_path / "x"]
+    words = ["rank", "--queries-of", whole.path, "--corpus", CORPUS, "--out", tmp_path / "x"]
     said = refused(2, *words, *flags)
     assert flags[0] in said and "--queries-of" in said
     assert not (tmp_path / "x").exists()

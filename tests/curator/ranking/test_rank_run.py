@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from engine_parts import GOLDEN, relative_error
-from rank_runs import N_SAMPLES, UNITS, files, finish, request, results, run_until_complete, start
+from engine_parts import relative_error
+from forked import finish
+from rank_runs import CORPUS, N_SAMPLES, UNITS, files, request, results, run_until_complete, start
 
 from curator.artifacts.files import load_json
 from curator.errors import CuratorError
@@ -243,7 +244,7 @@ def test_law_2_the_factors_see_only_their_subset(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(Taps, "run", watched)
     rank(request(factor_samples=5, dtype="float32"), tmp_path / "ranking")
-    rows = np.load(GOLDEN / "rows.npy").astype(np.int64)
+    rows = np.load(CORPUS).astype(np.int64)
     expected = rows[subset(3, 40, 5, seed=0)].sum(1).tolist()
     assert [total for total, _ in seen] == expected * 2
     assert len({uniforms for _, uniforms in seen}) == 10

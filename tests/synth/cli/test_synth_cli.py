@@ -1,5 +1,7 @@
 """The commands of `synth` one after the other, as a user types them, following what each says to do next."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import commands
@@ -32,6 +34,12 @@ def test_exit_codes_are_0_done_1_failed_2_usage(tmp_path: Path) -> None:
         _, err = running.communicate(timeout=300)
         assert running.returncode == code, err
         assert "Traceback" not in err and (code == 0 or (err.startswith("error: ") and err.count("\n") == 1))
+
+
+def test_what_needs_no_model_waits_for_no_models_library() -> None:
+    """`distill`, `generate`, `render` and `audit patterns` start in less than a second: those take five to import."""
+    code = "import sys, synth.cli.commands, synth.cli.render; print({'torch', 'transformers'} & sys.modules.keys())"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,11 +1,13 @@
 """`synth distill` and `synth generate` against a real server on this machine, by their flags alone."""
 
+import os
 import signal
 import time
 from pathlib import Path
 
+import forked
 import pytest
-from command_line import done, next_step, process, refused, run
+from command_line import done, next_step, refused, run
 from openai_server import OpenAIServer, Reply
 from studies import LOG, PRICES, answer, server_words, write_study
 
@@ -137,17 +139,17 @@ def test_ctrl_c_ends_a_wait_that_a_server_asked_for(
     done("distill", ranking, "--engine", "builtin", "--out", "patterns")
     words = [ranking] if command == "distill" else ["patterns", "--all"]
     openai_server.reply = lambda request: Reply(status=429, error="slow down", headers={"Retry-After": "100"})
-    running = process(command, *words, "--out", "out", *server)
-    said = ""
-    for line in running.stderr or ():
-        said += line
-        if "waiting" in line:
-            break
+    errors, said = Path("errors.txt"), ""
+    running = forked.command("synth", command, *words, "--out", "out", *server, cwd=ranking.parent)
+    while "waiting" not in said:
+        assert running.is_alive(), said
+        time.sleep(0.01)
+        said = errors.read_text() if errors.exists() else ""
     assert "test-model: HTTP 429: slow down; waiting 100 s (Ctrl-C ends it" in said
     begun = time.monotonic()
-    running.send_signal(signal.SIGINT)
-    _, rest = running.communicate(timeout=300)
-    assert running.returncode == 130 and time.monotonic() - begun < 20
+    os.kill(running.pid or 0, signal.SIGINT)
+    assert forked.finish(running) == 130 and time.monotonic() - begun < 20
+    rest = errors.read_text()
     assert "the same command resumes" in rest and "Traceback" not in rest
 
 

@@ -13,8 +13,9 @@ import psutil
 import pytest
 from command_line import done, refused
 from engine_parts import GOLDEN
+from forked import finish
 from generator_folders import LINES, write_generators
-from killed_runs import contents, die_at_every_file, finish, start, temporaries
+from killed_runs import contents, die_at_every_file, start, temporaries
 from openai_server import OpenAIServer
 from rank_runs import small_request
 from studies import PRICES, answer, server_words, write_study

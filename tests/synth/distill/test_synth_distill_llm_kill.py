@@ -1,55 +1,15 @@
 """Runs that ask a model, killed or stopped, go on and ask for the rest alone."""
 
+import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from distill_engine import GOOD, engine
+from distill_engine import GOOD, engine, start
+from forked import finish
 from openai_server import OpenAIServer, Reply
 from pattern_samples import samples
-
-CHILD = """
-import os, signal, sys
-from pathlib import Path
-sys.path[:0] = {path!r}
-from pattern_samples import samples
-from synth.distill.llm import LlmEngine
-from synth.distill.settings import DistillSettings
-from synth.llm.settings import ChatSettings
-die_at, replace, seen = {die_at!r}, os.replace, 0
-def dying(source, target):
-    global seen
-    seen += 1
-    if (seen, "before") == die_at: os.kill(os.getpid(), signal.SIGKILL)
-    replace(source, target)
-    if (seen, "after") == die_at: os.kill(os.getpid(), signal.SIGKILL)
-os.replace = dying
-chosen = ChatSettings(base_url={url!r}, model="test-model", concurrency={concurrency}, price_in=1.0, price_out=2.0)
-asked = DistillSettings(ranking="ranking", out="out", chat=chosen, per_request=1, tries=1)
-found, _ = LlmEngine(asked, Path({cache!r}))(samples({count}))
-print(len(found))
-"""
-
-
-def start(server: OpenAIServer, cache: Path, count: int, concurrency: int, die_at: Any = None) -> Any:
-    source = CHILD.format(
-        path=sys.path,
-        url=server.url,
-        cache=str(cache),
-        count=count,
-        concurrency=concurrency,
-        die_at=die_at,
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", source],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
 
 
 @pytest.mark.parametrize("die_at", [(1, "before"), (1, "after"), (5, "before"), (8, "after")], ids=str)
@@ -64,8 +24,8 @@ def test_a_run_killed_at_an_answer_asks_only_for_the_rest(
         Reply(content=GOOD),
     ]
     openai_server.reply = lambda request: Reply(content=GOOD)
-    killed = start(openai_server, tmp_path, 6, 1, die_at)
-    assert killed.wait(60) == -signal.SIGKILL
+    killed = start(openai_server.url, tmp_path, 6, 1, die_at)
+    assert finish(killed) == -signal.SIGKILL
     number, moment = die_at
     lost = moment == "before"
     assert len(openai_server.requests) == number
@@ -81,31 +41,31 @@ def test_a_run_killed_from_outside_asks_again_for_what_was_in_flight_at_most(
     openai_server: OpenAIServer, tmp_path: Path
 ) -> None:
     openai_server.reply = lambda request: Reply(content=GOOD, delay=0.1)
-    killed = start(openai_server, tmp_path, 24, 4)
+    killed = start(openai_server.url, tmp_path, 24, 4)
     deadline = time.monotonic() + 60
     while len(openai_server.requests) < 11 and time.monotonic() < deadline:
         time.sleep(0.01)
     killed.kill()
-    assert killed.wait(10) == -signal.SIGKILL
+    assert finish(killed, 10) == -signal.SIGKILL
     time.sleep(0.2)
     before = len(openai_server.requests)
     assert 11 <= before < 24
     found, _ = engine(openai_server, tmp_path, 1)(samples(24))
     assert len(found) == 24
     assert 24 <= len(openai_server.requests) <= 24 + 4
-    again = start(openai_server, tmp_path, 24, 4)
-    assert again.communicate(timeout=300)[0] == "24\n"
+    again = start(openai_server.url, tmp_path, 24, 4)
+    assert finish(again) == 24
     assert len(openai_server.requests) <= 24 + 4
 
 
 def test_ctrl_c_keeps_what_was_under_way(openai_server: OpenAIServer, tmp_path: Path) -> None:
     openai_server.reply = lambda request: Reply(content=GOOD, delay=0.4)
-    process = start(openai_server, tmp_path, 24, 4)
+    process = start(openai_server.url, tmp_path, 24, 4)
     deadline = time.monotonic() + 60
     while len(openai_server.requests) < 6 and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) != 0
+    os.kill(process.pid or 0, signal.SIGINT)
+    assert finish(process, 20) == 1
     asked = len(openai_server.requests)
     assert asked <= 12
     assert len(list(tmp_path.glob("[0-9a-f]*.json"))) == asked

@@ -2,50 +2,36 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from openai_server import OpenAIServer, Reply, Request
+from forked import finish
+from generated_runs import code, generated, reply_for_four, start, writer
+from openai_server import OpenAIServer, Reply
 from pattern_samples import log_pattern, pattern_json
-from rankings import tokenizer
 
 from synth.generate.checks import Checked
 from synth.generate.codegen import write_source
-from synth.generate.llm import LlmWriter, read_code
-from synth.generate.run import generate
-from synth.generate.settings import GenerateSettings
+from synth.generate.llm import read_code
 from synth.llm.answers import InvalidAnswer
 from synth.llm.ledger import BudgetReached
 from synth.patterns.pattern import Pattern
-from synth.sandbox import Sandbox
 from synth.sandbox.policy import check_source
 
 PATTERN = log_pattern()
 SOURCE = write_source(PATTERN)
 
 
-def code(source: str) -> str:
-    return json.dumps({"code": source})
-
-
 def policy(source: str) -> Checked:
     return Checked(complaints=tuple(check_source(source, PATTERN.function)))
-
-
-def writer(server: OpenAIServer, cache: Path, tries: int = 2, **changes: Any) -> LlmWriter:
-    chat = server.settings(**changes)
-    return LlmWriter(GenerateSettings(patterns="patterns", out="out", chat=chat, tries=tries), cache)
 
 
 def test_code_that_passes_is_kept_with_where_it_came_from(
     openai_server: OpenAIServer, tmp_path: Path
 ) -> None:
     openai_server.reply = lambda request: Reply(content=code(SOURCE))
-    made = writer(openai_server, tmp_path)
+    made = writer(openai_server.url, tmp_path)
     written = made(PATTERN, policy)
     assert (
         (written.source, written.reason) == (SOURCE, "")
@@ -62,7 +48,7 @@ def test_the_prompt_holds_the_pattern_the_function_and_the_rules(
     openai_server: OpenAIServer, tmp_path: Path
 ) -> None:
     evil = Pattern.from_json(pattern_json(pattern_name="<<function>> # System", length_control="<<pattern>>"))
-    text = writer(openai_server, tmp_path).messages(evil, 2.53)[1]["content"]
+    text = writer(openai_server.url, tmp_path).messages(evil, 2.53)[1]["content"]
     shown = text.partition("The pattern:\n\n")[2].rpartition("\n\nAnswer with")[0]
     assert Pattern.from_json(json.loads(shown)) == evil
     assert f"def {evil.function}(rng, target_tokens):" in text
@@ -72,7 +58,7 @@ def test_the_prompt_holds_the_pattern_the_function_and_the_rules(
 
 def test_code_that_fails_goes_back_with_the_reason(openai_server: OpenAIServer, tmp_path: Path) -> None:
     openai_server.script = [Reply(content=code("import os\n" + SOURCE)), Reply(content=code(SOURCE))]
-    written = writer(openai_server, tmp_path)(PATTERN, policy)
+    written = writer(openai_server.url, tmp_path)(PATTERN, policy)
     assert written.source == SOURCE and not written.reason
     back = openai_server.requests[1].texts
     assert back[2] == code("import os\n" + SOURCE) and "line 1: module os is not available" in back[3]
@@ -84,7 +70,7 @@ def test_it_goes_back_so_often_and_is_set_aside_with_the_last_reason(
     openai_server: OpenAIServer, tmp_path: Path, tries: int
 ) -> None:
     openai_server.reply = lambda request: Reply(content=code(f"import os  # {len(openai_server.requests)}"))
-    written = writer(openai_server, tmp_path, tries)(PATTERN, policy)
+    written = writer(openai_server.url, tmp_path, tries)(PATTERN, policy)
     assert len(openai_server.requests) == tries + 1
     assert written.source == f"import os  # {tries + 1}\n" and "module os is not available" in written.reason
     assert written.checked is not None and not written.checked.passed
@@ -110,7 +96,7 @@ def test_an_answer_without_good_code_is_set_aside(
     openai_server: OpenAIServer, tmp_path: Path, reply: Reply, reason: str
 ) -> None:
     openai_server.reply = lambda request: reply
-    written = writer(openai_server, tmp_path, 1, max_tokens=100_000)(PATTERN, policy)
+    written = writer(openai_server.url, tmp_path, 1, max_tokens=100_000)(PATTERN, policy)
     assert reason in written.reason and len(openai_server.requests) == 2
     json.dumps(written.source, ensure_ascii=False).encode()
 
@@ -120,7 +106,7 @@ def test_code_that_is_whole_is_taken_from_an_answer_that_was_cut_off(
     openai_server: OpenAIServer, tmp_path: Path, content: str
 ) -> None:
     openai_server.reply = lambda request: Reply(content=content, finish_reason="length")
-    written = writer(openai_server, tmp_path)(PATTERN, policy)
+    written = writer(openai_server.url, tmp_path)(PATTERN, policy)
     assert (written.source, written.reason) == (SOURCE, "") and len(openai_server.requests) == 1
 
 
@@ -139,7 +125,7 @@ def test_of_a_correction_that_fails_the_reason_is_told_beside_that_of_the_source
     openai_server: OpenAIServer, tmp_path: Path, second: Reply, reason: str
 ) -> None:
     openai_server.script = [Reply(content=code("import os\n")), second]
-    written = writer(openai_server, tmp_path, 1)(PATTERN, policy)
+    written = writer(openai_server.url, tmp_path, 1)(PATTERN, policy)
     assert written.source == "import os\n" and written.checked is not None
     first, _, then = written.reason.partition("of the source before that:")
     assert reason in first and "module os is not available" in then
@@ -147,7 +133,7 @@ def test_of_a_correction_that_fails_the_reason_is_told_beside_that_of_the_source
 
 def test_a_refusal_is_not_argued_with(openai_server: OpenAIServer, tmp_path: Path) -> None:
     openai_server.reply = lambda request: Reply(content="", finish_reason="content_filter")
-    written = writer(openai_server, tmp_path)(PATTERN, policy)
+    written = writer(openai_server.url, tmp_path)(PATTERN, policy)
     assert "content_filter" in written.reason and len(openai_server.requests) == 1
 
 
@@ -188,7 +174,7 @@ def test_code_is_not_searched_for(text: str) -> None:
 
 def test_the_budget_is_the_writers_limit_too(openai_server: OpenAIServer, tmp_path: Path) -> None:
     with pytest.raises(BudgetReached):
-        writer(openai_server, tmp_path, budget=0.001)(PATTERN, policy)
+        writer(openai_server.url, tmp_path, budget=0.001)(PATTERN, policy)
     assert not openai_server.requests
 
 
@@ -205,50 +191,10 @@ def test_a_run_that_ended_goes_on_without_asking_twice(openai_server: OpenAIServ
         return policy(source)
 
     with pytest.raises(Killed):
-        writer(openai_server, tmp_path)(PATTERN, dying)
+        writer(openai_server.url, tmp_path)(PATTERN, dying)
     assert len(openai_server.requests) == 2
-    writer(openai_server, tmp_path)(PATTERN, policy)
+    writer(openai_server.url, tmp_path)(PATTERN, policy)
     assert len(openai_server.requests) == 3
-
-
-FOUR = [log_pattern(pattern_id=f"p{n}", pattern_name=f"Log {n}") for n in range(4)]
-
-
-def reply_for_four(request: Request) -> Reply:
-    """p1 gets code that does not follow its template first, p2 never gets any."""
-    pattern = next(p for p in FOUR if p.function in request.texts[1])
-    source = write_source(pattern, 1.4)
-    if pattern.pattern_id == "p2" or (pattern.pattern_id == "p1" and len(request.texts) == 2):
-        source = source.replace("INFO", "WARN")
-    return Reply(content=code(source))
-
-
-def generated(server: OpenAIServer, out: Path) -> Any:
-    made = writer(server, out / "cache", tries=1)
-    identity = {"engine": made.describe()}
-    return generate(
-        FOUR, out, identity, made, Sandbox(unsafe=True), tokenizer(), target_tokens=60, concurrency=2
-    )
-
-
-CHILD = """
-import os, signal, sys
-from pathlib import Path
-sys.path[:0] = {path!r}
-import test_synth_generate_llm as ours
-from openai_server import OpenAIServer
-place, moment = {die_at!r}
-replace = os.replace
-def dying(source, target):
-    hit = place in str(target)
-    if hit and moment == "before": os.kill(os.getpid(), signal.SIGKILL)
-    replace(source, target)
-    if hit: os.kill(os.getpid(), signal.SIGKILL)
-os.replace = dying
-server = OpenAIServer()
-server.url = {url!r}
-ours.generated(server, Path({out!r}))
-"""
 
 
 @pytest.mark.parametrize(
@@ -266,19 +212,11 @@ def test_a_killed_run_goes_on_and_asks_only_for_what_is_missing(
     openai_server: OpenAIServer, tmp_path: Path, die_at: tuple[str, str]
 ) -> None:
     openai_server.reply = reply_for_four
-    path = [*sys.path, str(Path(__file__).parent)]
-    source = CHILD.format(
-        path=path,
-        url=openai_server.url,
-        out=str(tmp_path),
-        die_at=die_at,
-    )
-    child = subprocess.run([sys.executable, "-c", source], stderr=subprocess.DEVNULL, timeout=300)
-    assert child.returncode == -signal.SIGKILL
+    assert finish(start(openai_server.url, tmp_path, die_at)) == -signal.SIGKILL
     assert not (tmp_path / "manifest.json").exists()
     time.sleep(0.2)  # a sandbox that it was just starting may still hold its lock
     before = len(openai_server.requests)
-    made = generated(openai_server, tmp_path)
+    made = generated(openai_server.url, tmp_path)
     assert [one.pattern_id for one in made.generators] == ["p0", "p1", "p3"]
     (aside,) = made.manifest["set_aside"]
     assert (
@@ -287,5 +225,5 @@ def test_a_killed_run_goes_on_and_asks_only_for_what_is_missing(
     )
     lost = len(openai_server.requests) - 6  # 1 + 2 + 2 + 1 answers in all
     assert 0 <= lost <= 2 and (before < 6 or lost == 0)
-    generated(openai_server, tmp_path)
+    generated(openai_server.url, tmp_path)
     assert len(openai_server.requests) == 6 + lost

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from forked import finish
 from generator_folders import FEW, LINES, write_generators
-from killed_runs import finish
 from render_runs import settings, start
 
 from curator.artifacts.claim import lock_folder
