@@ -1,15 +1,13 @@
 """Second moments of the gradient that a checkpoint's own optimizer kept: v̂ of Adam, by Hugging Face's names of weights.
 
-The embedded trainer's checkpoints are read here, GPT-NeoX's by ``neox_moments.py``. Refused: the scale of weights or of
-one batch's gradient in the place of moments that are not there.
+What they are, and those of the embedded trainer's checkpoints; GPT-NeoX's are read by ``neox_moments.py``, and
+``optimizer.py`` is the door to both.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from curator.artifacts.files import load_json
 from curator.artifacts.fingerprints import fingerprint
@@ -44,36 +42,6 @@ class Moment:
         return (self.exp_avg_sq.double() / (1 - self.beta2**self.step)).sqrt() + self.eps
 
 
-def read_moments(spec: str | Path, names: Collection[str]) -> dict[str, Moment]:
-    """The moments of the weights called ``names``, on the CPU.
-
-    Args:
-        spec: as `curator.models.load_model` takes it.
-
-    Raises:
-        CuratorError: there is no optimizer's state, it is damaged, of another optimizer, or of other weights.
-    """
-    from curator.models import neox
-    from curator.models.neox_moments import neox_moments
-
-    folder = Path(spec).expanduser()
-    if neox.is_neox(folder):
-        found = neox_moments(neox.checkpoint_folder(folder), names)
-    elif (folder / OPTIMIZER).is_file():
-        found = _embedded(folder, names)
-    else:
-        what = f"there is no {OPTIMIZER} in it" if folder.is_dir() else "models of the hub have none"
-        raise CuratorError(f"{spec}: no state of an optimizer, {what}; {WANTED}")
-    for name, moment in found.items():
-        bad = ~np.isfinite(moment.exp_avg_sq.numpy()) | (moment.exp_avg_sq.numpy() < 0)
-        if bad.any():
-            raise CuratorError(
-                f"{spec}: the second moment of {name} is {moment.exp_avg_sq[tuple(np.argwhere(bad)[0])]} at "
-                f"{np.argwhere(bad)[0].tolist()}: the optimizer's state is damaged; take another checkpoint"
-            )
-    return found
-
-
 def moments_fingerprint(moments: dict[str, Moment]) -> str:
     """Content fingerprint of all that `Moment.denominator` depends on."""
     return fingerprint(
@@ -84,8 +52,12 @@ def moments_fingerprint(moments: dict[str, Moment]) -> str:
     )
 
 
-def _embedded(folder: Path, names: Collection[str]) -> dict[str, Moment]:
-    """Of the embedded trainer: the state under the model's own names, betas and ε in its config."""
+def embedded_moments(folder: Path, names: Collection[str]) -> dict[str, Moment]:
+    """Those of a checkpoint of the embedded trainer: the state under the model's own names, β₂ and ε in its config.
+
+    Raises:
+        CuratorError: it is of before the first update, or damaged.
+    """
     from safetensors import SafetensorError, safe_open
 
     path, run = folder / OPTIMIZER, folder / RUN

@@ -45,7 +45,7 @@ Pieces = dict[tuple[int, str], list["Tensor"]]
 
 
 def neox_moments(folder: Path, names: Collection[str]) -> dict[str, Moment]:
-    """See `curator.models.moments.read_moments`; ``folder`` is one checkpoint."""
+    """See `curator.models.optimizer.read_moments`; ``folder`` is one checkpoint."""
     checkpoint = read_checkpoint(folder)
     files: dict[int, dict[int, Path]] = {}
     for path in folder.glob("*zero_pp_rank_*_optim_states.pt"):

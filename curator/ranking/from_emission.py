@@ -35,7 +35,8 @@ from curator.influence.probe_gradient import probe_gradient
 from curator.influence.projection import projections
 from curator.models import load_model, model_fingerprint
 from curator.models.devices import DTYPES
-from curator.models.moments import Moment, moments_fingerprint, read_moments
+from curator.models.moments import Moment, moments_fingerprint
+from curator.models.optimizer import read_moments
 from curator.progress import progress, remark
 from curator.ranking.bases import Bases
 from curator.ranking.probes import Probes

@@ -50,7 +50,8 @@ from curator.influence.scorer import Scorer
 from curator.influence.taps import Taps
 from curator.models import load_model, model_fingerprint
 from curator.models.devices import DTYPES
-from curator.models.moments import Moment, moments_fingerprint, read_moments
+from curator.models.moments import Moment, moments_fingerprint
+from curator.models.optimizer import read_moments
 from curator.progress import progress, remark
 from curator.ranking.given_queries import GivenQueries
 from curator.ranking.probes import Probes, as_before
