@@ -93,8 +93,11 @@ class CurvatureFit:
 
     def fit(self) -> None:
         """Do what is not done yet."""
-        if self._is_there("index.json"):
-            return
+        if not self._is_there("index.json"):
+            self._fit()
+        shutil.rmtree(self.folder / "sweeps", ignore_errors=True)
+
+    def _fit(self) -> None:
         if not self._is_there("sides.json"):
             covariances = Covariances(self.blocks)
             self._sweep(1, covariances, "covariances A, S")
@@ -104,15 +107,12 @@ class CurvatureFit:
             self._save("bases", list(bases.values()))
             self._save_index("sides.json", {"sides": len(means)})
         if self.sweeps == 1:
-            self._write_index(None)
-            shutil.rmtree(self.folder / "sweeps", ignore_errors=True)
-            return
+            return self._write_index(None)
         # The bases are read back, never decomposed again: Λ holds in these very eigenvectors alone.
         bases = {side: self._load("bases", number) for number, side in enumerate(self.sides)}
         eigenvalues = Eigenvalues(self.blocks, bases, self.model.get_output_embeddings().weight)
         self._sweep(2, eigenvalues, "eigenvalues")
         self._write_index(eigenvalues.means())
-        shutil.rmtree(self.folder / "sweeps", ignore_errors=True)
 
     def _load(self, kind: str, number: int) -> Tensor:
         written = self.written.get(kind)  # versions before it wrote none
