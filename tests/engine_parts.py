@@ -4,10 +4,11 @@
 oracle can be compared with. Golden models are cached, so a test that changes weights must copy first.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -17,10 +18,12 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedModel
 from curator.influence.curvature import Curvature, Damping
 from curator.influence.factors import Covariances, Eigenvalues, Side, eigenbases
 from curator.influence.fit import distinct
+from curator.influence.preconditioners import PRECONDITIONERS, Known, Preconditioner
 from curator.influence.probe_gradient import probe_gradient
 from curator.influence.scorer import Scorer
 from curator.influence.taps import Taps
 from curator.models import load_model
+from curator.models.moments import Moment
 from curator.units import (
     Block,
     Sequences,
@@ -114,6 +117,8 @@ def fit_and_score(
     batch: int = 8,
     damping: Damping | None = None,
     probe_model: PreTrainedModel | None = None,
+    preconditioner: Preconditioner = PRECONDITIONERS["ekfac"],
+    moments: Mapping[str, Moment] = MappingProxyType({}),
 ) -> Engine:
     """Fit on ``rows`` with given labels, then score them; ``probe_model`` is ``model`` unless given."""
     blocks, names, gradients = [], [], []
@@ -139,7 +144,15 @@ def fit_and_score(
         a, s = Side.of(block)
         number = next(i for i, other in enumerate(fitted) if Side.of(other) == (a, s))
         curvature.append(Curvature(means[a], means[s], bases[a], bases[s], corrected[number]))
-    queries = [k.precondition(g, damping or Damping()) for k, g in zip(curvature, gradients)]
+    by_key = {block.key: one for block, one in zip(blocks, curvature)}
+    known = Known(
+        damping or Damping(),
+        rows.shape[1] - 1,
+        lambda block: by_key[block.key],
+        lambda block: by_key[block.key],
+        moments,
+    )
+    queries = [preconditioner.query(block, g, known) for block, g in zip(blocks, gradients)]
     scores, losses = score(model, rows, blocks, queries, batch)
     return Engine(names, gradients, curvature, queries, scores, losses)
 

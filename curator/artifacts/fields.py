@@ -5,7 +5,7 @@ The classes of the stages stand in their rooms (``ranking/settings.py`` …); ``
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Strict, Tag, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Strict, Tag, ValidationInfo
 from pydantic.fields import FieldInfo
 
 from curator.artifacts.flags import Flag, flag_name
@@ -37,7 +37,20 @@ IdsFrom = Literal["auto", "tokenizer", "corpus", "all"]
 ProbeName = Literal["paper", "frequency", "gain", "natural", "attention"]
 """The probes that kinds of unit may have; which one has which is said by its class (`curator.units`)."""
 Dtype = Literal["float32", "bfloat16", "float64"]
-DampingMode = Literal["mean", "absolute", "max", "identity"]
+PreconditionerName = Literal["ekfac", "kfac", "adam", "identity"]
+"""What stands for H⁻¹; `curator.influence.preconditioners` has a class for each."""
+
+
+def _no_identity(value: Any) -> Any:
+    if value == "identity":
+        raise ValueError(
+            "'identity' is no damping: write preconditioner: identity (--preconditioner identity), which fits nothing"
+        )
+    return value
+
+
+DampingMode = Annotated[Literal["mean", "absolute", "max"], BeforeValidator(_no_identity)]
+"""What is added to eigenvalues. Until there were preconditioners, ``identity`` among these stood for no curvature."""
 
 
 class StepRange(Settings):

@@ -33,6 +33,19 @@ class Side:
         return Side(block.module, "input", block.inputs), Side(block.module, "output", block.outputs)
 
 
+def shared_sides(blocks: Sequence[Block]) -> list[tuple[Side, list[int]]]:
+    """Groups of blocks (by index) that share one side, so that their other sides go into one product, side by side."""
+    by_input: dict[Side, list[int]] = defaultdict(list)
+    by_output: dict[Side, list[int]] = defaultdict(list)
+    for index, block in enumerate(blocks):
+        by_input[Side.of(block)[0]].append(index)
+    for members in [members for members in by_input.values() if len(members) == 1]:
+        index = members[0]
+        by_output[Side.of(blocks[index])[1]].append(index)
+        del by_input[Side.of(blocks[index])[0]]
+    return [(side, members) for groups in (by_input, by_output) for side, members in groups.items()]
+
+
 def _stack(tensor: Tensor, group: Sequence[Indices]) -> Tensor:
     """The entries of each member side by side: [..., d] -> [members, ..., size]."""
     return torch.stack([take(tensor, indices) for indices in group])
@@ -102,18 +115,7 @@ class Eigenvalues:
         self.samples = 0
         exact = torch.promote_types(like.dtype, torch.float32)
         self.bases = {side: basis.to(like.device, exact) for side, basis in bases.items()}
-        by_input: dict[Side, list[int]] = defaultdict(list)
-        by_output: dict[Side, list[int]] = defaultdict(list)
-        for index, block in enumerate(blocks):
-            by_input[Side.of(block)[0]].append(index)
-        for members in [members for members in by_input.values() if len(members) == 1]:
-            index = members[0]
-            by_output[Side.of(blocks[index])[1]].append(index)
-            del by_input[Side.of(blocks[index])[0]]
-        # Members of a group share one side; their other sides are laid side by side in one product.
-        self.groups = [
-            (side, members) for groups in (by_input, by_output) for side, members in groups.items()
-        ]
+        self.groups = shared_sides(blocks)
 
     def state(self) -> tuple[int, list[Tensor]]:
         """(samples, sums) for `restore`."""

@@ -1,9 +1,9 @@
-"""Fits the curvature of many blocks on a subset of the samples: the two sweeps, resumable, kept on disk.
+"""Fits the curvature of many blocks on a subset of the samples: one or two sweeps, resumable, kept on disk.
 
     factors/sides/NNNN.npy        A or S of one side of one or more blocks
     factors/bases/NNNN.npy        its eigenvectors, in columns
     factors/sides.json            fingerprints of these files; written when sweep 1 is done
-    factors/eigenvalues/NNNN.npy  Λ of one block, in those bases
+    factors/eigenvalues/NNNN.npy  Λ of one block, in those bases (sweep 2, if it was asked for)
     factors/index.json            which file belongs to which block, fingerprints of all; written last
 
 While a sweep runs its sums are saved now and then, so that a killed run goes on from there; the sums are float64
@@ -25,7 +25,7 @@ from curator.artifacts.files import new_folder, save_array, save_json
 from curator.artifacts.fingerprints import fingerprint, load_checked, load_made_for
 from curator.corpus import Corpus
 from curator.errors import CuratorError
-from curator.influence.curvature import Curvature
+from curator.influence.curvature import Curvature, Sides
 from curator.influence.factors import Covariances, Eigenvalues, Side, eigenbases
 from curator.influence.labels import Labels
 from curator.influence.taps import Tapped, Taps
@@ -62,6 +62,7 @@ class CurvatureFit:
         labels: which labels the Fisher is taken over.
         batch: samples per batch.
         made_for: fingerprint of everything the factors depend on; kept with them, and compared before use.
+        sweeps: 1 for A and S alone, 2 for the corrected eigenvalues as well.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class CurvatureFit:
         batch: int,
         folder: Path,
         made_for: str,
+        sweeps: int = 2,
     ):
         self.model = model
         self.corpus = corpus
@@ -83,14 +85,19 @@ class CurvatureFit:
         self.batch = batch
         self.folder = folder
         self.made_for = made_for
+        self.sweeps = sweeps
+        self.tokens = corpus.row_width - 1
         self.sides = Covariances(self.blocks).sides
         self.written: dict[str, list[str]] = {}
         self.taps = Taps.of_blocks(model, self.blocks)
 
     def fit(self) -> None:
         """Do what is not done yet."""
-        if self._is_there("index.json"):
-            return
+        if not self._is_there("index.json"):
+            self._fit()
+        shutil.rmtree(self.folder / "sweeps", ignore_errors=True)
+
+    def _fit(self) -> None:
         if not self._is_there("sides.json"):
             covariances = Covariances(self.blocks)
             self._sweep(1, covariances, "covariances A, S")
@@ -99,12 +106,13 @@ class CurvatureFit:
             self._save("sides", [means[side] for side in bases])
             self._save("bases", list(bases.values()))
             self._save_index("sides.json", {"sides": len(means)})
+        if self.sweeps == 1:
+            return self._write_index(None)
         # The bases are read back, never decomposed again: Λ holds in these very eigenvectors alone.
         bases = {side: self._load("bases", number) for number, side in enumerate(self.sides)}
         eigenvalues = Eigenvalues(self.blocks, bases, self.model.get_output_embeddings().weight)
         self._sweep(2, eigenvalues, "eigenvalues")
         self._write_index(eigenvalues.means())
-        shutil.rmtree(self.folder / "sweeps", ignore_errors=True)
 
     def _load(self, kind: str, number: int) -> Tensor:
         written = self.written.get(kind)  # versions before it wrote none
@@ -137,13 +145,12 @@ class CurvatureFit:
     def _sweep(self, number: int, sums: Covariances | Eigenvalues, title: str) -> None:
         state = _SweepState(self.folder / "sweeps" / str(number), self.made_for)
         done = state.restore(sums, self.model.device)
-        seq = self.corpus.row_width - 1
         saved = time.monotonic()
-        with progress(f"factors {number}/2: {title}", len(self.samples), done=done) as advance:
+        with progress(f"factors {number}/{self.sweeps}: {title}", len(self.samples), done=done) as advance:
             for index in self._batches(done):
                 arguments = {
                     name: value.to(self.model.device)
-                    for name, value in self.labels(index, seq, number).items()
+                    for name, value in self.labels(index, self.tokens, number).items()
                 }
                 tapped = self.taps.run(rows_tensor(self.corpus, index, self.model.device), **arguments)
                 check_finite(tapped, index)
@@ -155,26 +162,27 @@ class CurvatureFit:
                 advance(len(index))
         state.save(sums, done)
 
-    def _write_index(self, eigenvalues: list[Tensor]) -> None:
+    def _write_index(self, eigenvalues: list[Tensor] | None) -> None:
         entries = []
-        self._save("eigenvalues", eigenvalues)
+        if eigenvalues is not None:
+            self._save("eigenvalues", eigenvalues)
         for number, block in enumerate(self.blocks):
             a, s = (self.sides.index(side) for side in Side.of(block))
-            entries.append({**describe_block(block), "A": a, "S": s, "eigenvalues": number})
+            own = {} if eigenvalues is None else {"eigenvalues": number}
+            entries.append({**describe_block(block), "A": a, "S": s, **own})
         index = {"samples": len(self.samples), "layout": "[inputs, outputs]", "blocks": entries}
         self._save_index("index.json", index)
 
     def curvature(self, block: Block) -> Curvature:
         """The fitted curvature of one block, which may carry another name than the block it was fitted for."""
         number = [known.key for known in self.blocks].index(block.key)
+        return Curvature(**vars(self.sides_of(block)), eigenvalues=self._load("eigenvalues", number))
+
+    def sides_of(self, block: Block) -> Sides:
+        """What sweep 1 gave of one block; see `curvature`."""
         a, s = (self.sides.index(side) for side in Side.of(block))
-        return Curvature(
-            self._load("sides", a),
-            self._load("sides", s),
-            self._load("bases", a),
-            self._load("bases", s),
-            self._load("eigenvalues", number),
-        )
+        kinds = (("sides", a), ("sides", s), ("bases", a), ("bases", s))
+        return Sides(*(self._load(kind, number) for kind, number in kinds))
 
 
 class _SweepState:

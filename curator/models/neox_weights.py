@@ -9,6 +9,7 @@ sum over ranks, so the model's bias is the sum over shards; without, it is added
 hold the same one.
 """
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NoReturn
 
 from curator.errors import CuratorError
@@ -97,26 +98,29 @@ def hf_weights(
         CuratorError: shards differ where they must be copies of each other, or do not fit together.
     """
     merge = _Merge(checkpoint, dtype)
-    weights = {"gpt_neox.embed_in.weight": merge.join(EMBEDDING, WORD_EMBEDDINGS, 0)}
+    weights = {name: merge.join(*place) for name, place in merge.cut().items()}
     for number, block in enumerate(checkpoint.blocks):
         prefix = f"gpt_neox.layers.{number}."
         for name in _BLOCK_SAME:
             source = name.replace("post_attention", "input") if tied_norms else name
             weights[prefix + name] = merge.same(block, source)
-        for name in _BLOCK_COLUMN:
-            weights[prefix + name] = merge.join(block, name, 0)
-        for name in _BLOCK_ROW:
-            weights[prefix + name] = merge.join(block, name, 1)
         for name in _BLOCK_ROW_BIAS:
             weights[prefix + name] = (merge.total if sum_row_biases else merge.same)(block, name)
-    norm = checkpoint.blocks[-1] + 2
     for name in _NORM:
-        weights[f"gpt_neox.final_layer_{name}"] = merge.same(norm, name)
-    if norm + 1 in checkpoint.modules:
-        # v1.0 and 2.x cut it along its inputs by default (output-layer-parallelism: row)
-        whole_rows = merge.shards(norm + 1, _OUTPUT)[0].shape[-1] == checkpoint.embedding_shape[1]
-        weights["embed_out.weight"] = merge.join(norm + 1, _OUTPUT, 0 if whole_rows else 1)
+        weights[f"gpt_neox.final_layer_{name}"] = merge.same(checkpoint.blocks[-1] + 2, name)
     return weights
+
+
+def hf_matrices(checkpoint: Checkpoint, names: Collection[str]) -> "dict[str, Tensor]":
+    """``name -> tensor`` of the matrices among ``names``, float32, for what is cut into shards as they are.
+
+    Raises:
+        CuratorError: shards do not fit together.
+    """
+    import torch
+
+    merge = _Merge(checkpoint, torch.float32)
+    return {name: merge.join(*place) for name, place in merge.cut().items() if name in names}
 
 
 def _hf_name(name: str) -> str:
@@ -132,6 +136,20 @@ class _Merge:
         self.dtype = dtype
         first = checkpoint.modules[checkpoint.blocks[0]][0]
         self.own_names = {_hf_name(name): name for name in first}
+
+    def cut(self) -> dict[str, tuple[int, str, int]]:
+        """What is cut up, under Hugging Face's names: (module, name there, dimension along which it is)."""
+        checkpoint = self.checkpoint
+        places = {"gpt_neox.embed_in.weight": (EMBEDDING, WORD_EMBEDDINGS, 0)}
+        for number, block in enumerate(checkpoint.blocks):
+            for dimension, names in ((0, _BLOCK_COLUMN), (1, _BLOCK_ROW)):
+                places |= {f"gpt_neox.layers.{number}.{name}": (block, name, dimension) for name in names}
+        output = checkpoint.blocks[-1] + 3
+        if output in checkpoint.modules:
+            # v1.0 and 2.x cut it along its inputs by default (output-layer-parallelism: row)
+            whole_rows = self.shards(output, _OUTPUT)[0].shape[-1] == checkpoint.embedding_shape[1]
+            places["embed_out.weight"] = (output, _OUTPUT, 0 if whole_rows else 1)
+        return places
 
     def shards(self, module: int, name: str) -> "list[Tensor]":
         own = self.own_names.get(name, name)

@@ -1,7 +1,8 @@
 """What ``torch.save`` wrote, read without running anything that lies in it (DESIGN law 9).
 
 ``torch.load`` is always told ``weights_only``. GPT-NeoX puts numpy's random state beside its weights, so the few
-functions that put such an array together are allowed, by name; whatever else a pickle asks for is refused.
+functions that put such an array together are allowed, by name; whatever else a pickle asks for is refused. Objects of
+DeepSpeed's own classes that lie beside an optimizer's state become `Inert` ones.
 """
 
 import pickle
@@ -13,8 +14,20 @@ from typing import Any
 from curator.errors import CuratorError
 
 
+class Inert:
+    """Stands for an object of a class that is not loaded: its attributes, and none of its methods."""
+
+
+_INERT = (
+    "deepspeed.runtime.fp16.loss_scaler.LossScaler",
+    "deepspeed.runtime.fp16.loss_scaler.DynamicLossScaler",
+    "deepspeed.utils.tensor_fragment.fragment_address",
+)
+"""What DeepSpeed saves beside the state of its optimizers; an `Inert` in its place."""
+
+
 def read_pickle(path: Path) -> Any:
-    """The tensors (memory-mapped), plain values and numpy arrays of uint32 that ``path`` holds.
+    """The tensors (memory-mapped), plain values, numpy arrays of uint32 and inert objects that ``path`` holds.
 
     Raises:
         CuratorError: the file is damaged, or its pickle asks for anything else.
@@ -27,7 +40,7 @@ def read_pickle(path: Path) -> Any:
             "it again with a newer one"
         )
     try:
-        with torch.serialization.safe_globals(_numpy_globals()):
+        with torch.serialization.safe_globals(_numpy_globals() + _deepspeed_globals()):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL (\S+)", str(error))
@@ -54,3 +67,9 @@ def _numpy_globals() -> list[Any]:
         (reconstruct, "numpy.core.multiarray._reconstruct"),  # saved with numpy 1
         (reconstruct, "numpy._core.multiarray._reconstruct"),
     ]
+
+
+def _deepspeed_globals() -> list[Any]:
+    """DeepSpeed's classes by name, with what takes their place."""
+    stage = (int, "deepspeed.runtime.zero.config.ZeroStageEnum")  # an enumeration of whole numbers
+    return [stage, *((Inert, name) for name in _INERT)]

@@ -41,7 +41,10 @@ class Bases:
         folder = folder / "factors" if (folder / "factors").is_dir() else folder
         file = folder / "index.json"
         if not file.is_file():
-            raise CuratorError(f"{folder}: no factors (no index.json); give the folder of a ranking")
+            raise CuratorError(
+                f"{folder}: no factors (no index.json); give the folder of a ranking that fitted some "
+                "(--preconditioner ekfac or kfac)"
+            )
         try:
             if (folder.parent / "manifest.json").is_file():
                 index = load_made_for(file, identity_of(open_manifest(folder.parent)), MEND)

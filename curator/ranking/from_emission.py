@@ -27,17 +27,20 @@ from curator.artifacts.fingerprints import differences, fingerprint
 from curator.artifacts.manifests import load_object
 from curator.corpus import Corpus, open_corpus
 from curator.errors import CuratorError, UsageError
-from curator.influence.curvature import Curvature, Damping
+from curator.influence.curvature import Curvature, Damping, Sides
 from curator.influence.emission import RECORD, Emission, RankPart, load_sum, open_sums
 from curator.influence.factors import Covariances, Side
+from curator.influence.preconditioners import PRECONDITIONERS, Known, Preconditioner
 from curator.influence.probe_gradient import probe_gradient
 from curator.influence.projection import projections
 from curator.models import load_model, model_fingerprint
 from curator.models.devices import DTYPES
+from curator.models.moments import Moment, moments_fingerprint
+from curator.models.optimizer import read_moments
 from curator.progress import progress, remark
 from curator.ranking.bases import Bases
 from curator.ranking.probes import Probes
-from curator.ranking.ranking import FORMAT, SIGN, Ranking, sealed
+from curator.ranking.ranking import FORMAT, Ranking, normalised, sealed, sign_of
 from curator.ranking.settings import RankSettings
 from curator.units import load_unit_module, parse_units
 from curator.units.base import Block
@@ -83,17 +86,29 @@ def rank_emission(request: RankSettings, emission: Emission, out: Path, device: 
     _compare_run(emission, Path(name))
     units = parse_units(request.units, model, request.probe.name)
     first, last = emission.contiguous(request.samples)
-    keys, columns = [], []
-    damping = Damping(**request.recorded()["damping"])
+    keys, columns, norms = [], [], []
+    preconditioner = PRECONDITIONERS[request.preconditioner]
+    damping = Damping(mode=request.damping, alpha=request.alpha, floor=request.floor)
+    weights = {f"{block.module}.weight" for unit in units for block in unit.subspace(model)}
+    moments = read_moments(name, sorted(weights)) if preconditioner.reads_optimizer else {}
     probes = Probes(request, model, _emitted_corpus(emission), range(first, last))
     for unit in units:
         _, gradients = probe_gradient(model, unit, probes.sequences(unit))
         for block in unit.subspace(model):
             gradient = EmittedGradient.find(emission, block)
-            query = gradient.query(gradients[block.name], damping, first, last)
+            known = gradient.known(damping, moments, first, last)
+            query = gradient.query(preconditioner, gradients[block.name], known, first, last)
             keys.append(BlockKey(unit.name, block.name))
             columns.append(gradient.scores(query, first, last))
-    settings = {**request.recorded(), "fisher": "empirical", "method": "emitted gradients and factors"}
+            if request.normalise:
+                norms.append(gradient.norms(first, last))
+    recorded = request.recorded()
+    settings = {
+        **recorded,
+        **({"fisher": "empirical"} if preconditioner.sweeps else {}),
+        "normalise": request.normalise,
+        "method": "emitted gradients" + (" and factors" if preconditioner.sweeps else ""),
+    }
     there = {
         "model": request.model,
         "corpus": emission.manifest["paths"]["corpus"],
@@ -102,7 +117,10 @@ def rank_emission(request: RankSettings, emission: Emission, out: Path, device: 
     if probes.ids is not None:
         settings["probe_ids"] = probes.ids.record
     fingerprints = {"model": model_fingerprint(model), "emission": emission.identity}
-    return _write(emission, out, keys, np.stack(columns), first, last, settings, there, fingerprints)
+    if moments:
+        fingerprints["optimizer"] = moments_fingerprint(moments)
+    blocks, sizes = np.stack(columns), np.stack(norms) if norms else None
+    return _write(emission, out, keys, blocks, first, last, settings, there, fingerprints, sizes)
 
 
 def _emitted_corpus(emission: Emission) -> Corpus | None:
@@ -191,27 +209,58 @@ class EmittedGradient:
 
     def scores(self, query: Tensor, first: int, last: int) -> np.ndarray:
         """[samples] -⟨G, P⟩."""
+        return self._column("scores from", lambda gradients: -(gradients * query).sum((1, 2)), first, last)
+
+    def norms(self, first: int, last: int) -> np.ndarray:
+        """[samples] ‖G‖; of projected gradients its square is right in expectation alone.
+
+        Raises:
+            CuratorError: only a part of each gradient was written.
+        """
+        if self.compress["compress"] == "eigenbasis":
+            raise CuratorError(
+                f"{self.emission.path}: gradients were cut to {self.compress['rank']} eigenvectors a side, so that "
+                "their norms are unknown; leave out --normalise, or emit them whole or projected "
+                "(emit.gradients.compress)"
+            )
+        return self._column("norms of", lambda gradients: gradients.square().sum((1, 2)).sqrt(), first, last)
+
+    def _column(self, what: str, of: Callable[[Tensor], Tensor], first: int, last: int) -> np.ndarray:
+        """[samples] one number of each gradient."""
         found = []
-        with progress(f"scores from gradients of {self.key}", last - first) as advance:
+        with progress(f"{what} gradients of {self.key}", last - first) as advance:
             for part, values in self.parts():
                 column = np.full(len(values), np.nan)
                 for rows, gradients in self.chunks(part, values, first, last):
-                    column[rows] = -(gradients * query).sum((1, 2)).numpy()
+                    column[rows] = of(gradients).numpy()
                     advance(len(rows))
                 found.append((part, column))
         return self.emission.gather(first, last, iter(found), f"gradients of {self.key}")
 
-    def query(self, gradient: Tensor, damping: Damping, first: int, last: int) -> Tensor:
+    def known(self, damping: Damping, moments: dict[str, Moment], first: int, last: int) -> Known:
+        """What a preconditioner may ask of the emission."""
+        tokens = int(self.emission.manifest["seq_length"])
+        return Known(
+            damping, tokens, lambda _: self._sides(), lambda _: self._curvature(first, last), moments
+        )
+
+    def query(
+        self, preconditioner: Preconditioner, gradient: Tensor, known: Known, first: int, last: int
+    ) -> Tensor:
         """P in the space of the written gradients."""
         kind, rank = self.compress["compress"], self.compress["rank"]
         if kind == "eigenbasis":
             q_a, q_s = self._truncated_bases()
+            if not preconditioner.sweeps:
+                return q_a.mT @ preconditioner.query(self.block, gradient, known) @ q_s
+            if preconditioner.name != "ekfac":
+                raise CuratorError(
+                    f"{self.emission.path}: gradients were written in a ranking's eigenbasis, of which only "
+                    f"--preconditioner ekfac, adam and identity make a query, not {preconditioner.name}"
+                )
             eigenvalues = self._mean_square(None, None, first, last)  # written in these bases already
-            return (q_a.mT @ gradient.double() @ q_s) / damping(eigenvalues)
-        if damping.mode == "identity":
-            query = gradient.double()
-        else:
-            query = self._curvature(first, last).precondition(gradient, damping)
+            return (q_a.mT @ gradient.double() @ q_s) / known.damping(eigenvalues)
+        query = preconditioner.query(self.block, gradient, known)
         if kind == "projection":
             left, right = projections(self.block, rank, self.compress["seed"], self.number)
             query = query if left is None else left.mT @ query
@@ -248,10 +297,14 @@ class EmittedGradient:
         if self.compress["compress"] == "projection":
             raise CuratorError(
                 f"{self.emission.path}: projected gradients give no Λ; emit factors with bases (factors: {{bases: "
-                "RANKING}}), or rank with --damping identity"
+                "RANKING}}), or rank with --preconditioner kfac, adam or identity"
             )
-        q_a, q_s = torch.linalg.eigh(a)[1], torch.linalg.eigh(s)[1]
-        return Curvature(a, s, q_a, q_s, self._mean_square(q_a, q_s, first, last))
+        sides = self._sides()
+        return Curvature(**vars(sides), eigenvalues=self._mean_square(sides.q_a, sides.q_s, first, last))
+
+    def _sides(self) -> Sides:
+        a, s = EmittedFactors(self.emission).covariances(self.block)
+        return Sides(a, s, torch.linalg.eigh(a)[1], torch.linalg.eigh(s)[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,8 +320,8 @@ class EmittedFactors:
         """
         if self.emission.manifest["factors"] is None:
             raise CuratorError(
-                f"{self.emission.path}: no factors were emitted (emit.factors in the patch file); rank with --damping "
-                "identity, or emit them"
+                f"{self.emission.path}: no factors were emitted (emit.factors in the patch file); rank with "
+                "--preconditioner adam or identity, or emit them"
             )
         owners = []
         for part in self.emission.ranks:
@@ -325,8 +378,9 @@ def _write(
     settings: dict[str, Any],
     request: dict[str, Any],
     fingerprints: dict[str, Any],
+    norms: np.ndarray | None = None,
 ) -> Ranking:
-    """A complete ranking folder; it appears when it is whole."""
+    """A complete ranking folder, of scores divided by ``norms`` [blocks, samples] if given; it appears when whole."""
     if emission.corpus_fingerprint is None:
         raise CuratorError(
             f"{emission.path}: emitted without 'corpus' in the patch file, so that nothing says whose samples these "
@@ -336,11 +390,13 @@ def _write(
         raise CuratorError(f"{out}: exists already and is not empty; choose another --out, or remove it")
     units = list(dict.fromkeys(key.unit for key in keys))
     owners = np.array([units.index(key.unit) for key in keys])
+    if norms is not None:
+        blocks = normalised(blocks, norms, owners.tolist())
     scores = np.stack([blocks[owners == number].sum(0) for number in range(len(units))])
     layout = emission.manifest["layout"]
     manifest = {
         "format": FORMAT,
-        "sign_convention": SIGN,
+        "sign_convention": sign_of(norms is not None),
         "samples": [first, last],
         "units": units,
         "blocks": list(map(str, keys)),
@@ -369,6 +425,8 @@ def _write(
         },
     }
     arrays = {"scores": scores, "blocks": blocks, "losses": emission.losses(first, last)}
+    if norms is not None:
+        arrays["norms"] = norms
     arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
     with new_folder(out) as folder:
         for name, array in arrays.items():

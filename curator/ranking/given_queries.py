@@ -15,7 +15,7 @@ from curator.artifacts.fields import Probe
 from curator.artifacts.fingerprints import differences, fingerprint
 from curator.errors import CuratorError, UsageError
 from curator.ranking.queries import Queries
-from curator.ranking.settings import RankSettings
+from curator.ranking.settings import RankSettings, recorded_now
 from curator.units import Unit
 from curator.units.base import Block
 from curator.units.block_json import describe_block
@@ -52,23 +52,21 @@ class GivenQueries:
         micro_batch: int | None = None,
         shard_size: int | None = None,
         unit_modules: Sequence[Path] = (),
+        normalise: bool = False,
     ) -> RankSettings:
-        """Score ``corpus`` with these queries: all settings are this ranking's, model and units unless given."""
-        settings, there = self.manifest["settings"], self.manifest["request"]
-        damping = settings["damping"]
+        """Score ``corpus`` with these queries: all settings are this ranking's, model and units unless given.
+
+        Scores are normalised where this ranking's are, or ``normalise`` asks for it.
+        """
+        settings, there = recorded_now(self.manifest["settings"]), self.manifest["request"]
         return RankSettings(
+            **RankSettings.of_recorded(settings),
             model=model or there["model"],
             corpus=corpus,
             units=tuple(units) or tuple(self.manifest["units"]),
             samples=samples,
             probe=Probe(**settings["probe"] or {}),
-            fisher=settings["fisher"],
-            factor_samples=settings["factor_samples"],
-            factor_seed=settings["factor_seed"],
-            damping=damping["mode"],
-            alpha=damping["alpha"],
-            floor=damping["floor"],
-            dtype=settings["dtype"],
+            normalise=normalise or settings["normalise"],
             micro_batch=micro_batch,
             shard_size=shard_size,
             unit_modules=tuple(unit_modules) or tuple(map(Path, there["unit_modules"])),
@@ -81,9 +79,8 @@ class GivenQueries:
         Raises:
             UsageError: the request asks for other ones; names both sides.
         """
-        lines = differences(
-            request.recorded(), {key: self.manifest["settings"].get(key) for key in request.recorded()}
-        )
+        there = recorded_now(self.manifest["settings"])
+        lines = differences(request.recorded(), {key: there.get(key) for key in request.recorded()})
         if lines:
             raise UsageError(
                 f"--queries-of {self.path}: its queries were made with its own settings, leave out others:\n  "

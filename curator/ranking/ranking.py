@@ -4,14 +4,18 @@
     scores.npy      [units, samples]   sum over the unit's blocks; positive = training on it raises the probe
     blocks.npy      [blocks, samples]  the same per block
     losses.npy      [samples]          loss summed over the sample's tokens, in nats
-    queries/        P per block, and factors/ the curvature they were made with
+    norms.npy       [blocks, samples]  norms of the samples' gradients, where scores are divided by them
+    queries/        P per block, and factors/ the curvature they were made with, if any
+
+Of normalised scores, ``scores`` and ``blocks`` are both divided by the norm in all blocks of the unit, so that the
+blocks still sum to the unit's score; times `Ranking.unit_norms` they are the raw ones.
 
 Column c is sample index ``first_sample + c``. All samples are kept, never only the top. A ranking by statistics
 (``curator/statistics``) is the same folder, of units ``statistic:NAME``, without blocks and queries; its losses are NaN
 where no model was asked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +34,37 @@ FORMAT = "curator-ranking-1"
 IDENTITY = ("samples", "units", "blocks", "settings", "fingerprints", "layout")
 """What of a manifest the scores depend on; fingerprints of queries and factors are of these."""
 ARRAYS = ("scores", "blocks", "losses")
+NORMS = "norms"
+"""One more array of a normalised ranking."""
 _KEYS = ("status", "samples", "units", "blocks", "settings", "fingerprints", "layout", "request")
 SIGN = (
     "positive = training on the sample raises the probe: -<gradient of its summed loss, H^-1 probe gradient>"
 )
+
+
+def sign_of(normalised: bool) -> str:
+    """What scores mean, for the manifest."""
+    return SIGN + (
+        ", divided by the norm of the sample's gradient in the unit's blocks" if normalised else ""
+    )
+
+
+def unit_norms(norms: np.ndarray, owners: Sequence[int]) -> np.ndarray:
+    """[units, n] norm of the gradient in all blocks of a unit, from those of its blocks.
+
+    Args:
+        norms: [blocks, n]; owners: number of the unit that each block is of.
+    """
+    squares = np.zeros((max(owners) + 1, norms.shape[1]))
+    for row, owner in enumerate(owners):
+        squares[owner] += np.asarray(norms[row], np.float64) ** 2
+    return np.sqrt(squares)
+
+
+def normalised(blocks: np.ndarray, norms: np.ndarray, owners: Sequence[int]) -> np.ndarray:
+    """Block scores [blocks, n] divided by the norm in all blocks of their unit; 0 where the gradient is zero."""
+    own = unit_norms(norms, owners)[list(owners)]
+    return np.divide(blocks, own, out=np.zeros_like(blocks), where=own > 0, casting="same_kind")
 
 
 def identity_of(manifest: Mapping[str, Any]) -> str:
@@ -47,8 +78,8 @@ def maker_of(manifest: Mapping[str, Any]) -> str:
 
 
 def sealed(manifest: Mapping[str, Any], **arrays: np.ndarray) -> dict[str, Any]:
-    """The manifest of a complete ranking with these `ARRAYS`: with fingerprints of each, and of the whole."""
-    content = {name: fingerprint(arrays[name]) for name in ARRAYS}
+    """The manifest of a complete ranking with these arrays (`ARRAYS`, perhaps `NORMS`), and fingerprints of them."""
+    content = {name: fingerprint(array) for name, array in arrays.items()}
     whole = fingerprint([identity_of(manifest), content])
     return {**manifest, "status": "complete", "content": content, "fingerprint": whole}
 
@@ -83,6 +114,7 @@ class Ranking:
         scores: [units, samples]; blocks: [blocks, samples]; losses: [samples] in nats.
         units: the units' names; block_keys: which block each row of ``blocks`` is of.
         first_sample: sample index of column 0.
+        norms: [blocks, samples] of the samples' gradients, by which scores were divided; None of raw scores.
     """
 
     path: Path
@@ -93,6 +125,7 @@ class Ranking:
     units: list[str]
     block_keys: list[BlockKey]
     first_sample: int
+    norms: np.ndarray | None = None
 
     @staticmethod
     def open(path: Path) -> "Ranking":
@@ -111,15 +144,19 @@ class Ranking:
         first, last = manifest["samples"]
         mend = f"the ranking is damaged: remove {path} and rank again"
         try:
-            arrays = {name: load_array(path / f"{name}.npy") for name in ARRAYS}
+            normalises = bool(manifest["settings"].get("normalise"))
+            names = (*ARRAYS, *((NORMS,) if normalises else ()))
+            arrays = {name: load_array(path / f"{name}.npy") for name in names}
         except CuratorError as error:
             raise CuratorError(f"{error}; {mend}") from error
         expected = {
             "scores": (len(manifest["units"]), last - first),
             "blocks": (len(manifest["blocks"]), last - first),
             "losses": (last - first,),
+            "norms": (len(manifest["blocks"]), last - first),
         }
-        for name, shape in expected.items():
+        for name in names:
+            shape = expected[name]
             if arrays[name].shape != shape:
                 raise CuratorError(
                     f"{path}/{name}.npy: shape {arrays[name].shape}, the manifest says {shape}"
@@ -135,6 +172,7 @@ class Ranking:
             units=list(manifest["units"]),
             block_keys=[BlockKey.parse(name) for name in manifest["blocks"]],
             first_sample=first,
+            norms=arrays.get(NORMS),
         )
 
     def __len__(self) -> int:
@@ -267,6 +305,19 @@ class Ranking:
     def unit_scores(self, unit: str | None = None) -> np.ndarray:
         """[samples] scores of one unit."""
         return self.scores[self.unit_index(unit)]
+
+    def unit_norms(self, unit: str | None = None) -> np.ndarray:
+        """[samples] norm of each sample's gradient in the blocks of one unit; scores times it are the raw ones.
+
+        Raises:
+            UsageError: no such unit, or a ranking whose scores were not normalised.
+        """
+        row = self.unit_index(unit)
+        if self.norms is None:
+            raise UsageError(
+                f"{self.path}: its scores are not divided by norms, so that it has none; rank with --normalise"
+            )
+        return unit_norms(self.norms, [self.units.index(key.unit) for key in self.block_keys])[row]
 
     def check_corpus(self, fingerprint: str, path: Path) -> None:
         """Refuse another corpus than the one that was ranked."""

@@ -9,7 +9,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +43,31 @@ from curator.influence.fit import (
     subset,
 )
 from curator.influence.labels import fisher_labels
+from curator.influence.norms import GradientNorms
+from curator.influence.preconditioners import PRECONDITIONERS, Known
 from curator.influence.probe_gradient import probe_gradient, probe_model
 from curator.influence.scorer import Scorer
 from curator.influence.taps import Taps
 from curator.models import load_model, model_fingerprint
 from curator.models.devices import DTYPES
+from curator.models.moments import Moment, moments_fingerprint
+from curator.models.optimizer import read_moments
 from curator.progress import progress, remark
 from curator.ranking.asked import absolute_model, recorded_window, samples_within
 from curator.ranking.given_queries import GivenQueries
 from curator.ranking.probes import Probes, as_before, probe_fingerprint
 from curator.ranking.queries import Queries
-from curator.ranking.ranking import FORMAT, IDENTITY, SIGN, Ranking, identity_of, open_manifest, sealed
-from curator.ranking.settings import RankSettings
+from curator.ranking.ranking import (
+    FORMAT,
+    IDENTITY,
+    Ranking,
+    identity_of,
+    normalised,
+    open_manifest,
+    sealed,
+    sign_of,
+)
+from curator.ranking.settings import RankSettings, recorded_now
 from curator.units import ProbeSettings, Sequences, load_unit_module, parse_units
 from curator.units.block_json import describe_block
 from curator.units.probe_ids import describe
@@ -108,6 +121,11 @@ class RankRun:
             self.given.check_model(str(request.model), self.fingerprint)
         self.units = parse_units(request.units, self.model, request.probe.name)
         self.blocks = [(unit, block) for unit in self.units for block in unit.subspace(self.model)]
+        self.preconditioner = PRECONDITIONERS[request.preconditioner]
+        self.moments: dict[str, Moment] = {}
+        if self.preconditioner.reads_optimizer and self.given is None:
+            weights = {f"{block.module}.weight" for _, block in self.blocks}
+            self.moments = read_moments(str(request.model), sorted(weights))
         self.sequences: dict[str, Sequences] = {}
         self.probe_ids = None if self.given is None else self.given.manifest.get("probe_ids")
         if self.given is None:
@@ -163,16 +181,19 @@ class RankRun:
         if self.given is not None:
             sequences = self.given.probes([unit.name for unit in self.units])
             settings = self.given.settings(request, self.blocks)
+        settings["normalise"] = request.normalise
+        optimizer = {"optimizer": moments_fingerprint(self.moments)} if self.moments else {}
         return {
             "format": FORMAT,
             "status": "running",
-            "sign_convention": SIGN,
+            "sign_convention": sign_of(request.normalise),
             "samples": [self.first, self.last],
             "units": [unit.name for unit in self.units],
             "blocks": [str(BlockKey(unit.name, block.name)) for unit, block in self.blocks],
             "settings": settings,
             "fingerprints": {
                 "model": self.fingerprint,
+                **optimizer,
                 "corpus": self.corpus.fingerprint(),
                 "probe_sequences": sequences,
                 "unit_modules": [fingerprint(path.read_bytes()) for path in request.unit_modules],
@@ -226,7 +247,8 @@ class RankRun:
         ):
             if given is None and key in there.get("layout", {}):
                 self.manifest["layout"][key] = there["layout"][key]  # chosen by the first start
-        lines = differences({k: self.manifest[k] for k in IDENTITY}, {k: there.get(k) for k in IDENTITY})
+        now = {**there, "settings": recorded_now(there["settings"])}
+        lines = differences({k: self.manifest[k] for k in IDENTITY}, {k: now.get(k) for k in IDENTITY})
         ids = there.get("probe_ids")
         if lines and ids and self.probe_ids and ids != self.probe_ids:  # why the sequences are others
             lines.insert(0, f"probe ids: there {describe(ids)}, asked for {describe(self.probe_ids)}")
@@ -235,6 +257,7 @@ class RankRun:
                 f"{self.out} holds a ranking of something else; choose another --out, or remove it:\n  "
                 + "\n  ".join(lines[:8])
             )
+        self.manifest["settings"] = there["settings"]  # word for word: what is made is made for these
         return str(there["status"])
 
     @property
@@ -270,6 +293,19 @@ class RankRun:
         for unit in self.units:  # before the long sweeps: a dead probe is found at once
             probes[unit.name], gradients[unit.name] = probe_gradient(model, unit, self.sequences[unit.name])
         del model
+        known = self._known()
+        entries = []
+        for number, (unit, block) in enumerate(self.blocks):
+            gradient = gradients[unit.name][block.name]
+            query = self.preconditioner.query(block, gradient, known)
+            save_array(folder / f"{number:04}.npy", query.numpy())
+            save_array(folder / f"{number:04}-gradient.npy", gradient.numpy())
+            entry = {"unit": unit.name, **describe_block(block), "file": f"{number:04}.npy"}
+            entries.append({**entry, "fingerprint": fingerprint(query.numpy())})
+        self._write_index(probes, entries)
+
+    def _known(self) -> Known:
+        """What the preconditioner asks for, fitted where it is fitted."""
         request = self.request
         fit = CurvatureFit(
             self.model,
@@ -280,18 +316,12 @@ class RankRun:
             self.manifest["layout"]["micro_batch"],
             self.out / "factors",
             self._identity,
+            self.preconditioner.sweeps,
         )
-        fit.fit()
-        damping = Damping(**request.recorded()["damping"])
-        entries = []
-        for number, (unit, block) in enumerate(self.blocks):
-            gradient = gradients[unit.name][block.name]
-            query = fit.curvature(block).precondition(gradient, damping)
-            save_array(folder / f"{number:04}.npy", query.numpy())
-            save_array(folder / f"{number:04}-gradient.npy", gradient.numpy())
-            entry = {"unit": unit.name, **describe_block(block), "file": f"{number:04}.npy"}
-            entries.append({**entry, "fingerprint": fingerprint(query.numpy())})
-        self._write_index(probes, entries)
+        if self.preconditioner.sweeps:
+            fit.fit()
+        damping = Damping(mode=request.damping, alpha=request.alpha, floor=request.floor)
+        return Known(damping, fit.tokens, fit.sides_of, fit.curvature, self.moments)
 
     def _copy_queries(self, given: GivenQueries) -> None:
         """Those of another ranking, so that this one stands alone."""
@@ -338,9 +368,10 @@ class RankRun:
         missing = self._missing_shards(mine)
         sizes = [end - start for start, end in map(self._shard, mine)]
         done = sum(sizes) - sum(end - start for start, end in map(self._shard, missing))
-        taps = Taps.of_blocks(self.model, [block for _, block in self.blocks])
-        like = self.model.get_output_embeddings().weight
-        scorer = Scorer([block for _, block in self.blocks], self._queries(), like)
+        blocks = [block for _, block in self.blocks]
+        taps = Taps.of_blocks(self.model, blocks)
+        scorer = Scorer(blocks, self._queries(), self.model.get_output_embeddings().weight)
+        norms = GradientNorms(blocks) if self.request.normalise else None
         batch = self.manifest["layout"]["micro_batch"]
         with progress(f"scores of {len(self.units)} unit(s)", sum(sizes), done=done) as advance:
             for number in missing:
@@ -350,7 +381,8 @@ class RankRun:
                     index = slice(low, min(low + batch, end))
                     tapped = taps.run(rows_tensor(self.corpus, index, self.model.device))
                     check_finite(tapped, np.arange(index.start, index.stop))
-                    parts.append(torch.cat([scorer(tapped), tapped.loss[None]]).cpu())
+                    rows = [scorer(tapped), *([] if norms is None else [norms(tapped)]), tapped.loss[None]]
+                    parts.append(torch.cat(rows).cpu())
                     advance(index.stop - index.start)
                 save_array(self._shard_file(number), torch.cat(parts, 1).numpy())
 
@@ -358,19 +390,30 @@ class RankRun:
         n_blocks, n_samples = len(self.blocks), self.last - self.first
         dtype = np.float64 if self.request.dtype == "float64" else np.float32
         owners = [self.units.index(unit) for unit, _ in self.blocks]
-        with (
-            new_array(self.out / "scores.npy", (len(self.units), n_samples), dtype) as scores,
-            new_array(self.out / "blocks.npy", (n_blocks, n_samples), dtype) as blocks,
-            new_array(self.out / "losses.npy", (n_samples,), dtype) as losses,
-        ):
+        shapes = {
+            "scores": (len(self.units), n_samples),
+            "blocks": (n_blocks, n_samples),
+            "losses": (n_samples,),
+        }
+        if self.request.normalise:
+            shapes["norms"] = (n_blocks, n_samples)
+        with ExitStack() as stack:
+            arrays = {
+                name: stack.enter_context(new_array(self.out / f"{name}.npy", shape, dtype))
+                for name, shape in shapes.items()
+            }
             for number in range(self.n_shards):
                 start, end = (index - self.first for index in self._shard(number))
                 part = load_array(self._shard_file(number))
-                blocks[:, start:end], losses[start:end] = part[:-1], part[-1]
-                scores[:, start:end] = 0
+                blocks = part[:n_blocks]
+                if self.request.normalise:
+                    arrays["norms"][:, start:end] = norms = part[n_blocks:-1]
+                    blocks = normalised(blocks, norms, owners)
+                arrays["blocks"][:, start:end], arrays["losses"][start:end] = blocks, part[-1]
+                arrays["scores"][:, start:end] = 0
                 for row, owner in enumerate(owners):
-                    scores[owner, start:end] += part[row]
-            complete = sealed(self.manifest, scores=scores, blocks=blocks, losses=losses)
+                    arrays["scores"][owner, start:end] += blocks[row]
+            complete = sealed(self.manifest, **arrays)
         save_json(self.out / "manifest.json", complete)
         self._clear_up()
 

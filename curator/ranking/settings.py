@@ -4,6 +4,7 @@ Every score depends on these fields and on the content of the files they name, a
 """
 
 import shlex
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -19,6 +20,7 @@ from curator.artifacts.fields import (
     Out,
     Positive,
     Precision,
+    PreconditionerName,
     Probe,
     Seed,
     Shared,
@@ -36,6 +38,7 @@ DECIDED = (
     "window",
     "probe",
     "tokenizer",
+    "preconditioner",
     "fisher",
     "factor_samples",
     "factor_seed",
@@ -43,8 +46,28 @@ DECIDED = (
     "alpha",
     "floor",
 )
+FITTED = ("ekfac", "kfac")
+"""Preconditioners that are fitted on samples, and damped."""
+FIT = ("fisher", "factor_samples", "factor_seed", "damping", "alpha", "floor")
+"""Fields that say how; nothing of the others depends on them."""
 DECIDED_BY_QUERIES = (*DECIDED, "dtype", "emitted")
 """Fields that say nothing beside ``queries_of``: given queries were made with settings of their own."""
+
+
+def recorded_now(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a manifest as today's version writes them.
+
+    Before there were preconditioners all was EK-FAC, or by a damping called ``identity`` no curvature at all (although
+    it was fitted); and no score was normalised.
+    """
+    there = {"normalise": False, **settings}
+    damping = there.get("damping")
+    if "preconditioner" in there or not isinstance(damping, Mapping):
+        return there
+    if damping.get("mode") != "identity":
+        return {"preconditioner": "ekfac", **there}
+    kept = {name: value for name, value in there.items() if name not in FIT}
+    return {"preconditioner": "identity", **kept}
 
 
 class RankSettings(Settings):
@@ -60,6 +83,13 @@ class RankSettings(Settings):
     """Score the samples of steps FIRST:LAST; needs --batch-size."""
     batch_size: BatchSize = None
     epochs: Epochs = 1
+    preconditioner: PreconditionerName = "ekfac"
+    """What stands for the inverse curvature: ekfac (two sweeps over the factor samples), kfac (one sweep: coarser),
+    adam (the second moments of the checkpoint's own optimizer; nothing is fitted), identity (none: plain products of
+    gradients). --fisher to --floor are of ekfac and kfac alone."""
+    normalise: bool = False
+    """Divide each score by the norm of the sample's gradient in the unit's blocks: what a sample teaches per size of
+    its step, so that a few odd rows with huge gradients do not outweigh all others."""
     fisher: Literal["sampled", "empirical"] = "sampled"
     """Labels of the curvature: sampled (from the model) or empirical (the data's)."""
     factor_samples: Count = 100_000
@@ -67,7 +97,7 @@ class RankSettings(Settings):
     factor_seed: Seed = 0
     """Of their draw and of sampled labels."""
     damping: DampingMode = "mean"
-    """mean: λ + α·mean λ; max: λ + α·max λ; absolute: λ + α; identity: no curvature."""
+    """mean: λ + α·mean λ; max: λ + α·max λ; absolute: λ + α."""
     alpha: NotNegative = 0.1
     """Damping strength α."""
     floor: Positive = 1e-5
@@ -86,21 +116,33 @@ class RankSettings(Settings):
     unit_modules: UnitModules = ()
     device: Where = "cpu"
 
+    @staticmethod
+    def of_recorded(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields that `recorded` wrote into the settings of a manifest, or an earlier version did."""
+        there = recorded_now(settings)
+        damping = there.get("damping", {})
+        fields = {name: there[name] for name in ("preconditioner", *FIT[:3], "dtype") if name in there}
+        named = {"damping": damping.get("mode"), "alpha": damping.get("alpha"), "floor": damping.get("floor")}
+        return {**fields, **{name: value for name, value in named.items() if value is not None}}
+
     def recorded(self) -> dict[str, Any]:
-        """What the curvature was made with, as JSON; a fingerprint stands for what a path names."""
-        return {
+        """What the queries were made with, as JSON; a fingerprint stands for what a path names."""
+        fit = {
             "fisher": self.fisher,
             "factor_samples": self.factor_samples,
             "factor_seed": self.factor_seed,
             "damping": {"mode": self.damping, "alpha": self.alpha, "floor": self.floor},
-            "dtype": self.dtype,
         }
+        fitted = self.preconditioner in FITTED
+        return {"preconditioner": self.preconditioner, **(fit if fitted else {}), "dtype": self.dtype}
 
     def command(self) -> str:
         """The `curator rank` command that asks for the same again (all but ``--out``)."""
         left_out = {"out", "window", "batch_size", "epochs", "device", "emitted"}
         if self.queries_of is not None:
             left_out |= set(DECIDED_BY_QUERIES)
+        if self.preconditioner not in FITTED:
+            left_out |= set(FIT)
         if self.probe.tokens is not None:  # nothing is drawn
             left_out |= {f"probe.{name}" for name in ("sequences", "min_length", "seed", "ids")}
         return shlex.join(["curator", "rank", *flag_words(self, left_out)])

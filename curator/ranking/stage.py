@@ -39,6 +39,7 @@ def rank(settings: RankSettings, worker: tuple[int, int] = (0, 1)) -> Ranking:
             micro_batch=settings.micro_batch,
             shard_size=settings.shard_size,
             unit_modules=settings.unit_modules,
+            normalise=settings.normalise,
         )
         return run.rank(asked, out, settings.device, worker)
     require(settings, "model")

@@ -20,6 +20,7 @@ from curator.artifacts.manifests import load_manifest
 from curator.errors import CuratorError
 from curator.models.hf import load_model, quiet_transformers
 from curator.models.listing import list_checkpoints
+from curator.models.moments import OPTIMIZER, RUN
 
 _FORMAT = {"format": "curator-training", "version": 1}
 
@@ -37,8 +38,8 @@ def write_checkpoint(
     with new_folder(folder, replace=False) as temporary:
         with quiet_transformers():
             model.save_pretrained(temporary)
-        save_file(state, temporary / "optimizer.safetensors")
-        save_json(temporary / "trainer.json", {**_FORMAT, "step": step, **run})
+        save_file(state, temporary / OPTIMIZER)
+        save_json(temporary / RUN, {**_FORMAT, "step": step, **run})
     return folder
 
 
@@ -52,7 +53,7 @@ def read_checkpoint(folder: Path, model: GPTNeoXForCausalLM, optimizer: torch.op
         CuratorError: a file is missing or damaged, or does not fit the model.
     """
     model.load_state_dict(load_model(folder, torch.float32).state_dict())
-    path = folder / "optimizer.safetensors"
+    path = folder / OPTIMIZER
     try:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -74,7 +75,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     Raises:
         CuratorError: the folder is no checkpoint of the embedded trainer.
     """
-    path = folder / "trainer.json"
+    path = folder / RUN
     if not path.is_file():
         raise CuratorError(
             f"{folder}: not a checkpoint of the embedded trainer (no trainer.json); expected a step folder "

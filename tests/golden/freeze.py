@@ -44,7 +44,7 @@ curator scan -e tiny.yml --checkpoints base --out scan
 {RANK} --unit induction:1.* --dtype float64 --shard-size 48 --out rank64
 {RANK} --unit induction:1.0 --fisher empirical --damping max --out rank-empirical
 {RANK} --unit induction:1.0 --damping absolute --alpha 0.01 --out rank-absolute
-{RANK} --unit induction:1.0 --damping identity --out rank-identity
+{RANK} --unit induction:1.0 --preconditioner identity --out rank-identity
 {RANK} --unit induction:1.0 --queries-only --out queries
 curator rank --queries-of rank --corpus corpus --samples 0:64 --out rank-of
 {MASK} {TOP} --percent 10 --out mask-top

@@ -2,8 +2,9 @@
 
 Set NEOX_WITNESS to a folder. Per rank r it leaves there, at the end of the run,
 ``rows-r.npy`` [micro-batches, batch, seq + 1] int64: tokens and last label of every training micro-batch, in order;
-``steps-r.npy`` [micro-batches]: the training step of each, counted from the run's first; and, for the steps listed in
-NEOX_WITNESS_STEPS, ``grads-r.npz``: ``step/parameter`` -> the gradient right before the model's step, float32.
+``steps-r.npy`` [micro-batches]: the training step of each, counted from the run's first; for the steps listed in
+NEOX_WITNESS_STEPS, ``grads-r.npz``: ``step/parameter`` -> the gradient right before the model's step, float32; and
+where NEOX_WITNESS_MOMENTS is set, ``moments-r.npz``: parameter -> Adam's second moment at the last save.
 """
 
 import atexit
@@ -25,6 +26,7 @@ def install(training: Any) -> None:
     rows: list[np.ndarray] = []
     steps: list[int] = []
     grads: dict[str, np.ndarray] = {}
+    moments: dict[str, np.ndarray] = {}
     now = {"step": -1, "training": False}
 
     train_step, get_batch = training.train_step, training._get_batch
@@ -52,6 +54,16 @@ def install(training: Any) -> None:
             _watch_grads(result[0], grads, grad_steps, now)
         return result
 
+    save_checkpoint = training.save_checkpoint
+
+    def watched_save(*args: Any, **kwargs: Any) -> Any:
+        engine = kwargs["model"]
+        if kwargs["iteration"] > 0:  # before, there are none
+            moments.update(_moments(engine))
+        return save_checkpoint(*args, **kwargs)
+
+    if os.environ.get("NEOX_WITNESS_MOMENTS"):
+        training.save_checkpoint = watched_save
     training.train_step, training._get_batch = watched_step, watched_batch
     training.setup_model_and_optimizer = watched_setup
 
@@ -60,6 +72,8 @@ def install(training: Any) -> None:
         np.save(folder / f"steps-{rank}.npy", np.array(steps, np.int64))
         if grads:
             np.savez(folder / f"grads-{rank}.npz", **grads)
+        if moments:
+            np.savez(folder / f"moments-{rank}.npz", **moments)
 
     atexit.register(save)
 
@@ -90,3 +104,40 @@ def _watch_grads(engine: Any, grads: dict[str, np.ndarray], wanted: set[int], no
         return take_step(*args, **kwargs)
 
     engine._take_model_step = watched
+
+
+def _moments(engine: Any) -> dict[str, np.ndarray]:
+    """Parameter -> exp_avg_sq of this tensor-parallel rank, whole, as DeepSpeed's optimizers hold it in memory."""
+    import deepspeed.comm
+
+    outer = engine.optimizer
+    states = getattr(outer, "optimizer", outer).state
+    masters, pieces = (
+        {},
+        {},
+    )  # of fp16: one state per parameter, or one per group in the order of its parameters
+    for halves, fulls in zip(getattr(outer, "fp16_groups", []), getattr(outer, "fp32_groups", [])):
+        masters |= {id(half): full for half, full in zip(halves, fulls)}
+    for halves, flat in zip(getattr(outer, "fp16_groups", []), getattr(outer, "fp32_groups_flat", [])):
+        sizes = [half.numel() for half in halves]
+        parts = states[flat]["exp_avg_sq"][: sum(sizes)].split(sizes)
+        pieces |= {id(half): part for half, part in zip(halves, parts)}
+    partitions = getattr(outer, "single_partition_of_fp32_groups", None)  # of ZeRO
+    if partitions is None:
+        partitions = getattr(outer, "fp32_groups_flat_partition", [])  # of bfloat16
+    found = {}
+    for name, parameter in engine.module.named_parameters():
+        if hasattr(parameter, "_hp_mapping"):
+            value = torch.zeros(parameter.numel())
+            mapping = parameter._hp_mapping
+            if mapping is not None:  # a piece of it is this rank's
+                there, here = mapping.lp_fragment_address, mapping.hp_fragment_address
+                own = states[partitions[mapping.param_group_index]]["exp_avg_sq"]
+                value[there.start :][: there.numel] = own[here.start :][: here.numel]
+            deepspeed.comm.all_reduce(value, group=parameter._dp_group)
+        elif id(parameter) in pieces:
+            value = pieces[id(parameter)]
+        else:
+            value = states[masters.get(id(parameter), parameter)]["exp_avg_sq"]
+        found[name] = value.detach().float().cpu().numpy().reshape(parameter.shape).copy()
+    return found
