@@ -97,21 +97,27 @@ def validate(
 
 def study_and_tell(study: Any, out: Path, seeds: Sequence[int], name: str) -> None:
     """Run ``study``, write its report and print its tables."""
-    from curator.cli.next_steps import next_step
-    from curator.cli.printing import console, say
-    from curator.cli.tables import print_rows
-    from curator.report.study import write_report
     from curator.study.run import run_study
 
     started = time.monotonic()
     results = run_study(study, out, seeds, name=name)
-    report = write_report(out, study, results)
+    print_study(out, study, results, time.monotonic() - started)
+
+
+def print_study(out: Path, study: Any, results: Sequence[Any], seconds: float) -> None:
+    """Write the report of a study that took ``seconds``, and print its tables."""
+    from curator.cli.next_steps import next_step
+    from curator.cli.printing import console, say
+    from curator.cli.tables import print_rows
+    from curator.report.study import write_report
+
+    report = write_report(out, study, list(results))
     for result in results:
         if not result.has_formed:
             console.print(
                 f"seed {result.seed}: no induction head formed (best score {result.content['final_score']:.2f}), so "
-                "there is nothing to attribute"
-                + ("; drill rows make it form, see --drill-fraction" if study.drill_fraction else "")
+                "there is nothing to attribute; drill rows make it form (--drill-fraction of the demo, drill_fraction "
+                "of a study file)"
             )
     if not report["arms"]:
         return
@@ -127,23 +133,28 @@ def study_and_tell(study: Any, out: Path, seeds: Sequence[int], name: str) -> No
     told, at = ", ".join(str(one["seed"]) for one in report["arms"]), f"{study.effect_at:g}"
     print_rows(
         f"Step at which the head's induction score crosses a threshold (mean over seeds {told})",
-        ["arm", *(f"at {threshold:g}" for threshold in study.thresholds), f"Δ at {at}", "Δ score", "copy"],
+        ["arm", *(f"at {threshold:g}" for threshold in study.thresholds), f"Δ at {at}", "copy"],
         [_row(one) for one in report["effects"]],
     )
     print_rows(
-        "Paired differences",
-        ["arms", f"Δ at {at}", "seeds", "Δ score"],
-        [[one["says"], _interval(one), str(one["n"]), _area(one)] for one in report["differences"]],
+        f"Paired differences of Δ at {at}",
+        ["arms", "difference", "seeds"],
+        [[one["says"], _interval(one), str(one["n"])] for one in report["differences"]],
+    )
+    arms = [one for one in report["effects"] if one["arm"] != "baseline"]
+    print_rows(
+        "The head's mean score over the window: against the baseline's, and paired differences",
+        ["arms", "Δ score"],
+        [[one["says"], _area(one)] for one in [*arms, *report["differences"]]],
     )
     say(
         f"Δ: crossing of {at} minus the baseline's of the same seed: mean ± half the 95 % interval over seeds\n"
         "(Student's t) [lowest … highest run]; draws of an arm are averaged within a seed; never: not by the end.\n"
-        "Δ score: the head's mean score over the window, minus the baseline's, likewise.\n"
         "copy: log-probability in nats per copied token at the end.\n" + study.notes
     )
     first = report["arms"][0]["seed"]
     say(
-        f"\nDone in {time.monotonic() - started:.0f} s. Written to {out}/:\n"
+        f"\nDone in {seconds:.0f} s. Written to {out}/:\n"
         f"  curves.png         the head's score in every arm\n"
         f"  top-samples.md     the ten top samples of seed {first} as text, repeated spans marked\n"
         f"  results.json       all numbers\n"
@@ -158,10 +169,9 @@ def _row(effect: dict[str, Any]) -> list[str]:
     for one in effect["crosses"].values():
         mean = "" if one["mean"] is None else f"{one['mean']:.0f}"
         crosses.append(f"{mean} ({one['never']} never)".strip() if one["never"] else mean)
-    base = effect["arm"] == "baseline"
-    shift, area = ("", "") if base else (_interval(effect["shift"]), _area(effect))
+    shift = "" if effect["arm"] == "baseline" else _interval(effect["shift"])
     copied = effect["copy_log_probability"]
-    return [effect["says"], *crosses, shift, area, "-" if copied is None else f"{copied:.2f}"]
+    return [effect["says"], *crosses, shift, "-" if copied is None else f"{copied:.2f}"]
 
 
 def _area(one: dict[str, Any]) -> str:

@@ -86,10 +86,11 @@ class Replicate:
         Raises:
             CuratorError: it holds something else.
         """
-        begun = self.folder / "study.json"
-        if begun.is_file() and load_json(begun)["identity"] == self._identity:
+        begun, finished = self.folder / "study.json", self.folder / "result.json"
+        there = [load_json(file)["identity"] for file in (begun, finished) if file.is_file()]
+        if there and all(identity == self._identity for identity in there):
             return
-        if begun.is_file():
+        if there:
             shutil.rmtree(self.folder)
         elif self.folder.is_dir() and any(not is_temporary(path) for path in self.folder.iterdir()):
             raise CuratorError(f"{self.folder}: holds something that no study made; choose another --out")

@@ -22,6 +22,7 @@ from engine_parts import relative_error
 from safetensors.torch import load_file
 
 from curator.cli import demo
+from curator.cli.study import print_study
 from curator.corpus import open_corpus
 from curator.models import load_model
 from curator.plan.plan import Plan
@@ -45,7 +46,7 @@ STUDY = DEMO.changed(
 ARMS = [run for run, _ in STUDY.runs]
 MASKED = [run for run, arm in STUDY.runs if arm.mask]
 REPEATED = [run for run, arm in STUDY.runs if arm.repeat]
-FORMATION = {"final_score": 0.5, "attribution_step": 30, "window": [20, 40]}
+FORMATION = {"final_score": 0.5, "attribution_step": 30, "window": [20, 40], "last_step": STUDY.last_step}
 
 
 @pytest.fixture(scope="module")
@@ -211,8 +212,10 @@ def test_the_report_pairs_every_arm_with_the_baseline_of_its_seed(
     ramp(second, "repeat-top", 200)
     second_folder = folder.parent / "seed1"
     shutil.copytree(folder / "scan", second_folder / "scan")
-    demo.print_demo(folder.parent, STUDY, [Result(first), Result(second)], 1.0)
-    rows = {line.split("  ")[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    print_study(folder.parent, STUDY, [Result(first), Result(second)], 1.0)
+    shifts, _, areas = capsys.readouterr().out.partition("The head's mean score over the window")
+    rows = {line.split("  ")[0]: line for line in shifts.splitlines() if line}
+    assert "top 10 % masked − random masked" in areas
     assert "+5 ± 38 [+2 … +8]" in rows["top 10 % masked"]  # t of one degree of freedom: 12.7 · 3
     assert "+0 ± 0 [+0 … +0]" in rows["random masked"].replace("-0", "+0")
     assert "+0, 1 never" in rows["top 10 % in place of random"].replace("-0", "+0")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from commands import done, refused
 from engine_parts import GOLDEN
-from rank_runs import UNITS, files, finish, request, results, small_request
+from rank_runs import CORPUS, UNITS, files, finish, request, results, small_request
 
 import curator
 from curator.artifacts.files import load_json
@@ -38,7 +38,7 @@ def asked(out: Path, **changes: Any) -> StatisticsSettings:
     """The golden rows that `rank_runs.request` ranks, with the same model and batches, float64."""
     given: dict[str, Any] = {
         "model": str(GOLDEN / "model"),
-        "corpus": GOLDEN / "rows.npy",
+        "corpus": CORPUS,
         "samples": (3, 40),
         "dtype": "float64",
         "micro_batch": 4,
@@ -71,8 +71,8 @@ def without(tmp_path_factory: pytest.TempPathFactory) -> Ranking:
 def test_the_folder_is_a_ranking_without_blocks_whose_units_are_statistics(full: Ranking) -> None:
     assert full.units == NAMES and full.blocks.shape == (0, 37) and full.block_keys == []
     assert (full.first_sample, full.end, full.model) == (3, 40, str((GOLDEN / "model").absolute()))
-    assert full.corpus_fingerprint == open_corpus(GOLDEN / "rows.npy").fingerprint()
-    rows = np.load(GOLDEN / "rows.npy")[3:40]
+    assert full.corpus_fingerprint == open_corpus(CORPUS).fingerprint()
+    rows = np.load(CORPUS)[3:40]
     assert full.unit_scores("statistic:copyable").tolist() == Copyable()(rows).tolist()
     assert sorted(path.name for path in full.path.iterdir()) == [
         "blocks.npy",
@@ -119,11 +119,11 @@ def test_the_command_in_the_manifest_makes_it_again(without: Ranking, tmp_path: 
 
 def test_the_losses_are_those_of_an_influence_ranking_to_the_bit(full: Ranking, whole: Ranking) -> None:
     assert np.array_equal(full.losses, whole.losses) and full.losses.dtype == whole.losses.dtype
-    assert full.unit_scores("statistic:loss").tolist() == (whole.losses / 128).tolist()
+    assert full.unit_scores("statistic:loss").tolist() == (whole.losses / 32).tolist()
 
 
 def test_in_float32_too(tmp_path: Path) -> None:
-    ranked = rank(small_request(samples=(0, 16)), tmp_path / "ranking")
+    ranked = rank(small_request(corpus=CORPUS, samples=(0, 16)), tmp_path / "ranking")
     full = statistics(asked(tmp_path / "full", samples=(0, 16), dtype="float32", statistics=["loss"]))
     assert np.array_equal(full.losses, ranked.losses) and full.losses.dtype == np.float32
 
@@ -135,7 +135,7 @@ def test_in_float32_too(tmp_path: Path) -> None:
 def test_law_2_no_cut_into_shards_changes_a_score(
     full: Ranking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(stage, "SHARD_TOKENS", size * 129)
+    monkeypatch.setattr(stage, "SHARD_TOKENS", size * 33)
     monkeypatch.setattr(stage, "SHARD_PASSES", size)
     again = statistics(asked(tmp_path / "all"))
     assert again.manifest["layout"]["shard_size"] == 4 * -(-size // 4)
@@ -257,14 +257,14 @@ def test_what_is_missing_is_named(tmp_path: Path, changes: dict[str, Any], says:
 def test_an_unknown_statistic_is_refused_with_near_ones(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown value 'copyabel'; did you mean 'copyable'"):
         tokens(tmp_path, statistics=["copyabel"])
-    words = ["statistics", "--corpus", GOLDEN / "rows.npy", "--out", tmp_path / "out"]
+    words = ["statistics", "--corpus", CORPUS, "--out", tmp_path / "out"]
     assert "--statistic" in (said := refused(2, *words, "--statistic", "lenght")) and "'length'" in said
     assert "--padding: -1 is not allowed" in refused(2, *words, "--padding", -1)
 
 
 @pytest.mark.parametrize("name", ["copyable", "compression"])
 def test_a_token_id_that_cannot_be_is_refused_with_its_place(tmp_path: Path, name: str) -> None:
-    rows = np.load(GOLDEN / "rows.npy").astype(np.int64)
+    rows = np.load(CORPUS).astype(np.int64)
     for wrong in (-1, 1 << 40):
         rows[7, 5] = wrong
         np.save(tmp_path / "rows.npy", rows)
@@ -277,7 +277,7 @@ def test_a_token_id_that_cannot_be_is_refused_with_its_place(tmp_path: Path, nam
 
 
 def test_a_token_id_that_the_model_does_not_have_is_refused(tmp_path: Path) -> None:
-    rows = np.load(GOLDEN / "rows.npy")
+    rows = np.load(CORPUS)
     rows[7, 5] = 60000
     np.save(tmp_path / "rows.npy", rows)
     corpus = tmp_path / "rows.npy"
@@ -289,7 +289,7 @@ def test_a_token_id_that_the_model_does_not_have_is_refused(tmp_path: Path) -> N
 
 
 def test_wide_ids_take_four_bytes(tmp_path: Path) -> None:
-    rows = np.load(GOLDEN / "rows.npy").astype(np.uint32)
+    rows = np.load(CORPUS).astype(np.uint32)
     rows[7, 5] = 70000
     np.save(tmp_path / "rows.npy", rows)
     full = statistics(tokens(tmp_path / "out", corpus=tmp_path / "rows.npy", statistics=["compression"]))
@@ -300,7 +300,7 @@ def test_a_statistic_that_tells_no_samples_apart_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     statistics(tokens(tmp_path / "out", statistics=["length"], padding=511))
-    assert "statistic:length is 129 for every sample" in capsys.readouterr().err
+    assert "statistic:length is 33 for every sample" in capsys.readouterr().err
 
 
 def test_a_window_names_its_samples(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_a_window_names_its_samples(tmp_path: Path) -> None:
 
 def test_an_experiment_file_says_the_same(tmp_path: Path, without: Ranking) -> None:
     file = tmp_path / "study.yml"
-    file.write_text(f"corpus: {GOLDEN / 'rows.npy'}\nstatistics: {{padding: 10, out: full}}\n")
+    file.write_text(f"corpus: {CORPUS}\nstatistics: {{padding: 10, out: full}}\n")
     done("statistics", "-e", file)
     assert results(tmp_path / "full") == results(without.path)
 
@@ -430,7 +430,7 @@ def test_what_needs_queries_says_that_statistics_have_none(without: Ranking, tmp
         "--queries-of",
         without.path,
         "--corpus",
-        GOLDEN / "rows.npy",
+        CORPUS,
         "--out",
         tmp_path / "ranking",
     ]
@@ -455,9 +455,7 @@ def test_law_8_statistics_of_another_corpus_or_edited_ones_are_refused(
 
 
 def test_the_library_gives_it_and_a_room_is_called_as_its_stage(tmp_path: Path, without: Ranking) -> None:
-    found = curator.statistics(
-        curator.StatisticsSettings(corpus=GOLDEN / "rows.npy", padding=10, out=tmp_path / "out")
-    )
+    found = curator.statistics(curator.StatisticsSettings(corpus=CORPUS, padding=10, out=tmp_path / "out"))
     assert np.array_equal(found.scores, without.scores)
     assert np.isnan(curator.Ranking.open(tmp_path / "out").losses).all()
     views = curator.show(found, "statistic:copyable", count=2)

@@ -32,6 +32,7 @@ def tiny(**changes: Any) -> dict[str, Any]:
     study: dict[str, Any] = yaml.safe_load(NATURAL.read_text())
     study["train"] |= {
         "steps": 60,
+        "batch_size": 8,
         "d_model": 16,
         "d_mlp": 16,
         "seq_length": 32,

@@ -45,7 +45,7 @@ STUDY = DEMO.changed(
         for name, kind, count, schedule in ARMS
     ],
 )
-FORMATION = {"final_score": 0.5, "attribution_step": 30, "window": [20, 40]}
+FORMATION = {"final_score": 0.5, "attribution_step": 30, "window": [20, 40], "last_step": STUDY.last_step}
 Made = tuple[Path, dict[str, Any], list[str]]
 
 
