@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _ZERO = re.compile(r"(?:bf16_)?zero_pp_rank_(\d+)_mp_rank_(\d+)_optim_states\.pt")
 _NAME = re.compile(r"(?:sequential\.|module\.)*(\d+)\.(.+)")
+_ON_DISK = {"lm_head.weight": "embed_out.weight"}
+"""What Hugging Face calls a parameter in memory -> in its files."""
 _TIED = re.compile(r"tied_modules\.[^.]+\.(.+)")
 """The embedding of a pipeline whose output is tied to it."""
 
@@ -65,11 +67,14 @@ def neox_moments(folder: Path, names: Collection[str]) -> dict[str, Moment]:
     (recipe,) = recipes
     if recipe.step < 1:
         raise CuratorError(f"{folder}: the optimizer has made no update yet; {WANTED}, after an update")
-    merged = hf_matrices(_in_place_of_weights(checkpoint, pieces), names)
-    missing = [name for name in names if name not in merged]
+    on_disk = {name: _ON_DISK.get(name, name) for name in names}
+    merged = hf_matrices(_in_place_of_weights(checkpoint, pieces), on_disk.values())
+    missing = [name for name, there in on_disk.items() if there not in merged]
     if missing:
         raise CuratorError(f"{folder}: has no second moment of {missing[0]}, which is no matrix of the model")
-    return {name: Moment(merged[name], recipe.step, recipe.beta2, recipe.eps) for name in names}
+    return {
+        name: Moment(merged[there], recipe.step, recipe.beta2, recipe.eps) for name, there in on_disk.items()
+    }
 
 
 def _in_place_of_weights(checkpoint: Checkpoint, pieces: Pieces) -> Checkpoint:
