@@ -2,7 +2,7 @@
 
 ``hf.py`` reads Hugging Face folders and hub revisions, ``neox.py`` what GPT-NeoX's trainer writes. `load_model`
 looks at what a path holds and hands it to the reader that knows it; ``export.py`` makes a Hugging Face folder of
-either.
+either. ``optimizer.py`` reads the moments that an optimizer left beside the weights.
 """
 
 from pathlib import Path

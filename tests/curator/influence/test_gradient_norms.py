@@ -48,13 +48,18 @@ def test_law_1_norms_equal_the_oracle_at_every_layer(seq: int, ways: dict[str, i
 
 
 @pytest.mark.parametrize("seq", [2, 30])
-def test_law_2_pieces_of_a_batch_change_nothing(seq: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_law_2_pieces_of_a_batch_change_nothing(
+    seq: int, ways: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six groups of blocks, at once or sample by sample where memory is for one alone."""
     model, rows = random_model(), random_rows(7, seq)
     blocks = [block for unit in parse_units(["induction:*"], model) for block in unit.subspace(model)]
     tapped = Taps.of_blocks(model, blocks).run(rows)
     whole = GradientNorms(blocks)(tapped)
+    assert sum(ways.values()) == 6
     monkeypatch.setattr(norms, "_CHUNK", 1)
     assert relative_error(GradientNorms(blocks)(tapped), whole) < 1e-12
+    assert sum(ways.values()) == 6 + 6 * 7
 
 
 def test_the_cheaper_way_is_taken_for_wide_layers_and_short_rows() -> None:
