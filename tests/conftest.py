@@ -26,7 +26,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 MARKS = {
     "neox": r"tests/neox_patches/trainer/",
-    "kill": r"kill|half_a_fit|interrupted|resumed|twice|unfinished|worker|ctrl_c|goes_on|not_trusted_by_name|test_neox_together",
+    "kill": r"kill|half_a_fit|interrupted|resumed|twice|unfinished|worker|ctrl_c|goes_on|not_trusted_by_name"
+    r"|test_neox_together",
     "demo": r"test_demo|test_synth_demo",
     "sandbox": r"test_synth_(sandbox|checks|generate|render|cli|shown|audit_data|full_disk|alone)",
     "slow": r"test_benchmarks|fidelity|litellm|llm_limits|float64|bfloat16_ranks|sdpa_that_skips|the_default_layout"
