@@ -145,9 +145,8 @@ def test_a_corpus_that_does_not_fit_the_model_is_refused(study: Path, tmp_path: 
 def test_workers_share_one_ranking(study: Path, tmp_path: Path) -> None:
     words = ["rank", "-e", study / "study.yml", "--out", tmp_path / "r", "--shard-size", 64]
     words += ["--micro-batch", 64]
-    second = command("curator", *words, "--worker", "1/2", cwd=tmp_path)
-    done(*words, "--worker", "0/2")
-    assert finish(second) == 0
+    processes = [command("curator", *words, "--worker", f"{number}/2", cwd=tmp_path) for number in (1, 0)]
+    assert [finish(process, 60) for process in processes] == [0, 0]
     ours, whole = Ranking.open(tmp_path / "r"), Ranking.open(study / "ranking")
     assert relative_error(ours.scores, whole.scores) < 1e-4
 

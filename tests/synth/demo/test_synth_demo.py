@@ -111,6 +111,7 @@ def test_an_arm_inserts_its_rows_once_each_at_its_schedules_steps(
         steps = sorted(set((np.flatnonzero(~natural) // 32).tolist()))
         last = 20 + (10 if schedule == "spread" else 0) + count // 32
         assert len(steps) == count // 32 and steps[0] >= 20 and steps[-1] < last
+        assert (steps == list(range(20, 20 + count // 32))) == (schedule == "burst")
     else:
         assert natural.all()
         twice, times = np.unique(sample, return_counts=True)
