@@ -62,8 +62,8 @@ def test_law_2_pieces_of_a_batch_change_nothing(
     assert sum(ways.values()) == 6 + 6 * 7
 
 
-def test_the_cheaper_way_is_taken_for_wide_layers_and_short_rows() -> None:
-    """A block that is alone, and blocks that share a side; a neuron is a vector, of which no [seq, seq] is worth it."""
+def test_norms_of_one_head_alone_equal_those_of_its_gradients() -> None:
+    """Blocks that share a side with no other head's, against the gradients themselves."""
     model, rows = random_model(), random_rows(3, 30)
     blocks = [block for unit in parse_units(["induction:2.1"], model) for block in unit.subspace(model)]
     tapped = Taps.of_blocks(model, blocks).run(rows)
