@@ -26,6 +26,15 @@ def from_library(package: str) -> Callable[[str], Any]:
     return get
 
 
+def names_of(package: str) -> Callable[[], list[str]]:
+    """The ``__dir__`` of such a package: what is there, and what its library gives."""
+
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *import_module(f"{package}.library").__all__})
+
+    return names
+
+
 def callable_room(name: str) -> None:
     """Let a room that bears the name of its stage be called as one: ``curator.scan(settings)``."""
     package, _, stage = name.rpartition(".")
@@ -38,3 +47,4 @@ def callable_room(name: str) -> None:
 
 
 __getattr__ = from_library(__name__)
+__dir__ = names_of(__name__)

@@ -14,6 +14,7 @@
 Dependencies point one way: ``synth`` imports ``curator``, never the reverse.
 """
 
-from curator import from_library
+from curator import from_library, names_of
 
 __getattr__ = from_library(__name__)
+__dir__ = names_of(__name__)

@@ -104,3 +104,15 @@ def test_a_section_says_more_than_the_experiment(tmp_path: Path) -> None:
     assert (rank.dtype, rank.units, rank.probe.seed) == ("bfloat16", ("a:0.0",), 3)
     assert study.stage("mask").units == ()
     assert (study.stage("scan").drawn.seed, study.stage("scan").drawn.sequences) == (3, 7)
+
+
+def test_a_notebook_completes_what_the_libraries_give() -> None:
+    assert {"rank", "RankSettings", "statistics", "Ranking"} <= set(dir(curator))
+    assert {"distill", "DistillSettings"} <= set(dir(synth))
+
+
+def test_top_and_bottom_take_no_negative_number(whole: Ranking) -> None:
+    for choose in (whole.top, whole.bottom):
+        assert len(choose(0, whole.units[0])) == 0 and len(choose(None, whole.units[0])) == len(whole)
+        with pytest.raises(UsageError, match="-1 samples asked for"):
+            choose(-1, whole.units[0])

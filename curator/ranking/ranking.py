@@ -212,12 +212,16 @@ class Ranking:
         return self.unit_scores(unit)[self.columns_of(samples)]
 
     def top(self, n: int | None = None, unit: str | None = None) -> np.ndarray:
-        """The ``n`` samples of highest score for one unit, the highest first; all of them when None."""
-        return self.samples_at(highest_first(self.unit_scores(unit))[:n])
+        """The ``n`` samples of highest score for one unit, the highest first; all of them when None.
+
+        Raises:
+            UsageError: ``n`` is negative, or the unit is not in this ranking.
+        """
+        return self.samples_at(highest_first(self.unit_scores(unit))[: _count(n)])
 
     def bottom(self, n: int | None = None, unit: str | None = None) -> np.ndarray:
-        """The ``n`` samples of lowest score, the lowest first."""
-        return self.samples_at(highest_first(-np.asarray(self.unit_scores(unit), np.float64))[:n])
+        """The ``n`` samples of lowest score, the lowest first; as `top`."""
+        return self.samples_at(highest_first(-np.asarray(self.unit_scores(unit), np.float64))[: _count(n)])
 
     def to_frame(self) -> Any:
         """One row per sample, indexed by sample index: its loss in nats (NaN where no model was asked), and its
@@ -331,3 +335,9 @@ class Ranking:
 def highest_first(scores: np.ndarray) -> np.ndarray:
     """Positions by falling score; equal scores in their order of storage."""
     return np.argsort(-np.asarray(scores, np.float64), kind="stable")
+
+
+def _count(n: int | None) -> int | None:
+    if n is not None and n < 0:
+        raise UsageError(f"{n} samples asked for; expected 0 or more, or None for all")
+    return n
