@@ -5,6 +5,7 @@ Every format is a constant beside its one reader: a name, or the pairs that its 
 these pairs anywhere else.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,12 @@ def is_manifest(file: Path, expected: Format) -> bool:
     """
     content = load_json(file) if file.is_file() else None
     key, name = _name(expected)
-    return isinstance(content, dict) and content.get(key) == name
+    return isinstance(content, dict) and _unversioned(content.get(key)) == _unversioned(name)
+
+
+def _unversioned(name: Any) -> Any:
+    """A format's name without the number of its version, ``curator-ranking-1``."""
+    return re.sub(r"-\d+$", "", name) if isinstance(name, str) else name
 
 
 def _name(expected: Format) -> tuple[str, str]:

@@ -4,6 +4,7 @@ import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,3 +189,19 @@ def test_what_a_folder_is_is_told_by_its_format_in_any_version(tmp_path: Path) -
     assert is_manifest(file, {"kind": "corpus"}) and not is_manifest(file, "other")
     file.write_text("[]")
     assert not is_manifest(file, "tests")
+
+
+@pytest.mark.parametrize(
+    ("content", "is_one"),
+    [
+        ({"format": "curator-ranking-1"}, True),
+        ({"format": "curator-ranking-12"}, True),
+        ({"format": "curator-selection-1"}, False),
+        ({"format": 1}, False),
+        ([], False),
+    ],
+)
+def test_a_manifest_is_of_a_format_in_whatever_version(content: Any, is_one: bool, tmp_path: Path) -> None:
+    """So that what opens it can say which version it has."""
+    save_json(tmp_path / "manifest.json", content)
+    assert is_manifest(tmp_path / "manifest.json", "curator-ranking-1") == is_one
