@@ -222,6 +222,17 @@ def test_tokens_are_drawn_as_often_as_they_occur(draw: object, tmp_path: Path) -
     assert int(sequences.lengths.min()) == 20 and int(sequences.lengths.max()) == 40
 
 
+@every_probe
+def test_what_a_probe_like_the_corpus_is_taken_on_is_of_the_corpus(
+    kind: str, probe: str, tmp_path: Path
+) -> None:
+    asked = ProbeSettings(sequences=20, corpus=counted(tmp_path))
+    sequences = unit_of(kind, probe).sequences(asked, 512, 64)
+    assert set(sequences.tokens[sequences.valid()].tolist()) <= {1, 3, 7}
+    paper = unit_of(kind, "paper").sequences(asked, 512, 64)
+    assert not set(paper.tokens[paper.valid()].tolist()) <= {1, 3, 7}
+
+
 def test_ids_that_stand_for_nothing_are_not_drawn(tmp_path: Path) -> None:
     asked = ProbeSettings(sequences=50, corpus=counted(tmp_path), ids=np.array([1, 3]))
     sequences = draw_frequent(asked, 12, 64)
