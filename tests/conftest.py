@@ -32,7 +32,7 @@ MARKS = {
     "sandbox": r"test_synth_(sandbox|checks|generate|render|cli|shown|audit_data|full_disk|alone)",
     "slow": r"test_benchmarks|fidelity|litellm|llm_limits|float64|bfloat16_ranks|sdpa_that_skips|the_default_layout"
     r"|any_layout|command_of_the_issue|queries_of|every_stage_names|flags_and_the_experiment_file_say"
-    r"|many_patterns|bounded_memory",
+    r"|many_patterns|bounded_memory|natural_study|of_noise_the_interval",
 }
 """Marker -> what is found in the path and name of the tests that have it."""
 
