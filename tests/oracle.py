@@ -215,3 +215,19 @@ def scores(
             result[name].append(-(part.of(gradients[part.module]) * queries[name]).sum())
         losses.append(sample_loss(model, row))
     return {name: torch.stack(values) for name, values in result.items()}, torch.stack(losses).detach()
+
+
+@torch.no_grad()
+def slope(
+    model: PreTrainedModel, part: Part, direction: Tensor, step: float, value: Callable[[], Tensor]
+) -> float:
+    """Central difference of ``value`` along ``direction`` [inputs, outputs] in the weight, which stays as it was."""
+    weight = model.get_parameter(f"{part.module}.weight")
+    whole = torch.zeros_like(weight)
+    whole[torch.tensor(part.outputs)[:, None], torch.tensor(part.inputs)] = direction.T
+    values = []
+    for sign in (1, -1):
+        weight.add_(whole, alpha=sign * step)
+        values.append(float(value()))
+        weight.sub_(whole, alpha=sign * step)
+    return (values[0] - values[1]) / (2 * step)

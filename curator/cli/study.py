@@ -8,12 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from curator.cli.running import Commands
+from curator.errors import UsageError
 
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     help="Arms times seeds from one YAML file: what leaving samples out, or adding them, does to a unit.",
 )
+
+
+StudyName = Annotated[
+    str, typer.Argument(help="A YAML file, or a name of 'curator study list'.", show_default=False)
+]
+FirstSeed = Annotated[int, typer.Option(min=0, help="The first of them.")]
 
 
 @app.command("list", epilog="Example: curator study list")
@@ -25,21 +32,19 @@ def list_studies() -> None:
     for file in sorted(FILES.glob("*.yml")):
         try:
             title = load_study(file.stem, Study).title
-        except Exception:  # of another package, with fields of its own
+        except UsageError:  # of another package, with fields of its own
             continue
         stdout().print(f"[bold]{file.stem}[/]  {title}", highlight=False)
 
 
 @app.command("run", epilog="Example: curator study run natural --out study --seeds 5")
 def run(
-    study: Annotated[
-        str, typer.Argument(help="A YAML file, or a name of 'curator study list'.", show_default=False)
-    ],
+    study: StudyName,
     out: Annotated[
         Path, typer.Option(help="Folder for everything; a killed study goes on there.", show_default=False)
     ],
     seeds: Annotated[int, typer.Option(min=1, help="How many training seeds; they run side by side.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="The first of them.")] = 0,
+    seed: FirstSeed = 0,
     quick: Annotated[
         bool, typer.Option("--quick", help="The study's smoke size, where its file has one.")
     ] = False,
@@ -55,14 +60,12 @@ def run(
 
 
 def validate(
-    study: Annotated[
-        str, typer.Argument(help="A YAML file, or a name of 'curator study list'.", show_default=False)
-    ],
+    study: StudyName,
     out: Annotated[
         Path, typer.Option(help="The study's folder; what is there is not done again.", show_default=False)
     ],
     seeds: Annotated[int, typer.Option(min=1, help="How many training seeds.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="The first of them.")] = 0,
+    seed: FirstSeed = 0,
     subsets: Annotated[
         int, typer.Option(min=3, help="Random halves of the window, one training each.")
     ] = 100,

@@ -66,14 +66,9 @@ class Plans:
                     raise
         raise AssertionError("unreachable")
 
-    def base(self) -> Plan:
-        """The baseline's."""
-        steps, batch_size = self.study.train.steps, self.study.train.batch_size
-        return Plan.identity(steps * batch_size, batch_size, self.corpus.fingerprint())
-
     def plan(self, arm: Arm, number: int) -> Plan:
         """The plan of one run of ``arm``, which is the study's ``number``-th run, from 0."""
-        plan = self.base()
+        plan = self.study.unedited(self.corpus)
         if arm.insert is not None and arm.count is not None:
             return self._insert(plan, arm, arm.insert, arm.count)
         draw = 100 * self.seed + number

@@ -67,6 +67,11 @@ def _relay(
 def _start_worker(queue: "SimpleQueue[str]") -> None:
     global _queue
     _queue = queue
+    one_thread()
+
+
+def one_thread() -> None:
+    """Begin a process of a study, which ends with its parent."""
     follow_parent()
     import torch
 

@@ -12,7 +12,8 @@ from typing_extensions import Self
 
 from curator.artifacts.fields import Count, Index, Percent, Positive, Probe, ProbeName
 from curator.artifacts.schema import Many, Settings, load_strict, suggest
-from curator.corpus import EmbeddedSettings
+from curator.corpus import Corpus, EmbeddedSettings
+from curator.plan.plan import Plan
 from curator.ranking.settings import RankSettings
 from curator.statistics.settings import Name as StatisticName
 from curator.study.arm import Arm
@@ -157,6 +158,11 @@ class Study(Settings):
             drill_fraction=self.drill_fraction,
             seed=seed,
         )
+
+    def unedited(self, corpus: Corpus) -> Plan:
+        """The baseline's plan, which all others edit."""
+        steps, batch_size = self.train.steps, self.train.batch_size
+        return Plan.identity(steps * batch_size, batch_size, corpus.fingerprint())
 
     def quickened(self) -> Self:
         """The study as ``quick`` changes it."""

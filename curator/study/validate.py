@@ -17,15 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from curator.analysis.lds import Estimate, Scored, datamodeling_scores
+from curator.analysis.lds import Scored, datamodeling_scores
 from curator.artifacts.files import load_json, save_json
-from curator.artifacts.workers import follow_parent
 from curator.corpus import open_corpus
 from curator.errors import CuratorError
-from curator.plan.plan import Plan
 from curator.progress import progress
 from curator.study.replicate import Prepared, Replicate
 from curator.study.result import Result
+from curator.study.run import one_thread
 from curator.study.study import Study
 
 
@@ -69,15 +68,12 @@ class Validation:
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
 
-        def plain(one: Estimate) -> dict[str, float]:
-            return asdict(one)
-
         return {
             "seed": self.seed,
             "subsets": self.scored.subsets,
-            "correlations": {name: plain(one) for name, one in self.scored.correlations.items()},
+            "correlations": {name: asdict(one) for name, one in self.scored.correlations.items()},
             "leads": {
-                probe: {name: plain(self.scored.lead(probe, name)) for name in self.statistics}
+                probe: {name: asdict(self.scored.lead(probe, name)) for name in self.statistics}
                 for probe in self.probes
             },
             "sentence": self.sentence(),
@@ -106,7 +102,7 @@ def validate(study: Study, out: Path, seed: int, subsets: int, within_categories
     ranking = prepared.plans.source()[0]
     kept = [keeps(prepared, number, within_categories) for number in range(subsets)]
     with (
-        ProcessPoolExecutor(workers, context, initializer=_start) as pool,
+        ProcessPoolExecutor(workers, context, initializer=one_thread) as pool,
         progress(f"subsets of seed {seed}", subsets, unit="subsets", done=subsets - len(missing)) as advance,
     ):
         waiting = [
@@ -152,22 +148,13 @@ def sums(scores: np.ndarray, kept: Sequence[np.ndarray]) -> np.ndarray:
     return np.array([np.asarray(scores, np.float64)[one].sum() for one in kept])
 
 
-def _start() -> None:
-    follow_parent()
-    import torch
-
-    torch.set_num_threads(1)
-
-
 def _subset(study: Study, seed: int, place: Path, number: int, left_out: np.ndarray, found: Result) -> None:
     """Train and measure one subset; its file is its marker."""
     replicate = Replicate(study, seed, place.parent)
     corpus = open_corpus(place.parent / "corpus")
-    steps, batch_size = study.train.steps, study.train.batch_size
-    plan = Plan.identity(steps * batch_size, batch_size, corpus.fingerprint()).mask(left_out)
     first, last = found.content["window"]
     run = f"{place.name}/{number:04}"
-    curve = replicate.train(corpus, run, plan, first, last)
+    curve = replicate.train(corpus, run, study.unedited(corpus).mask(left_out), first, last)
     score = found.with_curve("subset", curve).mean_score("subset")
     save_json(place / f"{number:04}.json", {"mean_score": score})
     shutil.rmtree(place / f"{number:04}", ignore_errors=True)

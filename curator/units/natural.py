@@ -33,7 +33,6 @@ def draw_repeated_frequent(settings: ProbeSettings, vocab_size: int, max_length:
         drawn = random.choice(vocab_size, size=2 * length, p=frequencies)
         row[: 2 * length] = np.tile(drawn[:length], 2)
         other[: 2 * length] = np.roll(drawn, length)
-        other[length : 2 * length] = drawn[:length]
     period = torch.from_numpy(lengths.astype(np.int64))
     return Sequences(torch.from_numpy(tokens), 2 * period, period, torch.from_numpy(control))
 

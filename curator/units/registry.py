@@ -87,5 +87,6 @@ def parse_units(specs: Sequence[str], model: "PreTrainedModel", probe: ProbeName
         asked = cast(ProbeName, said) if explicit else probe
         for unit in _kinds[kind].parse(before if explicit else address, model):
             asks = asked or cast(ProbeName, next(iter(unit.PROBES)))
-            units[unit.with_probe(asks).name] = unit.with_probe(asks)
+            named = unit.with_probe(asks)
+            units[named.name] = named
     return list(units.values())

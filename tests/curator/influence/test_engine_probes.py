@@ -77,19 +77,11 @@ def test_law_3_the_gradient_agrees_with_finite_differences(kind: str, layer: int
     generator = torch.Generator().manual_seed(layer)
     parts = oracle.head_parts(model, layer, layer + 1)
     for name, gradient in gradients.items():
-        part, weight = parts[name], model.get_parameter(f"{parts[name].module}.weight")
         random = [torch.randn(gradient.shape, generator=generator, dtype=torch.float64) for _ in range(3)]
         for direction in [gradient, *random]:
             direction = direction / direction.norm()
-            whole = torch.zeros_like(weight)
-            whole[torch.tensor(part.outputs)[:, None], torch.tensor(part.inputs)] = direction.T
-            values = []
-            for sign in (1, -1):
-                with torch.no_grad():
-                    weight.add_(whole, alpha=sign * step)
-                    values.append(float(unit.probe(model, sequences)))
-                    weight.sub_(whole, alpha=sign * step)
-            slope, expected = (values[0] - values[1]) / (2 * step), float((gradient * direction).sum())
+            slope = oracle.slope(model, parts[name], direction, step, lambda: unit.probe(model, sequences))
+            expected = float((gradient * direction).sum())
             assert slope == pytest.approx(expected, abs=tolerance * float(gradient.norm())), name
 
 
