@@ -26,15 +26,16 @@ FirstSeed = Annotated[int, typer.Option(min=0, help="The first of them.")]
 @app.command("list", epilog="Example: curator study list")
 def list_studies() -> None:
     """Name the studies that come with the tool."""
-    from curator.cli.printing import stdout
+    from curator.cli.tables import print_fields
     from curator.study.study import FILES, Study, load_study
 
+    titles = {}
     for file in sorted(FILES.glob("*.yml")):
         try:
-            title = load_study(file.stem, Study).title
+            titles[file.stem] = load_study(file.stem, Study).title
         except UsageError:  # of another package, with fields of its own
             continue
-        stdout().print(f"[bold]{file.stem}[/]  {title}", highlight=False)
+    print_fields(titles)
 
 
 @app.command("run", epilog="Example: curator study run natural --out study --seeds 5")

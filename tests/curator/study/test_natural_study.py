@@ -162,6 +162,12 @@ def test_the_natural_study_is_well_formed_and_its_controls_are_told_apart() -> N
     assert Arm(name="a-b", mask="loss-matched").is_control and not Arm(name="a-b", mask="top").is_control
 
 
+def test_studies_are_listed_with_their_titles() -> None:
+    lines = done("study", "list").splitlines()
+    assert [line.split()[0] for line in lines] == ["demo", "natural"]
+    assert lines[0].split(None, 1)[1].rstrip() == load_study("demo", Study).title
+
+
 # -- validation -------------------------------------------------------------------------------------------------
 
 
