@@ -17,6 +17,8 @@ Index = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0), Rule("a whole number of at least 0", lambda v: v < 2**63)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
 Percent = Annotated[float, Field(gt=0, le=100)]
 Span = Annotated[
     tuple[int, int],

@@ -1,17 +1,19 @@
 """How the rows of an embedded corpus are made: windows of the library's text, and drills out of them."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from curator.artifacts.fields import Count, Seed
+from curator.artifacts.fields import Count, Fraction, Seed, Share
 from curator.artifacts.flags import Flag
 from curator.artifacts.schema import Rule, Settings
 from curator.corpus import library
+from curator.corpus.repetition import copyable_share
 from curator.errors import CuratorError
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ SHORTEST_DRILL = 8
 class EmbeddedSettings(Settings):
     """Everything, besides the Python version, that decides the rows of an embedded corpus."""
 
-    FLAGS = ("n_samples", "seq_length", "vocab_size", "drill_fraction", "seed")
+    FLAGS = ("n_samples", "seq_length", "vocab_size", "drill_fraction", "copyable_fraction", "seed")
 
     seq_length: Annotated[int, Field(ge=1, le=1 << 20)] = 32
     """Tokens per row, less the last label; at least 16 where there are drill rows."""
@@ -32,9 +34,12 @@ class EmbeddedSettings(Settings):
     """Of the byte-level BPE trained on the spot."""
     n_samples: Annotated[Count, Rule("1 to 2**40", lambda v: v <= 1 << 40), Flag(name="samples")] = 32_000
     """Rows."""
-    drill_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
+    drill_fraction: Share = 0.5
     """Share of rows that repeat a few of their own tokens; 0 is natural text only."""
     # exactly round(f * n_samples) rows, at random places
+    copyable_fraction: Fraction = 1.0
+    """Share of the natural rows that is kept: those of which most can be copied from their own beginning; 1 is all."""
+    # so many more windows are read; which are kept is `copyable_share`'s to say
     seed: Seed = 0
     """Of the order and the drill rows."""
 
@@ -45,6 +50,13 @@ class EmbeddedSettings(Settings):
             raise ValueError(
                 f"'seq_length' is {self.seq_length}, expected {shortest} or more where there are drill rows"
             )
+
+    def to_json(self) -> dict[str, Any]:
+        """As corpora were written before there was a choice of rows, where none is made."""
+        settings = super().to_json()
+        if self.copyable_fraction == 1:
+            del settings["copyable_fraction"]
+        return settings
 
 
 @dataclass(frozen=True)
@@ -64,12 +76,14 @@ def natural_rows(
 
     Files come in a seeded order until there are enough windows; within a turn the windows of a file do not
     overlap, and no file gives more than 1/32 of the rows (the pydoc topics alone are 6 % of the library).
-    When all files are used up, the next turn begins its windows at another offset.
+    When all files are used up, the next turn begins its windows at another offset. Of ``n / copyable_fraction``
+    windows the n with the highest share of copyable tokens are kept, in random order as well.
     """
     from curator.progress import progress
 
     rng = np.random.default_rng([settings.seed, 1])
-    need, width = settings.n_samples, settings.seq_length + 1
+    width = settings.seq_length + 1
+    need = math.ceil(settings.n_samples / settings.copyable_fraction)
     most = max(1, need // 32)
     shifts = [0, *(rng.permutation(width - 1) + 1).tolist()]
     tokens_of: dict[int, np.ndarray] = {}
@@ -101,9 +115,11 @@ def natural_rows(
                     f"{settings.seq_length} needs; lower seq_length"
                 )
     order = rng.permutation(found)[:need]
-    return NaturalRows(
-        np.concatenate(rows)[order], np.concatenate(ids)[order], np.concatenate(offsets)[order], turn
-    )
+    windows = np.concatenate(rows)
+    if need > settings.n_samples:
+        best = np.argsort(-copyable_share(windows[order]), kind="stable")[: settings.n_samples]
+        order = order[np.sort(best)]
+    return NaturalRows(windows[order], np.concatenate(ids)[order], np.concatenate(offsets)[order], turn)
 
 
 def make_drills(rows: np.ndarray, settings: EmbeddedSettings) -> tuple[np.ndarray, np.ndarray]:

@@ -5,12 +5,12 @@ arms from the window's start. Studies of this repository are found by their name
 """
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import Field
 from typing_extensions import Self
 
-from curator.artifacts.fields import Count, Index, Percent, Positive, Probe, ProbeName
+from curator.artifacts.fields import Count, Fraction, Index, Percent, Positive, Probe, ProbeName, Share
 from curator.artifacts.schema import Many, Settings, load_strict, suggest
 from curator.corpus import Corpus, EmbeddedSettings
 from curator.plan.plan import Plan
@@ -20,7 +20,6 @@ from curator.study.arm import Arm
 from curator.training import TrainingConfig
 
 S = TypeVar("S", bound="Study")
-Share = Annotated[float, Field(ge=0, le=1)]
 FILES = Path(__file__).parent / "files"
 OWN = {
     "train": {"seed", "decay_steps"},
@@ -77,6 +76,8 @@ class Study(Settings):
     """The baseline and the recipe of all arms; its seed is the replicate's."""
     drill_fraction: Share = 0.5
     """Share of drill rows in the embedded corpus, which has as many rows as are trained on."""
+    copyable_fraction: Fraction = 1.0
+    """Share of the library's windows that are its natural rows: those that repeat most; 1 is all."""
     checkpoint_every: Count
     """Steps between two checkpoints of the baseline."""
     stop_step: Count | None = None
@@ -156,6 +157,7 @@ class Study(Settings):
             seq_length=self.train.seq_length,
             vocab_size=self.train.vocab_size,
             drill_fraction=self.drill_fraction,
+            copyable_fraction=self.copyable_fraction,
             seed=seed,
         )
 

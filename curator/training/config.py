@@ -5,10 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, Strict
 
-from curator.artifacts.fields import Count, Index, NotNegative, Positive, Seed
+from curator.artifacts.fields import Count, Fraction, Index, NotNegative, Positive, Seed, Share
 from curator.artifacts.schema import Settings
 
-Share = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -27,8 +26,8 @@ class TrainingConfig(Settings):
     """Number of token ids."""
     seq_length: Count
     """Tokens that are predicted per sample; a corpus row holds one more."""
-    rotary_pct: Share = 0.25
-    """Share of each head's dimensions that rotate with the position."""
+    rotary_pct: Fraction = 0.25
+    """Fraction of each head's dimensions that rotate with the position."""
     rotary_base: Annotated[float, Field(gt=1)] = 10000.0
     """Base of the rotation wavelengths."""
     steps: Count
@@ -37,7 +36,7 @@ class TrainingConfig(Settings):
     """Samples per step (global batch)."""
     learning_rate: Positive = 1e-3
     """Peak, reached at the end of the warm-up."""
-    min_learning_rate_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    min_learning_rate_ratio: Share = 0.1
     """Learning rate of the last step, as a share of the peak."""
     warmup_steps: Index
     """Steps in which the learning rate rises linearly to its peak."""

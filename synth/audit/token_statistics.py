@@ -10,8 +10,8 @@ All are plain numpy, sorted per row; n-grams are compared by 64-bit keys (`gram_
 
 import numpy as np
 
-from curator.statistics.copyable import HASH, gram_keys
-from curator.statistics.copyable import copyable as copyable_after
+from curator.corpus.repetition import HASH, gram_keys
+from curator.corpus.repetition import copyable as copyable_after
 
 GRAM = 4
 """Tokens of the spans whose repetition is counted."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from curator.artifacts.fields import Corpus, Count, OneUnit, Seed, Tokenizer
+from curator.artifacts.fields import Corpus, Count, OneUnit, Seed, Share, Tokenizer
 from curator.artifacts.flags import Flag
 from curator.artifacts.schema import GivenPath, Settings
 from synth.fields import SIMILAR
@@ -28,7 +28,7 @@ class DistillSettings(Settings):
     """Share of them held out for `synth audit patterns`."""
     seed: Seed = 0
     """Of the held-out draw."""
-    similar: Annotated[float, Field(ge=0, le=1)] = SIMILAR
+    similar: Share = SIMILAR
     """Similarity from which two patterns are merged."""
     least: Annotated[Count, Flag(panel=BUILTIN)] = 3
     """builtin: samples that must show a pattern."""

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -228,3 +229,25 @@ def test_a_sample_outside_has_no_provenance(corpus):
             CuratorError, match=f"sample {sample} asked for, but the corpus holds samples 0 to"
         ):
             corpus.provenance(sample)
+
+
+def test_of_the_windows_those_that_repeat_most_are_kept_in_the_order_of_all(tmp_path):
+    """A corpus of half the windows is a corpus of all of them, less the half that repeats least."""
+    every = EmbeddedSettings(n_samples=400, drill_fraction=0, vocab_size=300, seq_length=40)
+    half = every.changed(n_samples=200, copyable_fraction=0.5)
+    everything, kept = build_embedded(tmp_path / "all", every), build_embedded(tmp_path / "half", half)
+    shares = [share_by_hand(row.tolist()) for row in everything.read_samples(np.arange(400))]
+    best = sorted(sorted(range(400), key=lambda k: -shares[k])[:200])
+    assert np.array_equal(kept.read_samples(np.arange(200)), everything.read_samples(np.array(best)))
+    assert [kept.provenance(k) for k in range(200)] == [everything.provenance(k) for k in best]
+    assert "copyable_fraction" not in everything.manifest["settings"]
+    assert kept.manifest["settings"]["copyable_fraction"] == 0.5
+
+
+def share_by_hand(row: list[int]) -> float:
+    followed: dict[int, int] = {}
+    hits = 0
+    for token, following in pairwise(row):
+        hits += followed.get(token) == following
+        followed[token] = following
+    return hits / (len(row) - 1)

@@ -14,10 +14,11 @@ from engine_parts import GOLDEN, golden_model, golden_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curator.corpus import repetition as module
+from curator.corpus.repetition import copyable
 from curator.errors import CuratorError
-from curator.statistics import copyable as module
 from curator.statistics.compression import Compression
-from curator.statistics.copyable import Copyable, copyable
+from curator.statistics.copyable import Copyable
 from curator.statistics.length import PADS, Length, padding_of
 from curator.statistics.loss import Loss
 from curator.statistics.registry import STATISTICS
