@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from curator.artifacts.files import is_temporary, load_json, save_json
 from curator.corpus import Corpus, build_embedded
 from curator.errors import CuratorError
@@ -150,10 +152,9 @@ class Replicate:
         """Where to attribute, and where the window ends."""
         asked, steps = self.study.window, self.config.steps
         curve = scan.curve(unit)
-        past = scan.steps[(scan.steps >= (asked.start or asked.before)) & (curve >= asked.attribution)]
         end = crossing(scan.steps, curve, asked.end)
         stop = steps if end is None else min(int(end) + self.study.measure_every, steps)
-        step = int(past[0]) if len(past) else None
+        step = self._attribution(scan.steps, curve)
         start = asked.start
         if step is not None and asked.before is not None:
             start = step - asked.before
@@ -162,6 +163,24 @@ class Replicate:
         last = self.study.last_step if asked.after is None else stop
         found = {"final_score": float(curve[-1]), "attribution_step": step, "window": [start, stop]}
         return {**found, "last_step": last}
+
+    def _attribution(self, steps: np.ndarray, curve: np.ndarray) -> int | None:
+        """The first of these checkpoints' steps at which influence is computed."""
+        window = self.study.window
+        past = steps[(steps >= (window.start or window.before or 0)) & (curve >= window.attribution)]
+        return int(past[0]) if len(past) else None
+
+    def _is_past_window(self, curves: dict[str, Any]) -> bool:
+        """Whether the head that is best at the last point of these curves has an attribution that lies ``after`` steps
+        back, so that the baseline has nothing more to tell."""
+        window, every, now = self.study.window, self.study.checkpoint_every, curves["steps"][-1]
+        if window.after is None or now % every:
+            return False
+        last = np.array(curves["scores"][-1])
+        layer, head = divmod(int(last.argmax()), last.shape[1])
+        steps, scores = np.array(curves["steps"]), np.array([one[layer][head] for one in curves["scores"]])
+        step = self._attribution(steps[steps % every == 0], scores[steps % every == 0])
+        return step is not None and step + window.after <= now
 
     def train(
         self, corpus: Corpus, run: str, plan: Plan | None, first: int = 0, last: int = 0
@@ -177,13 +196,20 @@ class Replicate:
         shutil.rmtree(out, ignore_errors=True)  # half a curve cannot be gone on with
         config, study = self.config, self.study
         measured = Measured(self.sequences, study.measure_every)
+        on_step: Callable[[int, Any], object] = measured
         asked: dict[str, Any] = {"checkpoint_steps": range(0, config.steps + 1, study.checkpoint_every)}
         if plan is not None:
             extra = plan.n_slots // plan.batch_size - config.steps
             config = config.changed(steps=config.steps + extra, decay_steps=config.steps)
             start = self.folder / "baseline" / f"step{first}"
             asked = {"plan": plan, "start_from": start, "checkpoint_steps": [], "stop_step": last + extra}
-        train(config, corpus, out, on_step=measured, **asked)
+        elif study.window.after is not None:
+
+            def on_step(step: int, model: Any) -> bool:
+                measured(step, model)
+                return step > 0 and self._is_past_window(measured.curves)
+
+        train(config, corpus, out, on_step=on_step, **asked)
         save_json(file, measured.curves)
         return measured.curves
 

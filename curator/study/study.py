@@ -47,7 +47,7 @@ class Formation(Settings):
     end: Positive = 0.6
     """The window ends just past the step at which the score durably crosses this."""
     after: Count | None = None
-    """Or so many steps after the attribution; arms end there too."""
+    """Or so many steps after the attribution; arms end there too, and the baseline, which is as long as it must be."""
 
     def check(self) -> None:
         """One way to say where it begins."""

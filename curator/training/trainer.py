@@ -47,7 +47,7 @@ def train(
     stop_step: int | None = None,
     device: str = "cpu",
     epochs: int = 1,
-    on_step: Callable[[int, GPTNeoXForCausalLM], None] | None = None,
+    on_step: Callable[[int, GPTNeoXForCausalLM], object] | None = None,
 ) -> None:
     """Train, or go on with the run in ``out`` until every checkpoint asked for is there.
 
@@ -69,7 +69,8 @@ def train(
         device: where to train.
         epochs: without a plan, at most so many passes over the corpus: slot s holds sample s modulo its length. A plan
             says it itself.
-        on_step: called with (N, model) after each update, and once with the model that the run begins with.
+        on_step: called with (N, model) after each update, and once with the model that the run begins with; what is
+            true of an update ends the run there.
 
     Raises:
         CuratorError: corpus, plan, config and checkpoints do not fit together, or the loss is not finite.
@@ -123,10 +124,13 @@ def train(
     with progress("training", missing[-1], unit="steps", done=begin) as advance:
         for step in range(begin, missing[-1]):
             losses[step] = update(model, optimizer, config, rows, step)
-            if on_step:
-                on_step(step + 1, model)
+            is_over = on_step is not None and bool(on_step(step + 1, model))
+            if is_over:
+                missing.append(step + 1)
             save(step + 1)
             advance(1, f"loss {losses[step]:.3f}")
+            if is_over:
+                break
 
 
 def _unedited(config: TrainingConfig, corpus: "Corpus", epochs: int) -> Plan:

@@ -153,3 +153,12 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_never_saved(tmp_path: Pa
     with pytest.raises(CuratorError, match=r"update 5: the loss is nan .* look at slots 20 \.\. 23"):
         train(CONFIG, make_corpus(), tmp_path, checkpoint_steps=range(0, 13, 4), on_step=spoil)
     assert [step for step, _ in list_checkpoints(tmp_path)] == [0, 4]
+
+
+def test_on_step_may_end_the_run_which_is_saved_there_as_a_run_that_was_asked_to_stop(tmp_path: Path) -> None:
+    ended, asked = tmp_path / "ended", tmp_path / "asked"
+    train(CONFIG, make_corpus(), ended, checkpoint_steps=[0, 4], on_step=lambda step, _: step == 6)
+    train(CONFIG, make_corpus(), asked, checkpoint_steps=[0, 4], stop_step=6)
+    assert [step for step, _ in list_checkpoints(ended)] == [0, 4, 6]
+    for step in ("step4", "step6"):  # the first has no moments
+        assert_same_bits(ended / step, asked / step)
