@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from curator.artifacts.files import is_temporary, load_json, save_json
-from curator.corpus import Corpus, build_embedded
+from curator.corpus import Corpus, build_embedded, open_corpus
 from curator.errors import CuratorError
 from curator.evaluate.curves import Measured
 from curator.plan.plan import Plan
@@ -68,15 +68,62 @@ class Replicate:
         self.sequences = draw_repeated(self.probe, self.config.vocab_size, self.config.seq_length)
 
     def run(self) -> dict[str, Any]:
-        """Do everything; the result as JSON (also in ``result.json``)."""
-        finished = self.folder / "result.json"
+        """Do everything, one after the other; the result as JSON (also in ``result.json``)."""
+        for run in self.begin():
+            self.arm(run)
+        return self.finish()
+
+    def begin(self) -> list[str]:
+        """What comes before the arms, and their plans; the arms that are left to train, in any order or at once.
+
+        Without a head there is nothing to attribute, and the baseline is the last.
+        """
         self._claim()
-        if finished.is_file():
-            there: dict[str, Any] = load_json(finished)
-            return there
-        result = {"identity": self._identity, **self._stages()}
-        save_json(finished, result)
-        return result
+        if (self.folder / "result.json").is_file():
+            return []
+        if not self._prepared.is_file():
+            prepared = self.prepare()
+            result, plans = prepared.result.content, prepared.plans
+            if plans is not None:
+                result |= self._make_plans(plans)
+            save_json(self._prepared, result)
+        formed = load_json(self._prepared)["attribution_step"] is not None
+        return [run for run, _ in self.study.runs if not self._curve(run).is_file()] if formed else []
+
+    def _make_plans(self, plans: Plans) -> dict[str, Any]:
+        """The plan of every run, and what the result says of rows that were made."""
+        said: dict[str, Any] = {}
+        if self.make_rows is not None:
+            ranking = plans.source()[0]
+            plans.rows, said = self.make_rows(self.study, self.seed, ranking, self.folder, self.say)
+        for number, (run, arm) in enumerate(self.study.runs):
+            plans.plan(arm, number).save(self.folder / "plans" / run)
+        return said
+
+    def arm(self, run: str) -> None:
+        """Train one run, after `begin`."""
+        found = load_json(self._prepared)
+        plan = Plan.load(self.folder / "plans" / run)
+        self.train(open_corpus(self.folder / "corpus"), run, plan, found["window"][0], found["last_step"])
+        self.say(run)
+
+    def finish(self) -> dict[str, Any]:
+        """The result, when all arms are trained."""
+        finished = self.folder / "result.json"
+        if not finished.is_file():
+            result = {"identity": self._identity, **load_json(self._prepared)}
+            runs = [run for run, _ in self.study.runs] if result["attribution_step"] is not None else []
+            result["curves"] |= {run: load_json(self._curve(run)) for run in runs}
+            save_json(finished, result)
+        there: dict[str, Any] = load_json(finished)
+        return there
+
+    @property
+    def _prepared(self) -> Path:
+        return self.folder / "prepared.json"
+
+    def _curve(self, run: str) -> Path:
+        return self.folder / "curves" / f"{run}.json"
 
     @property
     def _identity(self) -> dict[str, Any]:
@@ -97,24 +144,6 @@ class Replicate:
         elif self.folder.is_dir() and any(not is_temporary(path) for path in self.folder.iterdir()):
             raise CuratorError(f"{self.folder}: holds something that no study made; choose another --out")
         save_json(begun, {"identity": self._identity})
-
-    def _stages(self) -> dict[str, Any]:
-        """All of them; without a head there is nothing to attribute, and the baseline is the last."""
-        prepared = self.prepare()
-        result, plans = prepared.result.content, prepared.plans
-        if plans is None:
-            return result
-        if self.make_rows is not None:
-            ranking = plans.source()[0]
-            plans.rows, said = self.make_rows(self.study, self.seed, ranking, self.folder, self.say)
-            result |= said
-        for number, (run, arm) in enumerate(self.study.runs):
-            plan = plans.plan(arm, number)
-            plan.save(self.folder / "plans" / run)
-            first, last = result["window"][0], result["last_step"]
-            result["curves"][run] = self.train(prepared.corpus, run, plan, first, last)
-            self.say(run)
-        return result
 
     def prepare(self) -> "Prepared":
         """What comes before the arms, from disk where it is there."""
@@ -189,7 +218,7 @@ class Replicate:
 
         Extra steps make an arm so much longer, on the baseline's learning rates.
         """
-        out, file = self.folder / run, self.folder / "curves" / f"{run}.json"
+        out, file = self.folder / run, self._curve(run)
         if file.is_file():
             saved: dict[str, Any] = load_json(file)
             return saved

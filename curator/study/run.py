@@ -1,11 +1,13 @@
-"""Runs a study's seeds side by side, one thread each.
+"""Runs a study's seeds, and then their arms, side by side, one thread each.
 
-One thread per seed makes runs bit-identical on one machine, and is the fastest layout for models this small.
+One thread per run makes runs bit-identical on one machine, and is the fastest layout for models this small. What a seed
+has before its arms is one piece of work, every arm another; each leaves its own file, so that what is finished is not
+done again.
 """
 
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 from curator.artifacts.workers import follow_parent
 from curator.progress import progress, remark
-from curator.study.replicate import STAGES, MakeRows, Replicate
+from curator.study.replicate import STAGES, MakeRows, Replicate, Say
 from curator.study.result import Result
 from curator.study.study import Study
 
@@ -35,33 +37,37 @@ def run_study(
     """
     context = multiprocessing.get_context("spawn")
     queue: SimpleQueue[str] = context.SimpleQueue()
-    workers = min(len(seeds), os.cpu_count() or 1)
+    workers = min(len(seeds) * max(1, len(study.runs)), os.cpu_count() or 1)
     total = len(seeds) * (len(STAGES) + len(row_stages) + len(study.runs))
     remark(f"{name}: {len(seeds)} seed(s) on {workers} process(es), into {out}/")
     with (
         ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(queue,)) as pool,
         progress(name, total, unit="stages") as advance,
     ):
-        futures = [pool.submit(_work, study, seed, out / f"seed{seed}", make_rows) for seed in seeds]
-        _relay(queue, futures, advance)
-    return [Result(future.result()) for future in futures]
-
-
-def _relay(
-    queue: "SimpleQueue[str]", futures: "list[Future[dict[str, Any]]]", advance: Callable[..., None]
-) -> None:
-    """Show finished stages until every seed is done; a failure ends the wait."""
-    pending = set(futures)
-    while pending:
-        done, pending = wait(pending, timeout=0.2)
+        waiting: dict[Future[Any], int] = {
+            pool.submit(_begin, study, seed, out / f"seed{seed}", make_rows): seed for seed in seeds
+        }
+        begun: set[int] = set()
+        while waiting:
+            done, _ = wait(waiting, timeout=0.2)
+            while not queue.empty():
+                advance(1, queue.get())
+            for future in done:
+                seed = waiting.pop(future)
+                try:
+                    runs = future.result()
+                except Exception:
+                    for child in multiprocessing.active_children():
+                        child.terminate()  # the others, which the user would wait minutes for
+                    raise
+                if seed not in begun:
+                    begun.add(seed)
+                    waiting |= {
+                        pool.submit(_arm, study, seed, out / f"seed{seed}", run): seed for run in runs
+                    }
         while not queue.empty():
             advance(1, queue.get())
-        for future in done:
-            error = future.exception()
-            if error is not None:
-                for child in multiprocessing.active_children():
-                    child.terminate()  # the other seeds, which the user would wait minutes for
-                raise error
+    return [Result(Replicate(study, seed, out / f"seed{seed}").finish()) for seed in seeds]
 
 
 def _start_worker(queue: "SimpleQueue[str]") -> None:
@@ -78,9 +84,19 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _work(study: Study, seed: int, folder: Path, make_rows: MakeRows | None) -> dict[str, Any]:
+def _begin(study: Study, seed: int, folder: Path, make_rows: MakeRows | None) -> list[str]:
+    return Replicate(study, seed, folder, _say(seed), make_rows).begin()
+
+
+def _arm(study: Study, seed: int, folder: Path, run: str) -> None:
+    Replicate(study, seed, folder, _say(seed)).arm(run)
+
+
+def _say(seed: int) -> Say:
+    """Tell the study's process."""
+
     def say(stage: str) -> None:
         if _queue is not None:
             _queue.put(f"seed {seed}: {stage}")
 
-    return Replicate(study, seed, folder, say, make_rows).run()
+    return say
