@@ -168,11 +168,12 @@ class Replicate:
         if result["attribution_step"] is None:
             return Prepared(self.seed, corpus, Result(result), None)
         orders = self._rank(result)
-        ranking, result["ranked"] = next(iter(orders.values()))
-        plans = Plans(study=study, seed=self.seed, corpus=corpus, orders=orders, window=result["window"][0])
+        result["ranked"] = next(iter(orders.values()))[1]
+        first, last = result["window"]
+        plans = Plans(study=study, seed=self.seed, corpus=corpus, orders=orders, window=(first, last))
         top = plans.choose("top")
         top.save(self.folder / "top")
-        drills, chosen = corpus.categories() == "drill", (top.samples, ranking.samples)
+        drills, chosen = corpus.categories() == "drill", (top.samples, plans.samples)
         result["top_drill_share"] = [float(drills[samples].mean()) for samples in chosen]
         self.say("ranking")
         return Prepared(self.seed, corpus, Result(result), plans)
@@ -245,7 +246,10 @@ class Replicate:
     def _rank(self, found: dict[str, Any]) -> dict[str, Source]:
         """Every order of the window's samples: by influence, one unit per probe, and by statistics."""
         study, corpus = self.study, self.folder / "corpus"
-        samples = tuple(step * self.config.batch_size for step in found["window"])
+        window = (found["window"][0], found["window"][1])
+        spans = [window, *(arm.steps_within(window, self.config.steps) for arm in study.arms)]
+        steps = min(first for first, _ in spans), max(last for _, last in spans)
+        samples = tuple(step * self.config.batch_size for step in steps)
         model = str(self.folder / "baseline" / f"step{found['attribution_step']}")
         asked = study.rank.changed(
             model=model,

@@ -99,14 +99,14 @@ def validate(study: Study, out: Path, seed: int, subsets: int, within_categories
     missing = [number for number in range(subsets) if not (place / f"{number:04}.json").is_file()]
     workers = min(max(len(missing), 1), os.cpu_count() or 1)
     context = multiprocessing.get_context("spawn")
-    ranking = prepared.plans.source()[0]
+    samples = prepared.plans.samples
     kept = [keeps(prepared, number, within_categories) for number in range(subsets)]
     with (
         ProcessPoolExecutor(workers, context, initializer=one_thread) as pool,
         progress(f"subsets of seed {seed}", subsets, unit="subsets", done=subsets - len(missing)) as advance,
     ):
         waiting = [
-            pool.submit(_subset, study, seed, place, number, ranking.samples[~kept[number]], prepared.result)
+            pool.submit(_subset, study, seed, place, number, samples[~kept[number]], prepared.result)
             for number in missing
         ]
         for future in as_completed(waiting):
@@ -114,7 +114,9 @@ def validate(study: Study, out: Path, seed: int, subsets: int, within_categories
             advance(1)
     measured = np.array([load_json(place / f"{number:04}.json")["mean_score"] for number in range(subsets)])
     orders = prepared.plans.orders
-    predicted = {name: sums(ranking.unit_scores(unit), kept) for name, (ranking, unit) in orders.items()}
+    predicted = {
+        name: sums(ranking.scores_of(samples, unit), kept) for name, (ranking, unit) in orders.items()
+    }
     known = {name: values for name, values in predicted.items() if np.isfinite(values).all()}
     statistics: list[str] = [name for name in study.statistics if name in known]
     found = Validation(
@@ -130,14 +132,14 @@ def validate(study: Study, out: Path, seed: int, subsets: int, within_categories
 def keeps(prepared: Prepared, number: int, within_categories: bool) -> np.ndarray:
     """[samples of the window] bool: the half that subset ``number`` keeps; of each category, where asked."""
     assert prepared.plans is not None
-    ranking = prepared.plans.source()[0]
+    samples = prepared.plans.samples
     random = np.random.default_rng([prepared.seed, number, int(within_categories)])
     categories = prepared.plans.categories
-    groups = [np.arange(len(ranking.samples))]
+    groups = [np.arange(len(samples))]
     if within_categories and categories is not None:
-        names = categories[ranking.samples]
+        names = categories[samples]
         groups = [np.flatnonzero(names == name) for name in np.unique(names)]
-    kept = np.zeros(len(ranking.samples), bool)
+    kept = np.zeros(len(samples), bool)
     for group in groups:
         kept[random.choice(group, len(group) // 2, replace=False)] = True
     return kept

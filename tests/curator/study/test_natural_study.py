@@ -53,6 +53,10 @@ def tiny(**changes: Any) -> dict[str, Any]:
             {"name": "mask-first", "mask": "top"},
             {"name": "mask-copyable", "mask": "top", "by": "copyable"},
             {"name": "repeat-loss", "repeat": "top", "by": "loss"},
+            {"name": "keep-most", "keep": "top", "percent": 60},
+            {"name": "repeat-before", "repeat": "top", "steps": [30, 45], "place": "top", "count": 16},
+            {"name": "repeat-lowest", "repeat": "random", "place": "bottom", "percent": 5},
+            {"name": "insert-after", "insert": "top", "when": "after", "count": 16, "spread": 20},
             {"name": "mask-alike", "mask": "loss-matched", "by": "gain"},
             {"name": "mask-random", "mask": "random", "draws": 2},
         ],
@@ -79,25 +83,60 @@ def test_every_order_is_of_the_same_window_and_arms_leave_out_its_top_tenth(
     assert told.units == ["statistic:copyable", "statistic:loss"]
     unit = load_json(out / "seed0" / "result.json")["unit"]
     assert ranking.units == [f"{unit}:gain", unit]
-    assert ranking.samples.tolist() == told.samples.tolist() == list(range(0, 40 * 8))
-    tenth = len(ranking.samples) // 10
+    assert (
+        ranking.samples.tolist() == told.samples.tolist() == list(range(60 * 8))
+    )  # an arm takes rows after it
+    window = np.arange(40 * 8)
+    tenth = len(window) // 10
     for arm, scores in (
         ("mask-gain", ranking.unit_scores(f"{unit}:gain")),
         ("mask-first", ranking.unit_scores(f"{unit}:gain")),
         ("mask-copyable", told.unit_scores("statistic:copyable")),
     ):
         masked = Plan.load(out / "seed0" / "plans" / arm).masked_slots()
-        assert masked.tolist() == sorted(ranking.samples_at(highest_first(scores)[:tenth]).tolist())
+        assert masked.tolist() == sorted(highest_first(scores[window])[:tenth].tolist())
     plan = Plan.load(out / "seed0" / "plans" / "repeat-loss")
-    slots = np.arange(40 * 8)
-    put = plan.lookup(slots).sample
-    top = told.top(tenth, "statistic:loss")
-    assert (
-        sorted(put[put != slots].tolist()) == sorted(top.tolist())
-        and not np.isin(slots[put != slots], top).any()
-    )
+    put = plan.lookup(window).sample
+    top = highest_first(told.unit_scores("statistic:loss")[window])[:tenth]
+    assert sorted(put[put != window].tolist()) == sorted(top.tolist())
+    assert not np.isin(window[put != window], top).any()
     alike = Plan.load(out / "seed0" / "plans" / "mask-alike").masked_slots()
-    assert len(alike) == tenth and not np.isin(alike, ranking.top(tenth, f"{unit}:gain")).any()
+    gain = ranking.unit_scores(f"{unit}:gain")
+    assert len(alike) == tenth and not np.isin(alike, highest_first(gain[window])[:tenth]).any()
+
+
+def test_arms_keep_replace_and_insert_what_they_say_and_no_other_row_moves(ran: Ran) -> None:
+    seed = ran[1] / "seed0"
+    unit = load_json(seed / "result.json")["unit"]
+    scores = Ranking.open(seed / "ranking").unit_scores(f"{unit}:gain")
+    window, slots = np.arange(40 * 8), np.arange(60 * 8)
+    order = highest_first(scores[window])
+
+    def best(first: int, last: int, count: int) -> list[int]:
+        return sorted((first * 8 + highest_first(scores[first * 8 : last * 8])[:count]).tolist())
+
+    keep = Plan.load(seed / "plans" / "keep-most")
+    assert sorted(set(window.tolist()) - set(keep.masked_slots().tolist())) == sorted(order[:192].tolist())
+
+    before = Plan.load(seed / "plans" / "repeat-before").lookup(slots).sample
+    taken = sorted(
+        order[:16].tolist()
+    )  # the places of the window's top, save where a sample stays where it was
+    assert sorted(before[taken].tolist()) == best(30, 45, 16)
+    assert np.delete(before, taken).tolist() == np.delete(slots, taken).tolist()
+
+    lowest = Plan.load(seed / "plans" / "repeat-lowest").lookup(slots).sample
+    moved = np.flatnonzero(lowest != slots)
+    assert set(moved.tolist()) <= set(highest_first(-scores[window])[:16].tolist()) and len(moved) > 8
+    assert lowest.max() < 60 * 8 and np.isin(lowest[moved], window).all()
+
+    after = Plan.load(seed / "plans" / "insert-after")
+    rows = after.lookup(np.arange(after.n_slots)).sample
+    assert after.n_slots == 62 * 8 and after.fingerprint() != keep.fingerprint()
+    extra = list(rows.tolist())
+    for sample in slots.tolist():
+        extra.remove(sample)  # every base row is there
+    assert sorted(extra) == best(40, 60, 16)
 
 
 def test_the_effect_is_the_area_between_an_arms_curve_and_the_baselines(ran: Ran) -> None:
@@ -131,7 +170,7 @@ def test_what_is_finished_is_not_done_again(ran: Ran) -> None:
     changed = {str(file.relative_to(out / "seed0")) for file, when in now.items() if before.get(file) != when}
     assert "curves/mask-first.json" in changed and "result.json" in changed
     others = {name.split("/")[0] for name in changed if "mask-first" not in name}
-    assert others <= {"result.json", "scan", "top", "plans"}  # chosen again, from what is there
+    assert others == {"result.json"}
 
 
 def test_an_arm_by_what_the_study_does_not_rank_by_is_told(tmp_path: Path) -> None:
@@ -199,7 +238,7 @@ def test_a_subset_keeps_half_and_the_same_half_again(ran: Ran) -> None:
     assert prepared.plans is not None
     rare = np.arange(len(open_corpus(out / "seed0" / "corpus"))) % 10 == 0
     prepared.plans.categories = np.where(rare, "b", "a")
-    names = prepared.plans.categories[prepared.plans.source()[0].samples]
+    names = prepared.plans.categories[prepared.plans.samples]
     kept = keeps(prepared, 0, True)
     assert [int(kept[names == name].sum()) for name in "ab"] == [
         int((names == name).sum()) // 2 for name in "ab"
