@@ -13,9 +13,10 @@ from curator.planning import inject as _inject
 from curator.planning import mask as _mask
 from curator.planning.settings import InjectSettings, MaskSettings
 from curator.progress import Progress, reporting
+from curator.ranking import combine as _combine
 from curator.ranking import stage as _rank
 from curator.ranking.ranking import Ranking
-from curator.ranking.settings import RankSettings
+from curator.ranking.settings import CombineSettings, RankSettings
 from curator.report.sample_view import SampleView
 from curator.report.show import Order, view_samples
 from curator.scan import stage as _scan
@@ -28,6 +29,7 @@ from curator.training import stage as _train
 from curator.training.settings import TrainSettings
 
 __all__ = [
+    "CombineSettings",
     "Experiment",
     "InjectSettings",
     "MaskSettings",
@@ -40,6 +42,7 @@ __all__ = [
     "ScanSettings",
     "StatisticsSettings",
     "TrainSettings",
+    "combine",
     "inject",
     "load_experiment",
     "mask",
@@ -49,6 +52,12 @@ __all__ = [
     "statistics",
     "train",
 ]
+
+
+def combine(settings: CombineSettings, progress: Progress | None = None) -> Ranking:
+    """See `curator.ranking.combine.combine`."""
+    with reporting(progress):
+        return _combine.combine(settings)
 
 
 def rank(

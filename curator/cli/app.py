@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from curator.models.settings import ExportSettings
     from curator.neox.settings import ArmSettings, ScheduleSettings
     from curator.planning.settings import InjectSettings, MaskSettings
-    from curator.ranking.settings import CollectSettings, RankSettings
+    from curator.ranking.settings import CollectSettings, CombineSettings, RankSettings
     from curator.report.settings import ShowSettings
     from curator.scan.settings import ScanSettings
     from curator.statistics.settings import StatisticsSettings
@@ -114,6 +114,22 @@ def statistics(settings: "StatisticsSettings") -> None:
     from curator.cli.statistics import run_statistics
 
     run_statistics(settings)
+
+
+@options.stage(
+    app,
+    "combine",
+    "curator combine --ranking ranking-0 --ranking ranking-1 --ranking ranking-2 --out combined",
+    "curator.ranking.settings:CombineSettings",
+)
+def combine(settings: "CombineSettings") -> None:
+    """Make one ranking of several: at more checkpoints, or of other seeds.
+
+    Their mean has a standard error, which mask --significant can ask for.
+    """
+    from curator.cli.commands import run_combine
+
+    run_combine(settings)
 
 
 @options.stage(

@@ -14,7 +14,7 @@ from curator.errors import UsageError
 from curator.plan.plan import Plan
 from curator.planning.settings import MaskSettings
 from curator.ranking.ranking import Ranking
-from curator.ranking.settings import DECIDED_BY_QUERIES, CollectSettings, RankSettings
+from curator.ranking.settings import DECIDED_BY_QUERIES, CollectSettings, CombineSettings, RankSettings
 from curator.scan.settings import ScanSettings
 from curator.training.settings import TrainSettings
 
@@ -90,6 +90,14 @@ def _refuse_settings(ranking: Path, given: Sequence[str], queries_only: bool) ->
             f"{named} cannot stand beside --queries-of: the queries of {ranking} were made with its own settings, and "
             "--samples says what to score"
         )
+
+
+def run_combine(settings: CombineSettings) -> None:
+    """`curator combine`."""
+    from curator.ranking.combine import combine
+
+    ranking = combine(settings)
+    _print_ranking(ranking, ranking.path)
 
 
 def run_collect(settings: CollectSettings) -> None:

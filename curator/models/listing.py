@@ -39,6 +39,13 @@ def list_checkpoints(folder: str | Path) -> list[tuple[int, Path]]:
     return sorted(found.items())
 
 
+def step_of(model: str) -> int | None:
+    """The step that the name of a checkpoint's folder, or of a hub revision, tells; None where it tells none."""
+    name = re.split("[/@]", model.rstrip("/"))[-1]
+    match = _HF_STEP.fullmatch(name) or _NEOX_STEP.fullmatch(name)
+    return int(match[1]) if match else None
+
+
 def is_hf_folder(path: Path) -> bool:
     """Whether config and weights are there."""
     return (path / "config.json").is_file() and any((path / name).is_file() for name in WEIGHTS)

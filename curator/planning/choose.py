@@ -34,4 +34,5 @@ def choose(
         categories=corpus.categories() if settings.select == "random-in-category" else None,
         bins=settings.loss_bins,
         seed=settings.seed,
+        significant=settings.significant,
     )

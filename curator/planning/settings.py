@@ -4,7 +4,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from curator.artifacts.fields import BatchSize, Corpus, Count, Epochs, Index, Out, Percent, Seed, Span, Units
+from curator.artifacts.fields import (
+    BatchSize,
+    Corpus,
+    Count,
+    Epochs,
+    Index,
+    Out,
+    Percent,
+    Positive,
+    Seed,
+    Span,
+    Units,
+)
 from curator.artifacts.flags import Flag
 from curator.artifacts.schema import GivenPath, Many, Settings
 
@@ -28,6 +40,9 @@ class Choice(Settings):
     count: Count | None = None
     """How many samples."""
     percent: Share = None
+    significant: Annotated[Positive | None, Flag(default="as they rank")] = None
+    """Of these, only samples whose score lies so many of its standard errors above 0 (for bottom: below); needs one
+    ranking that was combined of several. Controls are as many."""
 
     def check(self) -> None:
         """One size."""

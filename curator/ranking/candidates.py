@@ -26,12 +26,14 @@ class Candidates:
         samples: sample indices, int64; scores: higher is more positive influence, or more of a statistic.
         losses: in nats per sample; None where no model was asked for them.
         categories: short strings, where the corpus knows them.
+        errors: standard errors of the scores, of one source whose scores are means.
     """
 
     samples: np.ndarray
     scores: np.ndarray
     losses: np.ndarray | None = None
     categories: np.ndarray | None = None
+    errors: np.ndarray | None = None
 
     @staticmethod
     def of(
@@ -39,6 +41,7 @@ class Candidates:
         scores: np.ndarray,
         losses: np.ndarray | None = None,
         categories: np.ndarray | None = None,
+        errors: np.ndarray | None = None,
     ) -> "Candidates":
         """Candidates given in any order."""
         order = np.argsort(samples, kind="stable")
@@ -47,6 +50,7 @@ class Candidates:
             scores[order].astype(np.float64),
             None if losses is None else losses[order].astype(np.float64),
             None if categories is None else categories[order],
+            None if errors is None else errors[order].astype(np.float64),
         )
 
     def __len__(self) -> int:
@@ -124,7 +128,11 @@ def gather_candidates(
         raise CuratorError(
             f"there are categories for {len(categories)} samples, but candidates up to {last - 1}"
         )
-    return Candidates.of(samples, scores, losses, None if categories is None else categories[first:last])
+    errors = None
+    if len(sources) == 1 and rankings[0].errors is not None:
+        errors = rankings[0].unit_errors(sources[0][1])[rankings[0].columns_of(samples)]
+    of = None if categories is None else categories[first:last]
+    return Candidates.of(samples, scores, losses, of, errors)
 
 
 def losses_of(rankings: Sequence[Ranking]) -> Ranking | None:

@@ -52,6 +52,11 @@ class Queries:
                     f"{path}: has no queries: it is of statistics, which take no gradient; rank the corpus with "
                     "`curator rank`"
                 )
+            if manifest.get("combined"):
+                raise CuratorError(
+                    f"{path}: has no queries: it was combined of several rankings; give one of those: "
+                    + ", ".join(manifest["combined"])
+                )
             raise CuratorError(
                 f"{path}: has no queries (no queries/index.json): it was collected from a trainer's scores or "
                 "gradients, or is not that far yet; rank the corpus with `curator rank` (--queries-only is enough)"

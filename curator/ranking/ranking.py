@@ -5,6 +5,7 @@
     blocks.npy      [blocks, samples]  the same per block
     losses.npy      [samples]          loss summed over the sample's tokens, in nats
     norms.npy       [blocks, samples]  norms of the samples' gradients, where scores are divided by them
+    errors.npy      [units, samples]   standard errors of the scores, where they are means
     queries/        P per block, and factors/ the curvature they were made with, if any
 
 Of normalised scores, ``scores`` and ``blocks`` are both divided by the norm in all blocks of the unit, so that the
@@ -12,7 +13,7 @@ blocks still sum to the unit's score; times `Ranking.unit_norms` they are the ra
 
 Column c is sample index ``first_sample + c``. All samples are kept, never only the top. A ranking by statistics
 (``curator/statistics``) is the same folder, of units ``statistic:NAME``, without blocks and queries; its losses are NaN
-where no model was asked.
+where no model was asked. One that several were combined into (``combine.py``) has no queries.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,8 +35,10 @@ FORMAT = "curator-ranking-1"
 IDENTITY = ("samples", "units", "blocks", "settings", "fingerprints", "layout")
 """What of a manifest the scores depend on; fingerprints of queries and factors are of these."""
 ARRAYS = ("scores", "blocks", "losses")
-NORMS = "norms"
-"""One more array of a normalised ranking."""
+OPTIONAL = {"norms": "normalise", "errors": "errors"}
+"""More arrays, and the setting of the manifest that says whether they are there."""
+MAKERS = {"statistics": "statistics", "combined": "combine"}
+"""Keys of manifests that another command than `rank` writes."""
 _KEYS = ("status", "samples", "units", "blocks", "settings", "fingerprints", "layout", "request")
 SIGN = (
     "positive = training on the sample raises the probe: -<gradient of its summed loss, H^-1 probe gradient>"
@@ -73,12 +76,12 @@ def identity_of(manifest: Mapping[str, Any]) -> str:
 
 
 def maker_of(manifest: Mapping[str, Any]) -> str:
-    """The command that makes a ranking of this manifest: ``rank`` or ``statistics``."""
-    return "statistics" if manifest.get("statistics") else "rank"
+    """The command that makes a ranking of this manifest: ``rank``, ``statistics`` or ``combine``."""
+    return next((maker for key, maker in MAKERS.items() if manifest.get(key)), "rank")
 
 
 def sealed(manifest: Mapping[str, Any], **arrays: np.ndarray) -> dict[str, Any]:
-    """The manifest of a complete ranking with these arrays (`ARRAYS`, perhaps `NORMS`), and fingerprints of them."""
+    """The manifest of a complete ranking with these arrays (`ARRAYS`, perhaps `OPTIONAL`), and fingerprints of them."""
     content = {name: fingerprint(array) for name, array in arrays.items()}
     whole = fingerprint([identity_of(manifest), content])
     return {**manifest, "status": "complete", "content": content, "fingerprint": whole}
@@ -115,6 +118,7 @@ class Ranking:
         units: the units' names; block_keys: which block each row of ``blocks`` is of.
         first_sample: sample index of column 0.
         norms: [blocks, samples] of the samples' gradients, by which scores were divided; None of raw scores.
+        errors: [units, samples] standard errors of scores that are means; None of others.
     """
 
     path: Path
@@ -126,6 +130,7 @@ class Ranking:
     block_keys: list[BlockKey]
     first_sample: int
     norms: np.ndarray | None = None
+    errors: np.ndarray | None = None
 
     @staticmethod
     def open(path: Path) -> "Ranking":
@@ -144,8 +149,8 @@ class Ranking:
         first, last = manifest["samples"]
         mend = f"the ranking is damaged: remove {path} and rank again"
         try:
-            normalises = bool(manifest["settings"].get("normalise"))
-            names = (*ARRAYS, *((NORMS,) if normalises else ()))
+            more = [name for name, setting in OPTIONAL.items() if manifest["settings"].get(setting)]
+            names = (*ARRAYS, *more)
             arrays = {name: load_array(path / f"{name}.npy") for name in names}
         except CuratorError as error:
             raise CuratorError(f"{error}; {mend}") from error
@@ -154,6 +159,7 @@ class Ranking:
             "blocks": (len(manifest["blocks"]), last - first),
             "losses": (last - first,),
             "norms": (len(manifest["blocks"]), last - first),
+            "errors": (len(manifest["units"]), last - first),
         }
         for name in names:
             shape = expected[name]
@@ -172,7 +178,7 @@ class Ranking:
             units=list(manifest["units"]),
             block_keys=[BlockKey.parse(name) for name in manifest["blocks"]],
             first_sample=first,
-            norms=arrays.get(NORMS),
+            **{name: arrays.get(name) for name in OPTIONAL},
         )
 
     def __len__(self) -> int:
@@ -225,7 +231,7 @@ class Ranking:
 
     def to_frame(self) -> Any:
         """One row per sample, indexed by sample index: its loss in nats (NaN where no model was asked), and its
-        score for every unit (pandas).
+        score for every unit, with ``UNIT error`` beside it where it has one (pandas).
 
         Raises:
             CuratorError: pandas is not installed.
@@ -237,6 +243,8 @@ class Ranking:
                 "to_frame() needs pandas, which is not installed: pip install pandas"
             ) from error
         columns = {"loss": np.asarray(self.losses), **dict(zip(self.units, np.asarray(self.scores)))}
+        if self.errors is not None:
+            columns |= dict(zip([f"{unit} error" for unit in self.units], np.asarray(self.errors)))
         return pandas.DataFrame(columns, index=pandas.Index(self.samples, name="sample"))
 
     def open_corpus(self, path: Path | None = None) -> Corpus:
@@ -309,6 +317,20 @@ class Ranking:
     def unit_scores(self, unit: str | None = None) -> np.ndarray:
         """[samples] scores of one unit."""
         return self.scores[self.unit_index(unit)]
+
+    def unit_errors(self, unit: str | None = None) -> np.ndarray:
+        """[samples] standard error of each score of one unit.
+
+        Raises:
+            UsageError: no such unit, or a ranking whose scores are of one draw.
+        """
+        row = self.unit_index(unit)
+        if self.errors is None:
+            raise UsageError(
+                f"{self.path}: its scores are of one draw, so that nothing tells their errors; combine rankings with "
+                "other seeds (curator combine)"
+            )
+        return self.errors[row]
 
     def unit_norms(self, unit: str | None = None) -> np.ndarray:
         """[samples] norm of each sample's gradient in the blocks of one unit; scores times it are the raw ones.

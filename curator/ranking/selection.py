@@ -8,6 +8,7 @@ removes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -64,6 +65,7 @@ def select(
     bins: int = LOSS_BINS,
     seed: int = 0,
     epoch_samples: int | None = None,
+    significant: float | None = None,
 ) -> Selection:
     """Choose ``count`` samples, or ``percent`` of the candidates.
 
@@ -75,6 +77,8 @@ def select(
         exclude_top: whether ``random`` leaves the top samples out; the other controls always do.
         bins: loss quantile bins within which ``loss-matched`` samples are drawn.
         epoch_samples: length of the corpus where the run passes over it more than once (for ``steps``).
+        significant: of the top, only samples whose score lies so many of its standard errors above 0 (of the bottom,
+            below); controls are as many.
 
     Raises:
         UsageError: a size, step range or choice that makes no sense.
@@ -84,6 +88,9 @@ def select(
         sources = sources_of([sources])
     candidates = gather_candidates(sources, steps, batch_size, categories, epoch_samples)
     n = _size(count, percent, len(candidates))
+    if significant is not None:
+        candidates, clear = _significant(candidates, how, significant)
+        n = min(n, clear)
     samples = choose(candidates, how, n, seed=seed, exclude_top=exclude_top, bins=bins)
     description: dict[str, Any] = {
         "select": how,
@@ -110,6 +117,8 @@ def select(
             for ranking, unit in sources
         ],
     }
+    if significant is not None:
+        description["significant"] = significant
     if epoch_samples is not None:
         description["epoch_samples"] = epoch_samples
     if how == "loss-matched":
@@ -128,6 +137,22 @@ def _size(count: int | None, percent: float | None, candidates: int) -> int:
         asked = f"{n} samples" if count is not None else f"{percent:g} % ({n} samples)"
         raise UsageError(f"{asked} asked for, but there are {candidates} candidates to choose from")
     return n
+
+
+def _significant(candidates: Candidates, how: Select, least: float) -> tuple[Candidates, int]:
+    """The candidates, those whose scores are not clear behind all others; and how many are clear."""
+    if candidates.errors is None:
+        raise UsageError(
+            "'significant' needs standard errors, which one ranking that is a mean of several has (curator combine)"
+        )
+    sign = -1 if how == "bottom" else 1
+    clear = sign * candidates.scores > least * candidates.errors
+    if not clear.any():
+        raise UsageError(
+            f"no score lies {least:g} standard errors {'below' if sign < 0 else 'above'} 0; combine more seeds, or ask "
+            "for less"
+        )
+    return changed(candidates, scores=np.where(clear, candidates.scores, -sign * np.inf)), int(clear.sum())
 
 
 def choose(

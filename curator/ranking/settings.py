@@ -32,7 +32,7 @@ from curator.artifacts.fields import (
     Window,
 )
 from curator.artifacts.flags import Flag, flag_words
-from curator.artifacts.schema import GivenPath, Settings
+from curator.artifacts.schema import GivenPath, Many, Settings
 
 DECIDED = (
     "window",
@@ -146,6 +146,22 @@ class RankSettings(Settings):
         if self.probe.tokens is not None:  # nothing is drawn
             left_out |= {f"probe.{name}" for name in ("sequences", "min_length", "seed", "ids")}
         return shlex.join(["curator", "rank", *flag_words(self, left_out)])
+
+
+class CombineSettings(Settings):
+    """Which rankings become one, and how."""
+
+    ranking: Many[GivenPath] = ()
+    """Ranking at one checkpoint, or with one seed; repeatable, at least two."""
+    how: Literal["mean", "before"] = "mean"
+    """mean: of the scores as they are, with a standard error; before: each sample's score at the last checkpoint at or
+    before the step that trains on it; needs --batch-size, unless a ranking knows it."""
+    batch_size: BatchSize = None
+    out: Out = None
+
+    def command(self) -> str:
+        """The command that asks for the same again (all but ``--out``)."""
+        return shlex.join(["curator", "combine", *flag_words(self, {"out"})])
 
 
 class CollectSettings(Settings):

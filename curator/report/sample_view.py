@@ -11,6 +11,7 @@ class SampleView:
     Attributes:
         step: first training step that held it, where the batch size is known.
         score: positive = training on it raises the probe; of a statistic, what that says.
+        error: standard error of a score that is a mean.
         rank: 1 is the highest score of ``ranked`` samples; ties by sample index.
         percentile: percent of the samples with a lower score.
         loss: nats per token, where a model was asked.
@@ -23,6 +24,7 @@ class SampleView:
     unit: str | None = None
     step: int | None = None
     score: float | None = None
+    error: float | None = None
     rank: int | None = None
     ranked: int | None = None
     percentile: float | None = None
@@ -44,7 +46,7 @@ class SampleView:
         facts = {}
         if self.score is not None:
             facts = {
-                "score": f"{self.score:+.4g}",
+                "score": f"{self.score:+.4g}" + ("" if self.error is None else f" ± {self.error:.2g}"),
                 "rank": f"{self.rank:,} of {self.ranked:,} (above {self.percentile:.2f} %)",
             }
         if self.loss is not None:

@@ -68,6 +68,7 @@ def view_samples(
             unit=unit,
             step=sample // batch_size if batch_size else None,
             score=float(scores[column]),
+            error=None if ranking.errors is None else float(ranking.unit_errors(unit)[column]),
             rank=int(ranks[column]),
             ranked=len(scores),
             percentile=100 * int(np.searchsorted(rising, scores[column])) / len(scores),
