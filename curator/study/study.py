@@ -31,6 +31,7 @@ WORDS: Any = {
     "notes": True,
     "thresholds": True,
     "quick": True,
+    "validation": True,
     "arms": {"__all__": {"says", "against", "plot"}},
 }
 """What decides no number."""
@@ -53,6 +54,15 @@ class Formation(Settings):
         """One way to say where it begins."""
         if (self.start is None) == (self.before is None):
             raise ValueError("a window has one of 'start' and 'before'")
+
+
+class Around(Settings):
+    """The part of the window whose halves `curator validate` trains on; without it, all of it."""
+
+    before: Count
+    """It begins so many steps before the attribution, whole checkpoints."""
+    after: Count
+    """And ends so many steps after it."""
 
 
 class Quick(Settings):
@@ -96,6 +106,7 @@ class Study(Settings):
     thresholds: Many[Positive]
     """Scores whose crossing steps are told, rising; effects are told at the last."""
     arms: Many[Arm]
+    validation: Around | None = None
     quick: Quick = Field(default_factory=Quick)
 
     def check(self) -> None:
@@ -114,6 +125,16 @@ class Study(Settings):
         ):
             every = "a checkpoint's step, 'window.before' whole checkpoints"
             raise ValueError(f"'window.start' is {every}, and 'stop_step' is within 'train.steps'")
+        if self.validation is not None:
+            within = self.validation.before <= (self.window.before or 0) and self.window.after is not None
+            if (
+                not within
+                or self.validation.before % self.checkpoint_every
+                or self.validation.after > (self.window.after or 0)
+            ):
+                raise ValueError(
+                    "'validation' begins at a checkpoint and lies within a 'window' of 'before' and 'after'"
+                )
         for arm in self.arms:
             if arm.by is not None and arm.by not in self.orders:
                 known = suggest(arm.by, self.orders) if self.orders else "it ranks by 'probe' alone"

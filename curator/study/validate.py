@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,13 @@ def validate(study: Study, out: Path, seed: int, subsets: int, within_categories
         raise CuratorError(
             f"seed {seed}: no head forms, so there is no window to validate in; take another seed"
         )
+    prepared = _within(prepared, study)
+    assert prepared.plans is not None
     place = folder / ("validation-within" if within_categories else "validation")
+    identity, asked = {"window": prepared.result.content["window"]}, place / "asked.json"
+    if not asked.is_file() or load_json(asked) != identity:
+        shutil.rmtree(place, ignore_errors=True)  # of another part of the window
+        save_json(asked, identity)
     missing = [number for number in range(subsets) if not (place / f"{number:04}.json").is_file()]
     workers = min(max(len(missing), 1), os.cpu_count() or 1)
     context = multiprocessing.get_context("spawn")
@@ -127,6 +133,19 @@ def validate(study: Study, out: Path, seed: int, subsets: int, within_categories
     )
     save_json(place / "validation.json", found.to_json())
     return found
+
+
+def _within(prepared: Prepared, study: Study) -> Prepared:
+    """With the part of the window that is validated in as the window."""
+    around, found = study.validation, prepared.result.content
+    if around is None or prepared.plans is None:
+        return prepared
+    window = (
+        found["attribution_step"] - around.before,
+        min(found["attribution_step"] + around.after, found["last_step"]),
+    )
+    result = Result({**found, "window": list(window), "last_step": window[1]})
+    return replace(prepared, result=result, plans=replace(prepared.plans, window=window))
 
 
 def keeps(prepared: Prepared, number: int, within_categories: bool) -> np.ndarray:

@@ -3,6 +3,7 @@
 One tiny run serves all: the unit has not formed in it, and nothing here asks that it has.
 """
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from curator.study.arm import Arm
 from curator.study.replicate import Replicate
 from curator.study.result import Result
 from curator.study.study import Study, load_study
-from curator.study.validate import keeps
+from curator.study.validate import keeps, validate
 
 NATURAL = ROOT / "configs" / "studies" / "natural.yml"
 
@@ -228,6 +229,25 @@ def test_a_killed_validation_goes_on_with_the_subsets_that_are_missing(ran: Ran)
     said = load_json(place / "validation.json")
     assert list(said["correlations"]) == ["gain", "paper", "copyable", "loss"]
     assert said["sentence"] in printed and "over 4 subsets" in said["sentence"]
+
+
+def test_part_of_the_window_is_validated_in_with_its_own_samples_and_none_of_another_part(
+    ran: Ran, tmp_path: Path
+) -> None:
+    study, out, _ = ran
+    shutil.copytree(out / "seed0", tmp_path / "seed0")
+    step = load_json(out / "seed0" / "result.json")["attribution_step"]
+    part = study.changed(validation={"before": 10, "after": 10})
+    assert validate(part, tmp_path, 0, 3).scored.subsets == 3
+    place = tmp_path / "seed0" / "validation"
+    assert load_json(place / "asked.json") == {"window": [step - 10, step + 10]}
+    first = [load_json(place / f"{number:04}.json") for number in range(3)]
+    assert len({one["mean_score"] for one in first}) > 1
+    validate(study.changed(validation={"before": 20, "after": 10}), tmp_path, 0, 3)
+    assert load_json(place / "asked.json") == {"window": [step - 20, step + 10]}
+    assert [load_json(place / f"{number:04}.json") for number in range(3)] != first
+    with pytest.raises(UsageError, match="lies within a 'window'"):
+        study.changed(validation={"before": 30, "after": 10})
 
 
 def test_a_subset_keeps_half_and_the_same_half_again(ran: Ran) -> None:
