@@ -79,25 +79,26 @@ class Replicate:
         Without a head there is nothing to attribute, and the baseline is the last.
         """
         self._claim()
-        if (self.folder / "result.json").is_file():
+        if self._is_finished:
             return []
-        if not self._prepared.is_file():
-            prepared = self.prepare()
-            result, plans = prepared.result.content, prepared.plans
-            if plans is not None:
-                result |= self._make_plans(plans)
-            save_json(self._prepared, result)
-        formed = load_json(self._prepared)["attribution_step"] is not None
-        return [run for run, _ in self.study.runs if not self._curve(run).is_file()] if formed else []
+        prepared = self.prepare()
+        result, plans = prepared.result.content, prepared.plans
+        if plans is not None:
+            result |= self._make_plans(plans)
+        save_json(self._prepared, result)
+        return [] if plans is None else [run for run, _ in self.study.runs if not self._curve(run).is_file()]
 
     def _make_plans(self, plans: Plans) -> dict[str, Any]:
-        """The plan of every run, and what the result says of rows that were made."""
+        """The plan of every run, and what the result says of rows that were made; a curve of another plan goes."""
         said: dict[str, Any] = {}
         if self.make_rows is not None:
             ranking = plans.source()[0]
             plans.rows, said = self.make_rows(self.study, self.seed, ranking, self.folder, self.say)
         for number, (run, arm) in enumerate(self.study.runs):
-            plans.plan(arm, number).save(self.folder / "plans" / run)
+            plan, place = plans.plan(arm, number), self.folder / "plans" / run
+            if not (place / "plan.json").is_file() or Plan.load(place).fingerprint() != plan.fingerprint():
+                self._curve(run).unlink(missing_ok=True)
+                plan.save(place)
         return said
 
     def arm(self, run: str) -> None:
@@ -109,14 +110,21 @@ class Replicate:
 
     def finish(self) -> dict[str, Any]:
         """The result, when all arms are trained."""
-        finished = self.folder / "result.json"
-        if not finished.is_file():
+        if not self._is_finished:
             result = {"identity": self._identity, **load_json(self._prepared)}
             runs = [run for run, _ in self.study.runs] if result["attribution_step"] is not None else []
             result["curves"] |= {run: load_json(self._curve(run)) for run in runs}
-            save_json(finished, result)
-        there: dict[str, Any] = load_json(finished)
+            save_json(self._result, result)
+        there: dict[str, Any] = load_json(self._result)
         return there
+
+    @property
+    def _is_finished(self) -> bool:
+        return self._result.is_file() and load_json(self._result)["identity"] == self._identity
+
+    @property
+    def _result(self) -> Path:
+        return self.folder / "result.json"
 
     @property
     def _prepared(self) -> Path:
@@ -129,21 +137,25 @@ class Replicate:
     def _identity(self) -> dict[str, Any]:
         return {"study": self.study.decided(), "seed": self.seed}
 
+    @property
+    def _before_arms(self) -> dict[str, Any]:
+        return {"study": self.study.decided_before_arms(), "seed": self.seed}
+
     def _claim(self) -> None:
         """Empty the folder where it holds another study's.
 
         Raises:
             CuratorError: it holds something else.
         """
-        begun, finished = self.folder / "study.json", self.folder / "result.json"
-        there = [load_json(file)["identity"] for file in (begun, finished) if file.is_file()]
-        if there and all(identity == self._identity for identity in there):
+        begun, identity = self.folder / "study.json", self._before_arms
+        there = [load_json(file)["identity"] for file in (begun, self._result) if file.is_file()]
+        if there and there[0] == identity:
             return
         if there:
             shutil.rmtree(self.folder)
         elif self.folder.is_dir() and any(not is_temporary(path) for path in self.folder.iterdir()):
             raise CuratorError(f"{self.folder}: holds something that no study made; choose another --out")
-        save_json(begun, {"identity": self._identity})
+        save_json(begun, {"identity": identity})
 
     def prepare(self) -> "Prepared":
         """What comes before the arms, from disk where it is there."""

@@ -202,6 +202,17 @@ class Study(Settings):
             changes["drill_fraction"] = quick.drill_fraction
         return self.changed(**changes)
 
+    def decided_before_arms(self) -> dict[str, Any]:
+        """What of that decides what comes before the arms; of these, each has a plan that tells it from another."""
+        decided = self.decided()
+        arms = decided.pop("arms")
+        return {
+            **decided,
+            "elsewhere": [
+                [arm["when"], arm["steps"]] for arm in arms if arm["when"] != "window" or arm["steps"]
+            ],
+        }
+
     def decided(self) -> dict[str, Any]:
         """What decides the numbers of a seed, as JSON: all but words and pictures."""
         return self.model_dump(mode="json", by_alias=True, exclude=WORDS)

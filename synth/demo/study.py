@@ -1,6 +1,6 @@
 """The study file of `synth demo`: arms insert random, top or rendered rows, in several quantities and schedules."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -35,6 +35,10 @@ class InsertStudy(Study):
                     f"arms: {count} rows, {schedule}: has {', '.join(arms)}; needs one arm each of "
                     f"'insert: {', '.join(KINDS)}'"
                 )
+
+    def decided_before_arms(self) -> dict[str, Any]:
+        """Rows are rendered for the largest arm."""
+        return {**super().decided_before_arms(), "rows": max(arm.count or 0 for arm in self.arms)}
 
     @property
     def factorial(self) -> dict[tuple[str, int], dict[str, str]]:

@@ -171,7 +171,26 @@ def test_what_is_finished_is_not_done_again(ran: Ran) -> None:
     changed = {str(file.relative_to(out / "seed0")) for file, when in now.items() if before.get(file) != when}
     assert "curves/mask-first.json" in changed and "result.json" in changed
     others = {name.split("/")[0] for name in changed if "mask-first" not in name}
-    assert others == {"result.json"}
+    assert others == {"result.json", "prepared.json", "scan", "top"}  # chosen again, from what is there
+
+
+def test_an_arm_that_is_new_or_another_is_trained_and_no_other_is(ran: Ran) -> None:
+    study, out, _ = ran
+    curves = out / "seed0" / "curves"
+    before = {file.name: file.stat().st_mtime_ns for file in curves.iterdir()}
+    first, second, *others = study.arms
+    more = study.changed(
+        arms=[first, second.changed(percent=20.0), *others, Arm(name="mask-last", mask="bottom")]
+    )
+    result = Replicate(more, 0, out / "seed0").run()
+    now = {file.name: file.stat().st_mtime_ns for file in curves.iterdir()}
+    assert {name for name, when in now.items() if before.get(name) != when} == {
+        f"{second.name}.json",
+        "mask-last.json",
+    }
+    assert list(result["curves"]) == ["baseline", *(run for run, _ in more.runs)]
+    again = Replicate(study, 0, out / "seed0").run()
+    assert list(again["curves"]) == ["baseline", *(run for run, _ in study.runs)]
 
 
 def test_an_arm_by_what_the_study_does_not_rank_by_is_told(tmp_path: Path) -> None:
