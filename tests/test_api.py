@@ -72,8 +72,11 @@ def test_what_is_missing_or_not_allowed_is_an_error_and_no_exit(tmp_path: Path) 
         synth.DistillSettings(out="patterns")
     with pytest.raises(UsageError, match=r"floor: 0\.0 is not allowed; expected a number above 0"):
         curator.RankSettings(floor=0.0)
-    with pytest.raises(TypeError, match="'modle'"):
+    with pytest.raises(UsageError, match="modle: unknown field of RankSettings; did you mean 'model'"):
         curator.RankSettings(modle="x")  # type: ignore[call-arg]
+    for name, says in (("alpha", r"settings\.changed\(alpha="), ("alpah", "did you mean 'alpha'")):
+        with pytest.raises(UsageError, match=f"^{name}: .*{says}"):
+            setattr(curator.RankSettings(), name, -1)
     with pytest.raises(UsageError, match=r"file\.yml:2: rank\.floor: 0\.0 is not allowed"):
         (tmp_path / "file.yml").write_text("rank:\n  floor: 0\n")
         curator.load_experiment(tmp_path / "file.yml")
