@@ -84,8 +84,8 @@ class Experiment(Settings):
         section = getattr(self, name)
         if section is None:
             raise UsageError(
-                f"what to {name} is missing: give --experiment with a '{name}' section (configs/tiny.yml has one to "
-                "copy)"
+                f"what to {name} is missing: give an experiment file (--experiment) with a '{name}' section "
+                "(configs/tiny.yml has one to copy)"
             )
         return {**self.shared(type(section)), **section.given()}
 

@@ -6,6 +6,7 @@ a manifest can name the command that asks for the same again.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, TypeVar, get_args, get_origin
@@ -15,7 +16,8 @@ from pydantic_core import PydanticUndefined
 
 from curator.artifacts.conditions import laid_over
 from curator.artifacts.schema import Settings, annotation_of, keys, members, section_of, suggest, worst
-from curator.errors import UsageError
+from curator.errors import CuratorError, UsageError
+from curator.progress import Progress, reporting
 
 S = TypeVar("S", bound=Settings)
 
@@ -189,6 +191,37 @@ def _default_in_words(schema: Any, name: str, pair: str) -> str:
     return ":".join(
         f"{value:g}".replace("e-0", "e-") if isinstance(value, float) else str(value) for value in values
     )
+
+
+@contextmanager
+def as_library(
+    progress: Progress | None, *kinds: type[Settings], arguments: Iterable[str] = ()
+) -> Iterator[None]:
+    """What is done as a notebook asks for it: progress is said to ``progress``, and errors name fields, not flags.
+
+    Messages are written once, with the flags of the command line; here they become the fields of the first of
+    ``kinds`` that has them, or ``arguments`` of the same names. What stands in backticks is a command, and stays.
+    """
+    with reporting(progress):
+        try:
+            yield
+        except CuratorError as error:
+            error.args = (_with_fields(str(error), kinds, arguments),)
+            raise
+
+
+def _with_fields(text: str, kinds: Iterable[type[Settings]], arguments: Iterable[str]) -> str:
+    fields = {name: f"'{name}'" for name in arguments}
+    for flagged in (one for kind in kinds for one in flags_of(kind)):
+        fields.setdefault(flagged.name, f"'{'.'.join(flagged.place)}'")
+        if flagged.flag.opposite:
+            fields.setdefault(flagged.flag.opposite, f"'{flagged.place[-1]}' false")
+    parts = text.split("`")
+    for number in range(0, len(parts), 2):
+        parts[number] = re.sub(
+            r"(?<![\w-])--([a-z][a-z-]*[a-z])", lambda flag: fields.get(flag[1], flag[0]), parts[number]
+        )
+    return "`".join(parts)
 
 
 def flag_words(settings: Settings, left_out: Iterable[str] = ()) -> list[str]:

@@ -213,14 +213,13 @@ class _Loader(yaml.SafeLoader):
     a text and ``2026-11-27`` no text.
     """
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
-
     def whole_number(self, node: yaml.ScalarNode) -> int:
         """Decimal, ``0o`` octal or ``0x`` hexadecimal."""
         text = str(self.construct_scalar(node))
         return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
 
+_Loader.yaml_implicit_resolvers = {}
 for _name, _form, _first in (
     ("null", r"~|null|Null|NULL|", "~nN"),
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -319,7 +318,7 @@ def suggest(given: str, known: Iterable[str]) -> str:
 
 
 def worst(error: ValidationError, schema: Any) -> tuple[str, str, list[str]]:
-    """(dotted field, what is wrong) of the first error; of a rule of several also its words, quoted ones first."""
+    """(dotted field, what is wrong) of the first error; of a rule of several fields also its words."""
     details = error.errors(include_url=False)[0]
     kind, place, parents = schema, "", []
     for step in details["loc"]:
@@ -334,8 +333,7 @@ def worst(error: ValidationError, schema: Any) -> tuple[str, str, list[str]]:
             kind = annotation_of(section.model_fields[known[step]])
             place = f"{place}.{step}" if place else step
     place, text = _said(details, place, kind, parents)
-    words = re.findall(r"'([\w.-]*\w)'", text) + re.findall(r"[\w.-]*\w", text)
-    return place, text, words if details["type"] == "value_error" else []
+    return place, text, re.findall(r"[\w.-]*\w", text) if details["type"] == "value_error" else []
 
 
 def _said(details: ErrorDetails, place: str, kind: Any, parents: list[tuple[str, Any]]) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from commands import done, refused
+from engine_parts import ROOT
 
 import curator
 import neox_patches
@@ -19,6 +20,7 @@ from curator.errors import UsageError
 from curator.planning.settings import InjectSettings, MaskSettings
 from curator.ranking.settings import RankSettings
 from curator.settings import Experiment, load_experiment
+from curator.study.study import Study, load_study
 from synth.cli.app import main as synth_main
 
 
@@ -255,6 +257,17 @@ def test_a_rule_of_several_fields_names_the_line_of_the_first(tmp_path: Path, te
     with pytest.raises(UsageError) as error:
         load_experiment(tmp_path / "study.yml")
     assert says in str(error.value)
+
+
+def test_a_rule_that_names_an_arm_has_its_line(tmp_path: Path) -> None:
+    text = (ROOT / "configs" / "studies" / "demo.yml").read_text()
+    arm = next(line for line in text.splitlines() if "name: repeat-top" in line)
+    number = text.splitlines().index(arm) + 1
+    for more, says in ((", by: nobody", "repeat-top.by: unknown ranking 'nobody'"), (", count: 3", "arms[")):
+        (tmp_path / "study.yml").write_text(text.replace(arm, arm.replace(", ", f"{more}, ", 1)))
+        with pytest.raises(UsageError) as error:
+            load_study(tmp_path / "study.yml", Study)
+        assert f"study.yml:{number}: " in str(error.value) and says in str(error.value)
 
 
 def test_what_is_the_same_in_two_places_is_no_contradiction(tmp_path: Path) -> None:
