@@ -93,9 +93,9 @@ def _with_flags(kind: type[Settings], steps: tuple[str, ...], text: str, given: 
         place = (*steps, *found[1].split("."))
         schema: Any = kind
         for step in place[:-1]:
-            schema = (
-                section_of(schema.model_fields[step].annotation) if step in schema.model_fields else Settings
-            )
+            if step not in schema.model_fields or not is_section(schema.model_fields[step].annotation):
+                return found[0]
+            schema = section_of(schema.model_fields[step].annotation)
         if place[-1] not in schema.model_fields or flag_of(schema, place[-1]).hidden:
             return found[0]
         if not is_section(schema.model_fields[place[-1]].annotation):
