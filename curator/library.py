@@ -8,16 +8,18 @@
 from pathlib import Path
 
 from curator.artifacts.fields import Probe
+from curator.artifacts.flags import as_library
 from curator.plan.plan import Plan
 from curator.planning import inject as _inject
 from curator.planning import mask as _mask
 from curator.planning.settings import InjectSettings, MaskSettings
-from curator.progress import Progress, reporting
+from curator.progress import Progress
 from curator.ranking import combine as _combine
 from curator.ranking import stage as _rank
 from curator.ranking.ranking import Ranking
 from curator.ranking.settings import CombineSettings, RankSettings
 from curator.report.sample_view import SampleView
+from curator.report.settings import ShowSettings
 from curator.report.show import Order, view_samples
 from curator.scan import stage as _scan
 from curator.scan.scan import Scan
@@ -52,11 +54,13 @@ __all__ = [
     "statistics",
     "train",
 ]
+ALL = (RankSettings, ScanSettings, MaskSettings, InjectSettings, TrainSettings, StatisticsSettings)
+"""Whose flags messages may name beside those of the stage that was called."""
 
 
 def combine(settings: CombineSettings, progress: Progress | None = None) -> Ranking:
     """See `curator.ranking.combine.combine`."""
-    with reporting(progress):
+    with as_library(progress, CombineSettings, *ALL):
         return _combine.combine(settings)
 
 
@@ -64,37 +68,37 @@ def rank(
     settings: RankSettings, progress: Progress | None = None, worker: tuple[int, int] = (0, 1)
 ) -> Ranking:
     """See `curator.ranking.stage.rank`; ``progress`` is told where the work is."""
-    with reporting(progress):
+    with as_library(progress, RankSettings, *ALL, arguments=["worker"]):
         return _rank.rank(settings, worker)
 
 
 def statistics(settings: StatisticsSettings, progress: Progress | None = None) -> Ranking:
     """See `curator.statistics.stage.statistics`."""
-    with reporting(progress):
+    with as_library(progress, StatisticsSettings, *ALL):
         return _statistics.statistics(settings)
 
 
 def scan(settings: ScanSettings, progress: Progress | None = None) -> Scan:
     """See `curator.scan.stage.scan`."""
-    with reporting(progress):
+    with as_library(progress, ScanSettings, *ALL):
         return _scan.scan(settings)
 
 
 def mask(settings: MaskSettings, progress: Progress | None = None) -> Plan:
     """See `curator.planning.mask.mask`."""
-    with reporting(progress):
+    with as_library(progress, MaskSettings, *ALL):
         return _mask.mask(settings)
 
 
 def inject(settings: InjectSettings, progress: Progress | None = None) -> Plan:
     """See `curator.planning.inject.inject`."""
-    with reporting(progress):
+    with as_library(progress, InjectSettings, *ALL):
         return _inject.inject(settings)
 
 
 def train(settings: TrainSettings, progress: Progress | None = None) -> Path:
     """See `curator.training.stage.train`; the folder of the checkpoints."""
-    with reporting(progress):
+    with as_library(progress, TrainSettings, *ALL):
         return _train.train(settings)
 
 
@@ -111,7 +115,8 @@ def show(
     Args:
         corpus: where the ranked corpus has moved to; tokenizer: ``tokenizer.json``, by default the one beside it.
     """
-    opened = ranking if isinstance(ranking, Ranking) else Ranking.open(Path(ranking))
-    rows = opened.open_corpus(corpus)
-    file = tokenizer or rows.tokenizer_file
-    return view_samples(opened, rows, unit, select=select, count=count, tokenizer=file)
+    with as_library(None, ShowSettings, *ALL):
+        opened = ranking if isinstance(ranking, Ranking) else Ranking.open(Path(ranking))
+        rows = opened.open_corpus(corpus)
+        file = tokenizer or rows.tokenizer_file
+        return view_samples(opened, rows, unit, select=select, count=count, tokenizer=file)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
+from curator.artifacts.conditions import laid_over
 from curator.artifacts.fields import (
     BatchSize,
     Corpus,
@@ -58,22 +59,35 @@ class Experiment(Settings):
     scan: ScanSettings = Field(default_factory=ScanSettings)
 
     def check(self) -> None:
-        """What excludes each other."""
-        if self.train and self.batch_size and self.train.batch_size != self.batch_size:
-            raise ValueError(
-                f"batch_size is {self.batch_size} but train.batch_size is {self.train.batch_size}; "
-                "steps would not name the same samples: make them equal"
-            )
+        """All stages speak of the same steps."""
+        sections = {name: getattr(self, name) for name in type(self).model_fields}
+        for field in ("batch_size", "epochs"):
+            said = {field: self.given().get(field)}
+            for name, section in sections.items():
+                if isinstance(section, Settings):
+                    said[f"{name}.{field}"] = section.given().get(field)
+            (first, value), *others = [one for one in said.items() if one[1] is not None] or [(field, None)]
+            for other, theirs in others:
+                if theirs != value:
+                    raise ValueError(
+                        f"{first} is {value} but {other} is {theirs}; steps would not name the same samples: make them "
+                        "equal"
+                    )
 
     def stage(self, name: str) -> Any:
         """The section ``name``, with what the experiment says for all stages where the section says nothing."""
+        said, kind = self.said_for(name), type(getattr(self, name))
+        return kind(**laid_over(kind, said, {}))
+
+    def said_for(self, name: str) -> dict[str, Any]:
+        """What the file gives to the stage ``name``: its section, and the experiment where that says nothing."""
         section = getattr(self, name)
         if section is None:
             raise UsageError(
-                f"what to {name} is missing: give --experiment with a '{name}' section (configs/tiny.yml has one to "
-                "copy)"
+                f"what to {name} is missing: give an experiment file (--experiment) with a '{name}' section "
+                "(configs/tiny.yml has one to copy)"
             )
-        return type(section)(**{**self.shared(type(section)), **section.given()})
+        return {**self.shared(type(section)), **section.given()}
 
     def shared(self, kind: type[Settings]) -> dict[str, Any]:
         """What the experiment says for all stages, of the fields of ``kind``."""

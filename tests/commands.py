@@ -4,7 +4,7 @@ import contextlib
 import io
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,15 @@ def refused(code: int, *words: Any, main: Callable[[], None] = main) -> str:
     assert result.code == code, (result.code, result.out, result.err)
     assert "Traceback" not in result.err
     return " ".join(result.err.replace("│", " ").split())
+
+
+def instead(words: Iterable[Any], more: Iterable[Any]) -> list[Any]:
+    """The words, with the flags of ``more`` in place of their own."""
+    kept = list(words)
+    for flag in more:
+        if str(flag).startswith("--") and flag in kept:
+            del kept[kept.index(flag) : kept.index(flag) + 2]
+    return [*kept, *more]
 
 
 def process(*words: Any, **kwargs: Any) -> "subprocess.Popen[str]":

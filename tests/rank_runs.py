@@ -15,6 +15,7 @@ import torch
 from engine_parts import GOLDEN, golden_model
 from forked import PROCESSES, die, finish
 
+from curator.artifacts.conditions import laid_over
 from curator.artifacts.fields import Probe
 from curator.artifacts.files import load_json
 from curator.influence import fit
@@ -32,7 +33,9 @@ def settings_of(given: dict[str, Any]) -> RankSettings:
     """``probe_ids`` and ``probe_tokens`` are fields of the probe."""
     ours = {name: given[f"probe_{name}"] for name in ("ids", "tokens") if f"probe_{name}" in given}
     rest = {name: value for name, value in given.items() if not name.startswith("probe_")}
-    return RankSettings(**{**rest, "probe": given["probe"].changed(**ours)})
+    if ours or "probe" in rest:
+        rest["probe"] = given.get("probe", Probe()).changed(**ours)
+    return RankSettings(**rest)
 
 
 def request(**changes: Any) -> RankSettings:
@@ -48,7 +51,7 @@ def request(**changes: Any) -> RankSettings:
         "micro_batch": 4,
         "shard_size": 8,
     }
-    return settings_of({**given, **changes})
+    return settings_of(laid_over(RankSettings, given, changes))
 
 
 def small_request(**changes: Any) -> RankSettings:
@@ -61,7 +64,7 @@ def small_request(**changes: Any) -> RankSettings:
         "probe": Probe(sequences=6),
         "micro_batch": 4,
     }
-    return settings_of({**given, **changes})
+    return settings_of(laid_over(RankSettings, given, changes))
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -3,9 +3,11 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from engine_parts import GOLDEN, ROOT
 from generator_folders import LINES, write_generators
@@ -16,6 +18,7 @@ import synth
 from curator.errors import CuratorError, UsageError
 from curator.progress import Progress, reporting
 from curator.ranking.ranking import Ranking
+from curator.scan.formation import Thresholds
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(), re.S)
 
@@ -66,14 +69,17 @@ def test_a_room_with_the_name_of_its_stage_is_called_as_the_stage(tmp_path: Path
 def test_what_is_missing_or_not_allowed_is_an_error_and_no_exit(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'out' is missing"):
         curator.rank(small_request())
-    with pytest.raises(UsageError, match="needs --count and --out"):
+    with pytest.raises(UsageError, match="needs 'count' and 'out'"):
         synth.render(synth.RenderSettings(generators=write_generators(tmp_path, {"p001": LINES}).path))
     with pytest.raises(UsageError, match="the key 'ranking' is missing; expected a path"):
         synth.DistillSettings(out="patterns")
     with pytest.raises(UsageError, match=r"floor: 0\.0 is not allowed; expected a number above 0"):
         curator.RankSettings(floor=0.0)
-    with pytest.raises(TypeError, match="'modle'"):
+    with pytest.raises(UsageError, match="modle: unknown field of RankSettings; did you mean 'model'"):
         curator.RankSettings(modle="x")  # type: ignore[call-arg]
+    for name, says in (("alpha", r"settings\.changed\(alpha="), ("alpah", "did you mean 'alpha'")):
+        with pytest.raises(UsageError, match=f"^{name}: .*{says}"):
+            setattr(curator.RankSettings(), name, -1)
     with pytest.raises(UsageError, match=r"file\.yml:2: rank\.floor: 0\.0 is not allowed"):
         (tmp_path / "file.yml").write_text("rank:\n  floor: 0\n")
         curator.load_experiment(tmp_path / "file.yml")
@@ -92,6 +98,70 @@ def test_a_frame_has_a_row_per_sample_or_says_what_it_needs(
     columns, index = whole.to_frame()
     assert list(columns) == ["loss", *whole.units] and list(index) == list(whole.samples)
     assert list(columns[whole.units[1]]) == list(whole.unit_scores(whole.units[1]))
+
+
+def test_plans_and_scans_are_frames_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = SimpleNamespace(
+        DataFrame=lambda columns, index: (columns, index), Index=lambda values, name: (name, list(values))
+    )
+    monkeypatch.setitem(sys.modules, "pandas", made)
+    plan, source = curator.Plan.identity(8, 4, "corpus").mask(np.array([2])).with_source("new", "rows", "fp")
+    columns, index = plan.replace(np.array([5]), np.array([1]), source).to_frame()
+    assert index == ("slot", list(range(8))) and columns["step"].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert columns["sample"].tolist() == [0, 1, 2, 3, 4, 1, 6, 7]
+    assert columns["weight"].tolist() == [1, 1, 0, 1, 1, 1, 1, 1]
+    assert columns["source"].tolist() == [*["corpus"] * 5, "new", "corpus", "corpus"]
+    values = np.arange(8.0).reshape(2, 2, 2)
+    scan = curator.Scan(
+        steps=np.array([0, 10]),
+        values={"a": values},
+        names={"a": ["a:0.0", "a:0.1", "a:1.0", "a:1.1"]},
+        chance={"a": 0.0},
+        thresholds=Thresholds(),
+        manifest={},
+    )
+    columns, index = scan.to_frame()
+    assert index == ("step", [0, 10]) and list(columns) == scan.names["a"]
+    assert columns["a:1.0"].tolist() == [2.0, 6.0]
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: curator.rank(curator.RankSettings()), "'out' is missing: give 'out' or 'rank.out' in"),
+        (
+            lambda: curator.inject(curator.InjectSettings(out="x")),
+            "say what to inject: 'ranking' RANKING with 'count'",
+        ),
+        (
+            lambda: curator.statistics(
+                curator.StatisticsSettings(corpus=GOLDEN / "rows.npy", statistics=["loss"], out="x")
+            ),
+            "Give 'model'",
+        ),
+        (
+            lambda: curator.rank(curator.RankSettings(model="m", emitted="e", out="x"), worker=(1, 2)),
+            "'emitted' needs no pass over the corpus: leave out 'worker'",
+        ),
+        (lambda: curator.RankSettings(preconditioner="identity", alpha=0.1), "'alpha' says nothing beside"),
+        (
+            lambda: synth.RenderSettings(generators="g", pad_id=3),
+            "'pad_id' says nothing beside 'fill' packed",
+        ),
+        (
+            lambda: synth.distill(synth.DistillSettings(ranking="nowhere", out="x")),
+            "make one with `curator rank --out nowhere`",  # a command stays one
+        ),
+    ],
+)
+def test_errors_of_the_library_name_fields_and_no_flags(
+    call: Callable[[], object], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CuratorError) as error:
+        call()
+    assert says in str(error.value)
+    assert "--" not in re.sub("`[^`]*`", "", str(error.value))
 
 
 def test_a_section_says_more_than_the_experiment(tmp_path: Path) -> None:

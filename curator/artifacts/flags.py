@@ -6,6 +6,7 @@ a manifest can name the command that asks for the same again.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, TypeVar, get_args, get_origin
@@ -13,8 +14,10 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
+from curator.artifacts.conditions import laid_over
 from curator.artifacts.schema import Settings, annotation_of, keys, members, section_of, suggest, worst
-from curator.errors import UsageError
+from curator.errors import CuratorError, UsageError
+from curator.progress import Progress, reporting
 
 S = TypeVar("S", bound=Settings)
 
@@ -64,21 +67,42 @@ def merge_flags(
             value = {key: one for key, one in value.items() if one is not None}
             places += [(name, key) for key in value]
             inner = before.get(name)
-            given[name] = {**(inner.given() if inner else {}), **value}
+            given[name] = laid_over(type(inner), inner.given(), value) if inner else value
             if not value:
                 del given[name]
         else:
             places.append((name,))
     try:
-        return kind.model_validate({**before, **given})
+        return kind.model_validate(laid_over(kind, before, given))
     except ValidationError as error:
-        where, text = worst(error, kind)
+        where, text, of_a_rule = worst(error, kind)
         steps = tuple(re.split(r"\.|\[", where)) if where else ()
         near = [place for place in places if place[: len(steps)] == steps[: len(place)]] or places
-        named = re.findall(r"'(\w+)'", text)  # of a rule of several fields
-        near = [place for place in near if place[-1] in named] or near
+        if of_a_rule:
+            text = _with_flags(kind, steps, text, places)
         said = dict.fromkeys(_in_a_line(kind, place) for place in near)
+        if of_a_rule and any(re.search(rf"(?<![\w-]){flag}(?![\w-])", text) for flag in said):
+            raise UsageError(text) from error
         raise UsageError(f"{', '.join(said)}: {text}") from error
+
+
+def _with_flags(kind: type[Settings], steps: tuple[str, ...], text: str, given: list[tuple[str, ...]]) -> str:
+    """What a rule says of fields, with the names that they have on a command line."""
+
+    def flag(found: re.Match[str]) -> str:
+        place = (*steps, *found[1].split("."))
+        schema: Any = kind
+        for step in place[:-1]:
+            if step not in schema.model_fields or not is_section(schema.model_fields[step].annotation):
+                return found[0]
+            schema = section_of(schema.model_fields[step].annotation)
+        if place[-1] not in schema.model_fields or flag_of(schema, place[-1]).hidden:
+            return found[0]
+        if not is_section(schema.model_fields[place[-1]].annotation):
+            return _in_a_line(kind, place)
+        return ", ".join(_in_a_line(kind, one) for one in given if one[: len(place)] == place)
+
+    return re.sub(r"'([a-z_.]+)'", flag, text)
 
 
 def _in_a_line(kind: type[Settings], place: tuple[str, ...]) -> str:
@@ -167,6 +191,37 @@ def _default_in_words(schema: Any, name: str, pair: str) -> str:
     return ":".join(
         f"{value:g}".replace("e-0", "e-") if isinstance(value, float) else str(value) for value in values
     )
+
+
+@contextmanager
+def as_library(
+    progress: Progress | None, *kinds: type[Settings], arguments: Iterable[str] = ()
+) -> Iterator[None]:
+    """What is done as a notebook asks for it: progress is said to ``progress``, and errors name fields, not flags.
+
+    Messages are written once, with the flags of the command line; here they become the fields of the first of
+    ``kinds`` that has them, or ``arguments`` of the same names. What stands in backticks is a command, and stays.
+    """
+    with reporting(progress):
+        try:
+            yield
+        except CuratorError as error:
+            error.args = (_with_fields(str(error), kinds, arguments),)
+            raise
+
+
+def _with_fields(text: str, kinds: Iterable[type[Settings]], arguments: Iterable[str]) -> str:
+    fields = {name: f"'{name}'" for name in arguments}
+    for flagged in (one for kind in kinds for one in flags_of(kind)):
+        fields.setdefault(flagged.name, f"'{'.'.join(flagged.place)}'")
+        if flagged.flag.opposite:
+            fields.setdefault(flagged.flag.opposite, f"'{flagged.place[-1]}' false")
+    parts = text.split("`")
+    for number in range(0, len(parts), 2):
+        parts[number] = re.sub(
+            r"(?<![\w-])--([a-z][a-z-]*[a-z])", lambda flag: fields.get(flag[1], flag[0]), parts[number]
+        )
+    return "`".join(parts)
 
 
 def flag_words(settings: Settings, left_out: Iterable[str] = ()) -> list[str]:

@@ -30,6 +30,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 from typing_extensions import Self
 
+from curator.artifacts.conditions import laid_over, refusal
 from curator.errors import CuratorError, UsageError
 
 T = TypeVar("T")
@@ -71,11 +72,21 @@ class Source:
     file: Path | None = None
     lines: Mapping[str, int] = field(default_factory=dict)
 
-    def error(self, place: str, text: str) -> UsageError:
+    def error(self, place: str, text: str, named: Iterable[str] = ()) -> UsageError:
+        """``named``: what a rule of several fields names; the line is that of the first that is there."""
         if self.file is None:
             return UsageError(f"{place + ': ' if place else ''}{text}")
-        line = f":{self.lines[place]}" if place in self.lines else ""
-        return UsageError(f"{self.file}{line}: {place + ': ' if place else ''}{text}")
+        line = self._line(place, named)
+        return UsageError(f"{self.file}{f':{line}' if line else ''}: {place + ': ' if place else ''}{text}")
+
+    def _line(self, place: str, named: Iterable[str]) -> int | None:
+        for name in named:
+            inner = f"{place}.{name}".lstrip(".")
+            item = f".{name}" if "-" in name else None  # of a list, by its name
+            for there, line in self.lines.items():
+                if there == inner or (item and there.endswith(item)):
+                    return line
+        return self.lines.get(place)
 
     def path(self, text: str | Path) -> Path:
         """A relative path in a file is relative to that file; in a flag, to the working directory."""
@@ -105,8 +116,7 @@ class Settings(BaseModel):
     """What can be set; immutable. As code gives them, values are held to the same rules as in a file.
 
     Raises:
-        UsageError: a value that is not allowed.
-        TypeError: a name that does not exist.
+        UsageError: a name that does not exist, a value that is not allowed, or an assignment.
     """
 
     FLAGS: ClassVar[tuple[str, ...]] = ()
@@ -125,7 +135,9 @@ class Settings(BaseModel):
     def __init__(self, **values: Any):
         kind = type(self)
         if unknown := [name for name in values if name not in kind.model_fields and name not in keys(kind)]:
-            raise TypeError(f"{kind.__name__}() got an unexpected keyword argument '{unknown[0]}'")
+            raise UsageError(
+                f"{unknown[0]}: unknown field of {kind.__name__}; {suggest(unknown[0], keys(kind))}"
+            )
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -134,12 +146,24 @@ class Settings(BaseModel):
     # So that what lies within another is validated as a part of it, and its errors say where.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in type(self).model_fields:
+            raise UsageError(f"{name}: settings do not change; make others: settings.changed({name}=...)")
+        raise UsageError(f"{name}: unknown field of {type(self).__name__}; {suggest(name, keys(type(self)))}")
+
     def check(self) -> None:
-        """What several fields say together; raises ValueError, or any error a user can mend."""
+        """What several fields say together; raises ValueError, or any error a user can mend.
+
+        That a field says nothing, or contradicts another, is said beside it: `Only`, `Not`.
+        """
 
     def changed(self, **changes: Any) -> Self:
-        """The same with other values, which are checked."""
-        return type(self)(**{**self.given(), **changes})
+        """The same with other values, which are checked; what says nothing beside them is dropped."""
+        return type(self)(**laid_over(type(self), self.given(), changes))
+
+    def resolved(self, **found: Any) -> Self:
+        """The same with what was found out; that is not what a user gave, and may stand beside anything."""
+        return self.model_copy(update=found)
 
     def given(self) -> dict[str, Any]:
         """The fields that were given, as against defaults."""
@@ -165,6 +189,8 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
+        if wrong := refusal(type(self), self.given()):
+            raise ValueError(wrong)
         try:
             self.check()
         except CuratorError as error:
@@ -181,12 +207,45 @@ def keys(schema: type[BaseModel]) -> dict[str, str]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which ``1e-5`` is a number, as in YAML 1.2 (PyYAML alone wants ``1.0e-5``)."""
+    """Safe YAML whose bare words mean what YAML 1.2 says (its core schema).
+
+    PyYAML's are those of 1.1, in which ``5:2`` is 302, ``010`` is 8, ``on`` and ``no`` are true and false, ``1e-5`` is
+    a text and ``2026-11-27`` no text.
+    """
+
+    def whole_number(self, node: yaml.ScalarNode) -> int:
+        """Decimal, ``0o`` octal or ``0x`` hexadecimal."""
+        text = str(self.construct_scalar(node))
+        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+_Loader.yaml_implicit_resolvers = {}
+for _name, _form, _first in (
+    ("null", r"~|null|Null|NULL|", "~nN"),
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    ("merge", "<<", "<"),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_name}",
+        re.compile(rf"(?:{_form})\Z"),
+        [*_first, *([""] if _name == "null" else [])],
+    )
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.whole_number)
+
+
+def yaml_value(text: str) -> Any:
+    """What YAML says ``text`` is, read as a file is.
+
+    Raises:
+        yaml.YAMLError: it is none.
+    """
+    return yaml.load(text, _Loader)
 
 
 def load_strict(path: Path, schema: type[S]) -> S:
@@ -225,6 +284,14 @@ def _note_lines(node: yaml.Node, place: str, source: Source, lines: dict[str, in
         for index, value in enumerate(node.value):
             lines[f"{place}[{index}]"] = value.start_mark.line + 1
             _note_lines(value, f"{place}[{index}]", source, lines)
+            for key, name in value.value if isinstance(value, yaml.MappingNode) else ():
+                if key.value == "name":  # rules call an item so
+                    own = {
+                        there: line for there, line in lines.items() if there.startswith(f"{place}[{index}]")
+                    }
+                    lines |= {
+                        there.replace(f"[{index}]", f".{name.value}", 1): line for there, line in own.items()
+                    }
 
 
 def convert(data: Any, schema: type[S], source: Source) -> S:
@@ -250,8 +317,8 @@ def suggest(given: str, known: Iterable[str]) -> str:
     return f"{hint}known: {', '.join(names)}"
 
 
-def worst(error: ValidationError, schema: Any) -> tuple[str, str]:
-    """(dotted field, what is wrong) of the first error."""
+def worst(error: ValidationError, schema: Any) -> tuple[str, str, list[str]]:
+    """(dotted field, what is wrong) of the first error; of a rule of several fields also its words."""
     details = error.errors(include_url=False)[0]
     kind, place, parents = schema, "", []
     for step in details["loc"]:
@@ -265,7 +332,8 @@ def worst(error: ValidationError, schema: Any) -> tuple[str, str]:
             known = {**keys(section), **{name: name for name in section.model_fields}}
             kind = annotation_of(section.model_fields[known[step]])
             place = f"{place}.{step}" if place else step
-    return _said(details, place, kind, parents)
+    place, text = _said(details, place, kind, parents)
+    return place, text, re.findall(r"[\w.-]*\w", text) if details["type"] == "value_error" else []
 
 
 def _said(details: ErrorDetails, place: str, kind: Any, parents: list[tuple[str, Any]]) -> tuple[str, str]:

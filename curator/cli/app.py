@@ -79,7 +79,6 @@ def scan(settings: "ScanSettings") -> None:
 )
 def rank(
     settings: "RankSettings",
-    given: list[str],
     worker: Annotated[
         str,
         typer.Option(help="R/W: share the work among W processes; start one for each R."),
@@ -100,7 +99,7 @@ def rank(
     """
     from curator.cli.commands import run_rank
 
-    run_rank(settings, options.worker(worker), queries_only, given)
+    run_rank(settings, options.worker(worker), queries_only)
 
 
 @options.stage(

@@ -1,20 +1,17 @@
 """What the commands do with a merged experiment: gather, call one room, say where the result is."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
 from curator.artifacts.fields import require
-from curator.artifacts.flags import flag_name
 from curator.cli import next_steps
 from curator.cli.next_steps import next_step
 from curator.cli.printing import say
 from curator.cli.tables import print_rows
-from curator.errors import UsageError
 from curator.plan.plan import Plan
 from curator.planning.settings import MaskSettings
 from curator.ranking.ranking import Ranking
-from curator.ranking.settings import DECIDED_BY_QUERIES, CollectSettings, CombineSettings, RankSettings
+from curator.ranking.settings import CollectSettings, CombineSettings, RankSettings
 from curator.scan.settings import ScanSettings
 from curator.training.settings import TrainSettings
 
@@ -42,17 +39,13 @@ def run_scan(settings: ScanSettings) -> None:
     next_step(*next_steps.rank(scan, settings))
 
 
-def run_rank(
-    settings: RankSettings, worker: tuple[int, int], queries_only: bool, given: Sequence[str]
-) -> None:
-    """`curator rank`; ``given``: the fields that flags gave, as against the file."""
+def run_rank(settings: RankSettings, worker: tuple[int, int], queries_only: bool) -> None:
+    """`curator rank`."""
     from curator.influence.emission import Emission
     from curator.ranking.stage import prepare, rank
 
-    if settings.queries_of is not None:
-        _refuse_settings(settings.queries_of, given, queries_only)
     if queries_only:
-        prepare(settings)
+        prepare(settings, worker)
         say(f"Written to {settings.out}/: queries and factors.")
         say(f"Next: emit: {{scores: [{Path(str(settings.out)).absolute()}]}} in a patch file (docs/neox.md)")
         return
@@ -74,22 +67,6 @@ def _say_window(ranking: Ranking) -> None:
         f"Steps {first} to {end - 1} hold samples {ranking.first_sample} to {ranking.end - 1}, in epoch "
         f"{first * window['batch_size'] // n_samples + 1} of {window['epochs']} (sample = slot modulo {n_samples})."
     )
-
-
-def _refuse_settings(ranking: Path, given: Sequence[str], queries_only: bool) -> None:
-    """Refuse flags beside --queries-of that the given queries have decided already, or that ask for other work."""
-    flags = [
-        flag_name(RankSettings, *name.split("."))
-        for name in given
-        if name.split(".")[0] in DECIDED_BY_QUERIES
-    ]
-    flags += ["queries-only"] if queries_only else []
-    if flags:
-        named = ", ".join(dict.fromkeys(f"--{name}" for name in flags))
-        raise UsageError(
-            f"{named} cannot stand beside --queries-of: the queries of {ranking} were made with its own settings, and "
-            "--samples says what to score"
-        )
 
 
 def run_combine(settings: CombineSettings) -> None:

@@ -119,6 +119,25 @@ def completed(command: Any) -> Any:
     return typer.main.get_command(whole)
 
 
+def refuse_twice(command: Any, words: list[str]) -> None:
+    """Refuse an option that is given twice where it is no list; the last one would count, without a word.
+
+    Raises:
+        UsageError: names it.
+    """
+    context = typer.Context(command)
+    try:
+        order = command.make_parser(context).parse_args(list(words))[2]
+    except Exception:  # what is wrong otherwise is said by the command
+        return
+    for option in order:
+        if (
+            not (option.multiple if hasattr(option, "multiple") else option.nargs < 0)
+            and order.count(option) > 1
+        ):
+            raise UsageError(f"{'/'.join((*option.opts, *option.secondary_opts))}: given twice; keep one")
+
+
 def _called_by_flags(
     section: str, named: str, shared: bool, function: Callable[..., None]
 ) -> Callable[..., None]:
@@ -147,7 +166,7 @@ def _called_by_flags(
 
     def call(experiment: Path | None = None, **values: Any) -> None:
         whole = load_experiment(experiment) if experiment else Whole()
-        before = whole.shared(schema) if named else whole.stage(section).given()
+        before = whole.shared(schema) if named else whole.said_for(section)
         merged: dict[str, Any] = {}
         given = []
         for flag in flags:

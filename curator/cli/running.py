@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from curator.cli.options import completed
+from curator.cli.options import completed, refuse_twice
 from curator.cli.printing import console, say_traceback
 from curator.errors import CuratorError, UsageError
 from curator.progress import Advance, Lines, Progress, reporting
@@ -27,7 +27,10 @@ class Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """As ever; the options of the command that is called are made now."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, completed(command), rest
+        command = completed(command)
+        if not isinstance(command, TyperGroup):
+            refuse_twice(command, rest)
+        return name, command, rest
 
     def invoke(self, ctx: Any) -> Any:
         """As ever."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from curator.artifacts.schema import yaml_value
 from curator.errors import CuratorError, UsageError
 from curator.models.neox_settings import merge_files
 from curator.plan.plan import Plan
@@ -103,9 +104,14 @@ def _given(words: Sequence[str]) -> dict[str, Any]:
         if name in OWN_FOLDER:
             raise UsageError(f"--set {word}: save and load are the arm's folder; choose it with --out")
         try:
-            given[name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            given[name], theirs = yaml_value(text), yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError) as error:
             raise UsageError(f"--set {word}: the value is not valid YAML") from error
+        if given[name] != theirs and not isinstance(theirs, str):
+            raise UsageError(
+                f"--set {word}: GPT-NeoX's YAML 1.1 takes this for {theirs!r}, YAML 1.2 for {given[name]!r}; write "
+                "what you mean: true, false, a plain number, or a text in quotes"
+            )
     for name in ("train_iters", "seq_length"):
         if name in given and type(given[name]) is not int:
             raise UsageError(f"--set {name}={given[name]}: expected a whole number")

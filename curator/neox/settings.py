@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+from curator.artifacts.conditions import Only
 from curator.artifacts.fields import Corpus, Count, Step, Window
 from curator.artifacts.flags import Flag
 from curator.artifacts.schema import GivenPath, Many, Settings
@@ -22,7 +23,7 @@ class ArmSettings(Settings):
     """Another setting of GPT-NeoX for this arm; repeatable."""
     neox: Annotated[str | None, Flag(default="$NEOX_HOME")] = None
     """The checkout to train with: a folder, or HEAD, v1.0."""
-    insist: Many[Literal["unrecorded"]] = ()
+    insist: Annotated[Many[Literal["unrecorded"]], Only("start_from")] = ()
     """unrecorded: take a checkpoint although its record is missing, or is of other files."""
     corpus: Corpus = None
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from curator.artifacts.files import load_array, save_array, save_json
 from curator.artifacts.fingerprints import differences, fingerprint
+from curator.artifacts.frames import frame
 from curator.artifacts.manifests import load_manifest
 from curator.errors import CuratorError
 from curator.plan import edits
@@ -203,3 +204,21 @@ class Plan(Table):
         found = ({**source, "path": os.path.abspath(folder / source["path"])} for source in plan.sources)
         plan._set("sources", tuple(found))
         return plan
+
+    @staticmethod
+    def open(folder: str | Path) -> "Plan":
+        """`load`, called as it is of a ranking and a scan."""
+        return Plan.load(Path(folder))
+
+    def to_frame(self) -> Any:
+        """One row per slot, indexed by it: its step, which sample of which source it holds, and its weight (pandas).
+
+        The corpus is called ``corpus``, an injected set by its name.
+
+        Raises:
+            CuratorError: pandas is not installed.
+        """
+        slots = np.arange(self.n_slots)
+        held, names = self.lookup(slots), np.array(["corpus", *(one["name"] for one in self.sources)])
+        columns = {"step": slots // self.batch_size, "sample": held.sample, "source": names[held.source]}
+        return frame({**columns, "weight": held.weight}, slots, "slot")

@@ -141,14 +141,6 @@ def replaced_slots(plan: Plan, steps: tuple[int, int], samples: np.ndarray, sour
 def _check_given(settings: InjectSettings) -> None:
     if not settings.ranking and settings.rows is None:
         raise UsageError("say what to inject: --ranking RANKING with --count or --percent, or --rows CORPUS")
-    if settings.rows is not None:
-        given = {"--unit": settings.units, "--percent": settings.percent, "--from-steps": settings.from_steps}
-        named = [flag for flag, value in given.items() if value]
-        if named or settings.select != "top":
-            flags = ", ".join([*named, *(["--select"] if settings.select != "top" else [])])
-            raise UsageError(
-                f"{flags} chooses from a ranking; with --rows give --count, the first so many rows"
-            )
     if settings.after is None and settings.spread is None and settings.replace is None:
         raise UsageError(
             "say where: --after STEP (a burst of extra steps), --spread A:B (extra steps spread evenly), or "

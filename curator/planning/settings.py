@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from curator.artifacts.conditions import Not, Only
 from curator.artifacts.fields import (
     BatchSize,
     Corpus,
@@ -24,9 +25,14 @@ How = Annotated[
     Literal["top", "bottom", "random", "loss-matched", "random-in-category"],
     Field(description="top, bottom, or a control: random, loss-matched, random-in-category."),
 ]
-Bins = Annotated[Count, Field(description="Loss quantile bins of loss-matched.")]
-Draws = Annotated[Seed, Field(description="Of random choices.")]
-Share = Annotated[Percent | None, Field(description="Or which share of the ranked samples.")]
+Bins = Annotated[
+    Count, Field(description="Loss quantile bins of loss-matched."), Only("select", "loss-matched")
+]
+Draws = Annotated[
+    Seed,
+    Field(description="Of random choices."),
+    Only("select", "random", "loss-matched", "random-in-category"),
+]
 Divisor = Literal["kept", "renormalised"]
 
 
@@ -39,15 +45,11 @@ class Choice(Settings):
     select: How = "top"
     count: Count | None = None
     """How many samples."""
-    percent: Share = None
+    percent: Annotated[Percent | None, Not("count")] = None
+    """Or which share of the ranked samples."""
     significant: Annotated[Positive | None, Flag(default="as they rank")] = None
     """Of these, only samples whose score lies so many of its standard errors above 0 (for bottom: below); needs one
     ranking that was combined of several. Controls are as many."""
-
-    def check(self) -> None:
-        """One size."""
-        if self.count is not None and self.percent is not None:
-            raise ValueError("'count' and 'percent' exclude each other; give one")
 
 
 class MaskSettings(Choice):
@@ -76,7 +78,14 @@ class InjectSettings(Choice):
     """Choose only samples of training steps FIRST:LAST."""
     seed: Draws = 0
     loss_bins: Bins = 100
-    rows: GivenPath | None = None
+    rows: Annotated[
+        GivenPath | None,
+        Not("ranking"),
+        Not(
+            *("units", "select", "percent", "from_steps", "seed", "loss_bins"),
+            says="that chooses from a ranking; give 'count', the first so many rows",
+        ),
+    ] = None
     """Or what: the rows of another corpus, in any known format, as wide as the corpus's own."""
     shuffle_seed: Annotated[Seed | None, Flag(default="as they lie")] = None
     """Put them in in an order drawn with this seed."""
@@ -84,11 +93,13 @@ class InjectSettings(Choice):
     """Put all of them in K times."""
     after: Index | None = None
     """Where: a burst of extra steps right after so many steps. Fills whole steps."""
-    spread: Span | None = None
+    spread: Annotated[Span | None, Not("after")] = None
     """Or where: extra steps, spread evenly over steps FIRST:LAST. Fills whole steps."""
-    replace: Span | None = None
+    replace: Annotated[Span | None, Not("after", "spread")] = None
     """Or where: in place of as many samples of steps FIRST:LAST, evenly spread; no extra steps."""
-    plan: Annotated[GivenPath | None, Flag(default="the corpus as it is")] = None
+    plan: Annotated[
+        GivenPath | None, Not("epochs", says="the plan says it itself"), Flag(default="the corpus as it is")
+    ] = None
     """Edit this plan; steps are counted in it."""
     divisor: Annotated[Divisor | None, Flag(default="the plan's, or kept")] = None
     """As for mask."""
@@ -96,14 +107,3 @@ class InjectSettings(Choice):
     epochs: Epochs = 1
     corpus: Corpus = None
     out: Out = None
-
-    def check(self) -> None:
-        """One thing to put in, one size, one place."""
-        super().check()
-        if self.ranking and self.rows is not None:
-            raise ValueError("'ranking' and 'rows' exclude each other; inject one, then edit that 'plan'")
-        if self.rows is not None and self.percent is not None:
-            raise ValueError("'percent' is of ranked samples; give 'count' to take the first of 'rows'")
-        places = [name for name in ("after", "spread", "replace") if getattr(self, name) is not None]
-        if len(places) > 1:
-            raise ValueError(f"{' and '.join(map(repr, places))} exclude each other; give one")

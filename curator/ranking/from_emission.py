@@ -59,7 +59,7 @@ def collect_scores(emission: Emission, out: Path, samples: tuple[int, int] | Non
     if not emission.scored:
         raise CuratorError(
             f"{emission.path}: no scores were emitted (emit.scores in the patch file); from gradients, rank with "
-            f"curator rank --emitted {emission.path} --model CHECKPOINT --unit UNIT"
+            f"`curator rank --emitted {emission.path} --model CHECKPOINT --unit UNIT`"
         )
     first, last = emission.contiguous(samples)
     keys = emission.scored

@@ -70,8 +70,7 @@ class GivenQueries:
             micro_batch=micro_batch,
             shard_size=shard_size,
             unit_modules=tuple(unit_modules) or tuple(map(Path, there["unit_modules"])),
-            queries_of=self.path,
-        )
+        ).resolved(queries_of=self.path)
 
     def settings(self, request: RankSettings, blocks: Sequence[tuple[Unit, Block]]) -> dict[str, Any]:
         """The settings of a ranking that is made with these queries, which are named by their content.

@@ -84,5 +84,5 @@ def as_before(request: RankSettings, out: Path) -> RankSettings:
         and (out / "manifest.json").is_file()
         and "probe_ids" not in open_manifest(out)
     ):
-        return request.changed(probe=request.probe.changed(ids="all"))
+        return request.resolved(probe=request.probe.changed(ids="all"))
     return request

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from curator.artifacts.block_key import BlockKey
 from curator.artifacts.files import load_array
 from curator.artifacts.fingerprints import check_content, fingerprint
+from curator.artifacts.frames import frame
 from curator.artifacts.manifests import load_manifest
 from curator.corpus import Corpus, open_corpus
 from curator.errors import CuratorError, UsageError
@@ -236,16 +237,10 @@ class Ranking:
         Raises:
             CuratorError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ModuleNotFoundError as error:
-            raise CuratorError(
-                "to_frame() needs pandas, which is not installed: pip install pandas"
-            ) from error
         columns = {"loss": np.asarray(self.losses), **dict(zip(self.units, np.asarray(self.scores)))}
         if self.errors is not None:
             columns |= dict(zip([f"{unit} error" for unit in self.units], np.asarray(self.errors)))
-        return pandas.DataFrame(columns, index=pandas.Index(self.samples, name="sample"))
+        return frame(columns, self.samples, "sample")
 
     def open_corpus(self, path: Path | None = None) -> Corpus:
         """The corpus that was ranked: the one it was made with, or where that has moved, ``path``.

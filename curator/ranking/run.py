@@ -224,7 +224,7 @@ class RankRun:
         """The request, with where its probe ids come from written out: what lies beside a model may change."""
         if self.probe_ids is None or self.given is not None:
             return self.request
-        return self.request.changed(probe=self.request.probe.changed(ids=self.probe_ids["source"]))
+        return self.request.resolved(probe=self.request.probe.changed(ids=self.probe_ids["source"]))
 
     def _claim(self) -> str:
         """Write the manifest, or check the one that is there against ours; its status."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from curator.artifacts.conditions import Not, Only
 from curator.artifacts.fields import (
     BatchSize,
     Corpus,
@@ -34,24 +35,13 @@ from curator.artifacts.fields import (
 from curator.artifacts.flags import Flag, flag_words
 from curator.artifacts.schema import GivenPath, Many, Settings
 
-DECIDED = (
-    "window",
-    "probe",
-    "tokenizer",
-    "preconditioner",
-    "fisher",
-    "factor_samples",
-    "factor_seed",
-    "damping",
-    "alpha",
-    "floor",
-)
 FITTED = ("ekfac", "kfac")
 """Preconditioners that are fitted on samples, and damped."""
 FIT = ("fisher", "factor_samples", "factor_seed", "damping", "alpha", "floor")
 """Fields that say how; nothing of the others depends on them."""
-DECIDED_BY_QUERIES = (*DECIDED, "dtype", "emitted")
+DECIDED_BY_QUERIES = ("window", "probe", "tokenizer", "preconditioner", *FIT, "dtype", "emitted")
 """Fields that say nothing beside ``queries_of``: given queries were made with settings of their own."""
+OfFit = Only("preconditioner", *FITTED)
 
 
 def recorded_now(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,12 +67,12 @@ class RankSettings(Settings):
     corpus: Corpus = None
     units: Annotated[Units, Shared()] = ()
     out: Out = None
-    samples: Annotated[Span | None, Flag(default="the window, or all")] = None
+    samples: Annotated[Span | None, Not("window"), Flag(default="the window, or all")] = None
     """Score samples FIRST:LAST (LAST not included)."""
     window: Window = None
     """Score the samples of steps FIRST:LAST; needs --batch-size."""
     batch_size: BatchSize = None
-    epochs: Epochs = 1
+    epochs: Annotated[Epochs, Only("window")] = 1
     preconditioner: PreconditionerName = "ekfac"
     """What stands for the inverse curvature: ekfac (two sweeps over the factor samples), kfac (one sweep: coarser),
     adam (the second moments of the checkpoint's own optimizer; nothing is fitted), identity (none: plain products of
@@ -90,17 +80,17 @@ class RankSettings(Settings):
     normalise: bool = False
     """Divide each score by the norm of the sample's gradient in the unit's blocks: what a sample teaches per size of
     its step, so that a few odd rows with huge gradients do not outweigh all others."""
-    fisher: Literal["sampled", "empirical"] = "sampled"
+    fisher: Annotated[Literal["sampled", "empirical"], OfFit] = "sampled"
     """Labels of the curvature: sampled (from the model) or empirical (the data's)."""
-    factor_samples: Count = 100_000
+    factor_samples: Annotated[Count, OfFit] = 100_000
     """Fit the curvature on at most so many samples."""
-    factor_seed: Seed = 0
+    factor_seed: Annotated[Seed, OfFit] = 0
     """Of their draw and of sampled labels."""
-    damping: DampingMode = "mean"
+    damping: Annotated[DampingMode, OfFit] = "mean"
     """mean: λ + α·mean λ; max: λ + α·max λ; absolute: λ + α."""
-    alpha: NotNegative = 0.1
+    alpha: Annotated[NotNegative, OfFit] = 0.1
     """Damping strength α."""
-    floor: Positive = 1e-5
+    floor: Annotated[Positive, OfFit] = 1e-5
     """Smallest damped eigenvalue."""
     probe: Annotated[Probe, Shared()] = Field(default_factory=Probe)
     tokenizer: Tokenizer = None
@@ -109,9 +99,21 @@ class RankSettings(Settings):
     """Samples per pass through the model."""
     shard_size: Annotated[Count | None, Flag(default="about 512")] = None
     """Samples per resumable shard."""
-    emitted: GivenPath | None = None
+    emitted: Annotated[
+        GivenPath | None,
+        Not(
+            *("factor_samples", "factor_seed", "micro_batch", "shard_size"),
+            says="all that was emitted is used, and there is no pass over the corpus",
+        ),
+    ] = None
     """Score per-sample gradients that a patched GPT-NeoX trainer emitted; no pass over the corpus."""
-    queries_of: GivenPath | None = None
+    queries_of: Annotated[
+        GivenPath | None,
+        Not(
+            *DECIDED_BY_QUERIES,
+            says="the queries were made with their ranking's own settings, and 'samples' says what to score",
+        ),
+    ] = None
     """Ranking whose queries score this corpus, under its model, units and settings; nothing is fitted."""
     unit_modules: UnitModules = ()
     device: Where = "cpu"

@@ -49,11 +49,11 @@ def rank(settings: RankSettings, worker: tuple[int, int] = (0, 1)) -> Ranking:
         emission = Emission.open(settings.emitted)
         _check_corpus(emission, settings.corpus)
         asked = _resolved(settings, settings.corpus or emission.manifest["paths"]["corpus"])
-        return rank_emission(asked.changed(corpus=emission.path), emission, out, settings.device)
+        return rank_emission(asked.resolved(corpus=emission.path), emission, out, settings.device)
     return run.rank(_resolved(settings, require(settings, "corpus")), out, settings.device, worker)
 
 
-def prepare(settings: RankSettings) -> None:
+def prepare(settings: RankSettings, worker: tuple[int, int] = (0, 1)) -> None:
     """Do of `rank` what comes before the scores: factors and queries. `rank` with the same settings goes on from there.
 
     Raises:
@@ -61,6 +61,10 @@ def prepare(settings: RankSettings) -> None:
     """
     if settings.emitted is not None:
         raise UsageError("--emitted needs no pass over the corpus: leave out --queries-only")
+    if settings.queries_of is not None:
+        raise UsageError("--queries-only cannot stand beside --queries-of, whose queries are made already")
+    if worker != (0, 1):
+        raise UsageError("--queries-only is the work of one process: leave out --worker")
     check_device(settings.device)
     require(settings, "model")
     asked = _resolved(settings, require(settings, "corpus"))
@@ -79,13 +83,13 @@ def _check_corpus(emission: Emission, corpus: Path | None) -> None:
 
 
 def _resolved(settings: RankSettings, corpus: Path | str) -> RankSettings:
-    """``settings`` with the samples of their window; those that name samples themselves have no window.
+    """``settings`` with the samples of their window.
 
     Args:
         corpus: whose length is looked at where the run passes over it more than once.
     """
     require(settings, "units")
-    if settings.samples is not None or settings.window is None:
-        return settings.changed(window=None)
+    if settings.window is None:
+        return settings
     batch_size = require(settings, "batch_size")
-    return settings.changed(samples=samples_of_window(settings.window, batch_size, settings.epochs, corpus))
+    return settings.resolved(samples=samples_of_window(settings.window, batch_size, settings.epochs, corpus))

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from curator.artifacts.conditions import Only
 from curator.artifacts.fields import BatchSize, Corpus, Count, OneUnit, Seed, Tokenizer
 from curator.artifacts.flags import Flag
 from curator.artifacts.schema import GivenPath, Settings
@@ -21,7 +22,7 @@ class ShowSettings(Settings):
     """Show N samples drawn at random."""
     first: Count | None = None
     """Show the N first ones, as they lie. [default of a corpus: 5]"""
-    seed: Seed = 0
+    seed: Annotated[Seed, Only("random")] = 0
     """Of the draw."""
     corpus: Corpus = None
     tokenizer: Tokenizer = None

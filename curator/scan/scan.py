@@ -17,6 +17,7 @@ from curator import __version__
 from curator.artifacts.fields import IdsFrom
 from curator.artifacts.files import load_json, save_array, save_json
 from curator.artifacts.fingerprints import differences, fingerprint, load_checked
+from curator.artifacts.frames import frame
 from curator.artifacts.manifests import load_manifest
 from curator.errors import CuratorError, UsageError
 from curator.models import load_config, load_model
@@ -77,6 +78,15 @@ class Scan:
         return formation_window(
             unit, self.steps, self.curve(unit), self.thresholds.resolved(self.chance[kind])
         )
+
+    def to_frame(self) -> Any:
+        """One row per checkpoint, indexed by its step: the metric of every unit (pandas).
+
+        Raises:
+            CuratorError: pandas is not installed.
+        """
+        units = [unit for kind in self.values for unit in self.names[kind]]
+        return frame({unit: self.curve(unit) for unit in units}, self.steps, "step")
 
     def _kind(self, kind: str) -> np.ndarray:
         if kind not in self.values:

@@ -3,6 +3,7 @@
 import shlex
 from typing import Annotated, Literal
 
+from curator.artifacts.conditions import Not, Only
 from curator.artifacts.fields import (
     BatchSize,
     Corpus,
@@ -32,20 +33,22 @@ class StatisticsSettings(Settings):
     compression: bytes per compressed byte; length: tokens before the padding; loss: nats per token, needs --model.
     Repeatable."""
     out: Out = None
-    samples: Annotated[Span | None, Flag(default="the window, or all")] = None
+    samples: Annotated[Span | None, Not("window"), Flag(default="the window, or all")] = None
     """Of samples FIRST:LAST (LAST not included)."""
     window: Window = None
     """Of the samples of steps FIRST:LAST; needs --batch-size."""
     batch_size: BatchSize = None
-    epochs: Epochs = 1
-    padding: Annotated[Index | None, Flag(default="the tokenizer's, and its end-of-text")] = None
+    epochs: Annotated[Epochs, Only("window")] = 1
+    padding: Annotated[
+        Index | None, Only("statistics", "length"), Flag(default="the tokenizer's, and its end-of-text")
+    ] = None
     """Token id that fills rows up at their end, for length."""
-    tokenizer: Tokenizer = None
-    model: Model = None
+    tokenizer: Annotated[Tokenizer, Only("statistics", "length")] = None
+    model: Annotated[Model, Only("statistics", "loss", "length")] = None
     dtype: Precision = "float32"
-    micro_batch: Annotated[Count | None, Flag(default="what fits")] = None
+    micro_batch: Annotated[Count | None, Only("statistics", "loss"), Flag(default="what fits")] = None
     """Samples per pass through the model."""
-    device: Where = "cpu"
+    device: Annotated[Where, Only("statistics", "loss")] = "cpu"
 
     def command(self) -> str:
         """The command that asks for the same again (all but ``--out``)."""

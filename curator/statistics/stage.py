@@ -52,13 +52,11 @@ def statistics(settings: StatisticsSettings) -> Ranking:
     """
     out = require(settings, "out")
     corpus = open_corpus(require(settings, "corpus"))
-    if settings.window is not None and settings.samples is None:
+    if settings.window is not None:
         batch_size = require(settings, "batch_size")
-        settings = settings.changed(
+        settings = settings.resolved(
             samples=samples_of_window(settings.window, batch_size, settings.epochs, corpus.path)
         )
-    elif settings.window is not None:
-        settings = settings.changed(window=None)
     first, last = samples_within(settings.samples, corpus)
     with lock_folder(out):
         corpus.check_index()
@@ -123,7 +121,7 @@ class StatisticsRun:
                 "model": None if self.loss is None else absolute_model(str(settings.model)),
                 "corpus": str(require(settings, "corpus").absolute()),
                 "batch_size": settings.batch_size,
-                "command": settings.changed(statistics=[one.name for one in self.found]).command(),
+                "command": settings.resolved(statistics=tuple(one.name for one in self.found)).command(),
                 **recorded_window(settings.window, settings.batch_size, settings.epochs),
             },
             "versions": {**versions, "python": platform.python_version()},

@@ -1,5 +1,8 @@
 """One run of the embedded trainer: the section ``train``, which is its recipe and what is done with it."""
 
+from typing import Annotated
+
+from curator.artifacts.conditions import Not
 from curator.artifacts.fields import Corpus, Count, Epochs, Out, Step, Where, written_out
 from curator.artifacts.schema import GivenPath, Many
 from curator.training.config import TrainingConfig
@@ -24,7 +27,7 @@ class TrainSettings(TrainingConfig):
     corpus: Corpus = None
     epochs: Epochs = 1
     device: Where = "cpu"
-    plan: GivenPath | None = None
+    plan: Annotated[GivenPath | None, Not("epochs", says="the plan says it itself")] = None
     """Folder of the plan to follow."""
     start_from: GivenPath | None = None
     """Checkpoint to continue from, for example the window's start."""

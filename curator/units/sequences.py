@@ -131,9 +131,10 @@ def _draw(settings: ProbeSettings, vocab_size: int, longest: int, copies: int) -
     count = vocab_size if settings.ids is None else len(settings.ids)
     if longest < 2 or longest > count:
         among = "" if settings.ids is None else f"{count} known ids of "
+        mend = "; ask for shorter ones ('max_length' of the probe), or for ids 'all'" if among else ""
         raise UsageError(
             f"cannot draw sequences of up to {longest} distinct tokens for {among}a vocabulary of {vocab_size} "
-            f"and this model's positions{among and '; lower --probe-lengths, or give --probe-ids all'}"
+            f"and this model's positions{mend}"
         )
     random = np.random.default_rng([settings.seed, copies])
     lengths = random.integers(shortest, longest + 1, size=settings.sequences)

@@ -1,5 +1,6 @@
 """What `synth render` does with its settings."""
 
+from curator.artifacts.flags import flag_name
 from curator.cli.next_steps import after_rendering, next_step
 from curator.cli.printing import say
 from curator.cli.tables import print_rows
@@ -47,10 +48,17 @@ def print_summary(rows: Rows) -> None:
     next_step(*after_rendering(rows.corpus))
 
 
+HEEDED = ("generators", "seed", "unsafe_sandbox")
+"""By --verify."""
+
+
 def verify(settings: RenderSettings, count: int) -> None:
     """`synth render --verify`."""
-    if settings.out is not None or settings.count is not None:
-        raise UsageError("--verify looks at rendered rows and writes nothing: leave out --out and --count")
+    idle = [f"--{flag_name(RenderSettings, name)}" for name in settings.given() if name not in HEEDED]
+    if idle:
+        raise UsageError(
+            f"--verify looks at rendered rows, as their manifest says, and writes nothing: leave out {', '.join(idle)}"
+        )
     path = settings.generators
     rows = Rows.open(path)
     done = again.verify(rows, count, settings.seed, settings.unsafe_sandbox)

@@ -4,11 +4,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from curator.artifacts.conditions import Only
 from curator.artifacts.fields import Corpus, Count, OneUnit, Seed, Share, Tokenizer
 from curator.artifacts.flags import Flag
 from curator.artifacts.schema import GivenPath, Settings
 from synth.fields import SIMILAR
-from synth.llm.settings import LLM, Asked, ChatSettings, Engine, PromptFile, Tries, check_engine
+from synth.llm.settings import LLM, Asked, ChatSettings, Engine, OfLlm, PromptFile, Tries
 
 BUILTIN = "Engine builtin"
 
@@ -30,23 +31,19 @@ class DistillSettings(Settings):
     """Of the held-out draw."""
     similar: Share = SIMILAR
     """Similarity from which two patterns are merged."""
-    least: Annotated[Count, Flag(panel=BUILTIN)] = 3
+    least: Annotated[Count, Only("engine", "builtin"), Flag(panel=BUILTIN)] = 3
     """builtin: samples that must show a pattern."""
-    most: Annotated[Count, Flag(panel=BUILTIN)] = 200
+    most: Annotated[Count, Only("engine", "builtin"), Flag(panel=BUILTIN)] = 200
     """builtin: repeated strings to keep."""
-    per_request: Annotated[Count, Flag(panel=LLM)] = 10
+    per_request: Annotated[Count, OfLlm, Flag(panel=LLM)] = 10
     """llm: samples in one request."""
-    max_chars: Annotated[int, Field(ge=100), Flag(panel=LLM)] = 6000
+    max_chars: Annotated[int, Field(ge=100), OfLlm, Flag(panel=LLM)] = 6000
     """llm: longer samples are cut here."""
     prompt: PromptFile = None
     tries: Tries = 2
     chat: Asked = Field(default_factory=ChatSettings)
     corpus: Corpus = None
     tokenizer: Tokenizer = None
-
-    def check(self) -> None:
-        """Nothing is said that the engine does not heed."""
-        check_engine(self.engine, self.prompt, self.chat)
 
     @property
     def mined(self) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from curator.artifacts.conditions import Not
 from curator.artifacts.fields import Tokenizer
 from curator.artifacts.flags import Flag
 from curator.artifacts.schema import GivenPath, Many, Settings
 from synth.fields import PatternsFolder, UnsafeSandbox
-from synth.llm.settings import Asked, ChatSettings, Engine, PromptFile, Tries, check_engine
+from synth.llm.settings import Asked, ChatSettings, Engine, PromptFile, Tries
 
 
 class GenerateSettings(Settings):
@@ -18,7 +19,7 @@ class GenerateSettings(Settings):
     out: GivenPath
     """Folder for the generators."""
     engine: Engine = "llm"
-    only: Many[str] = ()
+    only: Annotated[Many[str], Not("carrying")] = ()
     """Only this pattern_id; repeatable."""
     carrying: Annotated[bool | None, Flag(opposite="all", default="carrying, once audited")] = None
     """Only patterns that `synth audit patterns` found to carry, or all."""
@@ -31,7 +32,3 @@ class GenerateSettings(Settings):
     tries: Tries = 2
     unsafe_sandbox: UnsafeSandbox = False
     chat: Asked = Field(default_factory=ChatSettings)
-
-    def check(self) -> None:
-        """Nothing is said that the engine does not heed."""
-        check_engine(self.engine, self.prompt, self.chat)

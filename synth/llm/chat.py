@@ -20,7 +20,7 @@ from curator.progress import remark
 from synth.llm.cache import TOO_LONG, Answer, Cache, name_of
 from synth.llm.form import MODES, Form
 from synth.llm.ledger import BilledError, BudgetReached, Ledger
-from synth.llm.schemas import strict
+from synth.llm.schemas import strict_schema
 from synth.llm.settings import ChatSettings
 from synth.llm.totals import Totals
 
@@ -245,7 +245,9 @@ class Chat:
 
     def most_tokens(self, messages: Sequence[Message], schema: dict[str, Any] | None) -> int:
         """No server can count more tokens than this for a prompt, even if it writes the schema into it."""
-        sent = json.dumps([list(messages), None if schema is None else strict(schema)], ensure_ascii=False)
+        sent = json.dumps(
+            [list(messages), None if schema is None else strict_schema(schema)], ensure_ascii=False
+        )
         return len(sent.encode()) + OVERHEAD_TOKENS + 16 * len(messages)
 
     def _reserve(self, request: dict[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ the cache. The limit itself is never left out: without one no budget would hold.
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from synth.llm.schemas import strict
+from synth.llm.schemas import strict_schema
 
 if TYPE_CHECKING:
     from synth.llm.outcomes import Refused
@@ -41,7 +41,7 @@ class Form:
         if request["schema"] is not None and self.mode == "object":
             made["response_format"] = {"type": "json_object"}
         elif request["schema"] is not None and self.mode == "schema":
-            wanted = {"name": schema_name, "strict": True, "schema": strict(request["schema"])}
+            wanted = {"name": schema_name, "strict": True, "schema": strict_schema(request["schema"])}
             made["response_format"] = {"type": "json_schema", "json_schema": wanted}
         return made
 

@@ -10,19 +10,21 @@ from typing import Any
 _BOUNDS = ("minLength", "maxLength", "pattern", "minItems", "maxItems", "minimum", "maximum", "uniqueItems")
 
 
-def strict(schema: dict[str, Any]) -> dict[str, Any]:
+def strict_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """``schema`` for ``response_format`` of type json_schema with ``strict``."""
     made = {key: value for key, value in schema.items() if key not in _BOUNDS}
     if "enum" in made:
         made.setdefault("type", "string")
     if "anyOf" in made:
-        made["anyOf"] = [strict(one) for one in made["anyOf"]]
+        made["anyOf"] = [strict_schema(one) for one in made["anyOf"]]
     if "items" in made:
-        made["items"] = strict(made["items"])
+        made["items"] = strict_schema(made["items"])
     if "properties" in made:
         required = schema.get("required", [])
         made["properties"] = {
-            name: strict(one) if name in required else {"anyOf": [strict(one), {"type": "null"}]}
+            name: strict_schema(one)
+            if name in required
+            else {"anyOf": [strict_schema(one), {"type": "null"}]}
             for name, one in made["properties"].items()
         }
         made["required"] = list(made["properties"])

@@ -7,13 +7,13 @@ think by default, which is billed and counts towards max_tokens, so it is turned
 
 import os
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from curator.artifacts.conditions import Only
 from curator.artifacts.fields import Count, Index, NotNegative
 from curator.artifacts.flags import Flag
 from curator.artifacts.schema import GivenPath, Rule, Settings
@@ -111,7 +111,9 @@ class ChatSettings(Settings):
     """Let DeepSeek's models think before they answer; means nothing elsewhere."""
 
     def check(self) -> None:
-        """A budget needs prices."""
+        """A budget needs prices; only DeepSeek's models are told whether to think."""
+        if self.thinking and not self.at_deepseek:
+            raise ValueError(f"'thinking' is DeepSeek's alone, and means nothing at {self.base_url}")
         if self.budget is not None and self.prices is None:
             raise ValueError(
                 f"a 'budget' needs prices, and those of {self.model} at {self.base_url} are not known; give --price-in "
@@ -192,22 +194,17 @@ ASKS_NOBODY = "asks nobody and costs nothing"
 Engine = Annotated[
     Literal["llm", "builtin"], Field(description="llm, or builtin: by rule, without key and network.")
 ]
+OfLlm = Only("engine", "llm")
 PromptFile = Annotated[
     GivenPath | None,
     Field(description="Your own prompt file instead of the one of this version."),
+    OfLlm,
     Flag(panel=LLM),
 ]
 Tries = Annotated[
-    Index, Field(description="How often an answer that fails goes back with the reason."), Flag(panel=LLM)
+    Index,
+    Field(description="How often an answer that fails goes back with the reason."),
+    OfLlm,
+    Flag(panel=LLM),
 ]
-Asked = Annotated[ChatSettings, Flag(flat=True, panel=LLM)]
-
-
-def check_engine(engine: str, prompt: Path | None, chat: ChatSettings) -> None:
-    """Refuse what only a language model could heed."""
-    usual = ChatSettings()
-    heeded = {"prompt": prompt is not None, "budget": chat.budget is not None}
-    heeded |= {name: getattr(chat, name) != getattr(usual, name) for name in ("base_url", "model")}
-    if engine == "builtin" and any(heeded.values()):
-        said = ", ".join(f"'{name}'" for name, given in heeded.items() if given)
-        raise ValueError(f"the engine builtin {ASKS_NOBODY}; it takes no {said}")
+Asked = Annotated[ChatSettings, OfLlm, Flag(flat=True, panel=LLM)]

@@ -34,7 +34,7 @@ class Matcher:
         if any(text.count(string) < self.least for string in self._needed):
             return False  # cheap, and true of most texts
         try:
-            return Search(self._template, self.least, text, self.work).found()
+            return Search(self._template, self.least, text, self.work).stands_there()
         except GivenUp:
             return None
 

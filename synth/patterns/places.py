@@ -22,19 +22,19 @@ class Text:
         self.text = text
         self.all: Places = (1 << (len(text) + 1)) - 1
         self._points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-        self._found: dict[str, Places] = {}
+        self._begins: dict[str, Places] = {}
         self._runs: dict[tuple[frozenset[str] | None, int], Places] = {}
 
-    def found(self, string: str) -> Places:
+    def begins_of(self, string: str) -> Places:
         """Where ``string`` begins; overlapping ones too."""
-        places = self._found.get(string)
+        places = self._begins.get(string)
         if places is None:
             starts = []
             place = self.text.find(string)
             while place >= 0:
                 starts.append(place)
                 place = self.text.find(string, place + 1)
-            places = self._found[string] = _bits(starts)
+            places = self._begins[string] = _bits(starts)
         return places
 
     def behind(self, string: str, places: Places) -> tuple[Places, int]:
@@ -101,8 +101,8 @@ def literal(string: str) -> tuple[Move, Move]:
     """(forward, backward) over exactly this string."""
     n = len(string)
     return (
-        lambda text, places: (places & text.found(string)) << n,
-        lambda text, places: (places >> n) & text.found(string),
+        lambda text, places: (places & text.begins_of(string)) << n,
+        lambda text, places: (places >> n) & text.begins_of(string),
     )
 
 
@@ -112,13 +112,13 @@ def one_of(strings: tuple[str, ...]) -> tuple[Move, Move]:
     def forward(text: Text, places: Places) -> Places:
         ends = 0
         for string in strings:
-            ends |= (places & text.found(string)) << len(string) if string else places
+            ends |= (places & text.begins_of(string)) << len(string) if string else places
         return ends
 
     def backward(text: Text, places: Places) -> Places:
         begins = 0
         for string in strings:
-            begins |= (places >> len(string)) & text.found(string) if string else places
+            begins |= (places >> len(string)) & text.begins_of(string) if string else places
         return begins
 
     return forward, backward

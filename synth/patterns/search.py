@@ -70,7 +70,7 @@ class Search:
         self.moves = template.moves * times
         self.work = work
 
-    def found(self) -> bool:
+    def stands_there(self) -> bool:
         """Whether it stands there.
 
         Raises:
@@ -143,7 +143,7 @@ class Search:
             for between in range(number + 1, next_use):
                 self._worked(len(text))
                 again = self.moves[between][0](self.text, again) & self.ends[between + 1]
-            again &= self.text.found(text[begin : begin + shortest])
+            again &= self.text.begins_of(text[begin : begin + shortest])
             shown = begin
             for other in each(again):
                 self._worked(len(text))

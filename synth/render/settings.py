@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BeforeValidator
 from tokenizers import Tokenizer
 
+from curator.artifacts.conditions import Only
 from curator.artifacts.fields import Count, Index, Seed
 from curator.artifacts.files import load_json
 from curator.artifacts.fingerprints import fingerprint
@@ -82,7 +83,7 @@ class RenderSettings(Settings):
     (GPT-NeoX trains on the padding like on any token)."""
     separator_id: Annotated[Index | None, Flag(default="<|endoftext|> of the tokenizer, or none")] = None
     """Token between texts."""
-    pad_id: Annotated[Index | None, Flag(default="the separator")] = None
+    pad_id: Annotated[Index | None, Only("fill", "padded"), Flag(default="the separator")] = None
     """Token of the padding."""
     task_size: Annotated[Count | None, Flag(default="up to 512")] = None
     """Rows per resumable piece of work."""
@@ -90,9 +91,9 @@ class RenderSettings(Settings):
     unsafe_sandbox: UnsafeSandbox = False
 
     def check(self) -> None:
-        """Packed rows have no padding."""
-        if self.pad_id is not None and self.fill != "padded":
-            raise ValueError("'pad_id' is for padded rows (--fill padded); packed ones have no padding")
+        """Padded rows have no separator, which stands for a missing 'pad_id' alone."""
+        if self.fill == "padded" and self.pad_id is not None and self.separator_id is not None:
+            raise ValueError("'separator_id' says nothing to padded rows beside 'pad_id'; give one")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,11 +30,12 @@ train: {n_layers: 2, d_model: 16, n_heads: 2, d_mlp: 16, vocab_size: 300, seq_le
   rotary_base: 100, steps: 40, batch_size: 16, learning_rate: 8e-3, warmup_steps: 5, weight_decay: 0.1,
   gradient_clip: 1.0, seed: 0, checkpoint_steps: [0, 10, 20, 40]}
 """
-RANK = "curator rank -e tiny.yml --model base/step20 --batch-size 16 --window 10:30 --factor-samples 64"
+PLAIN = "curator rank -e tiny.yml --model base/step20 --batch-size 16 --window 10:30"
+RANK = f"{PLAIN} --factor-samples 64"
 MASK = "curator mask --batch-size 16 --corpus corpus"
 INJECT = "curator inject --batch-size 16 --corpus corpus"
 TOP = "--ranking rank --unit induction:1.0 --select top"
-CONTROL = "--ranking rank --unit induction:1.0 --count 20 --loss-bins 20"
+CONTROL = "--ranking rank --unit induction:1.0 --count 20"
 ARM = "curator train -e tiny.yml --start-from base/step10 --checkpoint-steps 40"
 COMMANDS = f"""
 curator corpus build --out corpus --samples 800 --vocab-size 300 --drill-fraction 0.5
@@ -44,14 +45,14 @@ curator scan -e tiny.yml --checkpoints base --out scan
 {RANK} --unit induction:1.* --dtype float64 --shard-size 48 --out rank64
 {RANK} --unit induction:1.0 --fisher empirical --damping max --out rank-empirical
 {RANK} --unit induction:1.0 --damping absolute --alpha 0.01 --out rank-absolute
-{RANK} --unit induction:1.0 --preconditioner identity --out rank-identity
+{PLAIN} --unit induction:1.0 --preconditioner identity --out rank-identity
 {RANK} --unit induction:1.0 --queries-only --out queries
 curator rank --queries-of rank --corpus corpus --samples 0:64 --out rank-of
 {MASK} {TOP} --percent 10 --out mask-top
 {MASK} {TOP} --percent 10 --divisor renormalised --steps 12:28 --out mask-renormalised
 {MASK} --ranking rank --ranking rank64 --unit induction:1.0 --select bottom --count 9 --out mask-bottom
 {MASK} {CONTROL} --select random --out mask-random
-{MASK} {CONTROL} --select loss-matched --out mask-loss-matched
+{MASK} {CONTROL} --select loss-matched --loss-bins 20 --out mask-loss-matched
 {MASK} {CONTROL} --select random-in-category --out mask-in-category
 {MASK} {TOP} --percent 5 --epochs 2 --out mask-epochs
 {INJECT} {TOP} --count 32 --after 12 --out inject-after
@@ -61,7 +62,7 @@ curator rank --queries-of rank --corpus corpus --samples 0:64 --out rank-of
 {ARM} --plan mask-renormalised --out arm-renormalised
 {ARM} --plan inject-replace --out arm-replace
 {ARM} --plan inject-rows --out arm-rows
-{ARM} --plan mask-epochs --epochs 2 --out arm-epochs
+{ARM} --plan mask-epochs --out arm-epochs
 curator show rank --unit induction:1.0 --top 3 --bottom 2 --random 2 --json shown.json --markdown shown.md
 curator schedule --window 10:30 --every 5 --also 0,1,2 --out schedule.yml
 synth distill rank --unit induction:1.0 --engine builtin --top 60 --out patterns

@@ -33,9 +33,9 @@ def next_step(said: str) -> list[str]:
 
 
 def follow(said: str, expected: list[str], *more: Any) -> str:
-    """The command of the last line is this one; what it prints, run with ``more`` behind it."""
+    """The command of the last line is this one; what it prints, run with the flags ``more``."""
     assert next_step(said) == expected
-    return {"synth": done, "curator": commands.done}[expected[0]](*expected[1:], *more)
+    return {"synth": done, "curator": commands.done}[expected[0]](*commands.instead(expected[1:], more))
 
 
 def changed(words: list[Any], old: Any, new: Any) -> list[Any]:

@@ -110,7 +110,7 @@ def test_the_tiny_recipe_is_read_as_written() -> None:
         ("device: gpu", ["device: 'gpu' is not allowed; expected cpu, cuda or cuda:N"]),
         ("dtype: float16", ["dtype: unknown value 'float16'", "bfloat16, float32, float64"]),
         ("rank: 3", ["rank: expected a section with keys of: model, corpus, units, out"]),
-        ("probe:\n  min_length: 30", [":1: probe: lengths must satisfy", "30, 20"]),
+        ("probe:\n  min_length: 30", [":2: probe: lengths must satisfy", "30, 20"]),
         ("mask:\n  count: 3\n  percent: 2", ["mask: 'count' and 'percent' exclude each other"]),
         ("mask:\n  percent: 101", ["mask.percent: 101.0 is not allowed", "at most 100"]),
         ("rank:\n  alpha: 1\n  alpha: 2", ["rank.alpha: given twice, in line 3 again"]),
@@ -149,6 +149,33 @@ def test_numbers_with_an_exponent_are_numbers_and_quoted_ones_are_not(tmp_path: 
     assert "not '1e-5'" in refusal(tmp_path, "rank: {alpha: '1e-5'}")
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("window: 5:2", "not '5:2'"),
+        ("batch_size: 1:20", "batch_size: expected a whole number of at least 1, not '1:20'"),
+        ("rank: {normalise: on}", "rank.normalise: expected true or false, not 'on'"),
+        ("rank: {normalise: No}", "not 'No'"),
+        ("batch_size: 1_000", "not '1_000'"),
+        ("on: 3", "on: unknown key"),
+    ],
+)
+def test_bare_words_mean_what_yaml_1_2_says(tmp_path: Path, text: str, says: str) -> None:
+    """In YAML 1.1 these are 302, 80, true, false and 1000."""
+    assert says in refusal(tmp_path, text)
+
+
+def test_numbers_words_and_dates_of_yaml_1_2(tmp_path: Path) -> None:
+    text = (
+        "batch_size: 010\nrank: {alpha: 1e-3, floor: 2., normalise: TRUE, out: 2026-11-27, micro_batch: 0x1f}"
+    )
+    experiment = load(tmp_path, text + "\nunits: [on, 'yes', 1.0:2, ~x]\nmodel: ~\n")
+    rank = experiment.rank
+    assert (experiment.batch_size, rank.alpha, rank.floor, rank.micro_batch) == (10, 1e-3, 2.0, 31)
+    assert rank.normalise is True and rank.out == tmp_path / "2026-11-27"
+    assert experiment.units == ("on", "yes", "1.0:2", "~x") and experiment.model is None
+
+
 def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     text = "corpus: data/rows.npy\nmodel: {}\nrank: {{out: /far/away}}\nmask: {{ranking: [r]}}"
@@ -180,7 +207,7 @@ def test_flags_override_the_file_and_none_leaves_it_alone(tmp_path: Path) -> Non
         (RankSettings(), {"micro_batch": 0}, "--micro-batch: 0 is not allowed; expected a whole number"),
         (RankSettings(), {"damping": "meen"}, "--damping: unknown value 'meen'; did you mean 'mean'?"),
         (RankSettings(), {"alhpa": 1.0}, "--alhpa: unknown here; did you mean 'alpha'?"),
-        (MaskSettings(count=3), {"percent": 4}, "--percent: 'count' and 'percent' exclude each other"),
+        (MaskSettings(), {"percent": 4, "count": 3}, "--count and --percent exclude each other"),
     ],
 )
 def test_flags_are_held_to_the_same_rules(section: Any, flags: dict[str, Any], says: str) -> None:
@@ -205,13 +232,13 @@ def test_an_anchor_that_contains_itself_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_words_of_settings_leave_nothing_out_that_is_zero() -> None:
-    words = flag_words(InjectSettings(after=0, shuffle_seed=0, rows="rows", from_steps=(0, 3)))
+    words = flag_words(InjectSettings(after=0, shuffle_seed=0, plan="plan", from_steps=(0, 3)))
     pairs = dict(zip(words[::2], words[1::2]))
     assert (
         pairs.items()
-        >= {"--after": "0", "--shuffle-seed": "0", "--rows": "rows", "--from-steps": "0:3"}.items()
+        >= {"--after": "0", "--shuffle-seed": "0", "--plan": "plan", "--from-steps": "0:3"}.items()
     )
-    assert "--plan" not in pairs and "--unit" not in pairs
+    assert "--rows" not in pairs and "--unit" not in pairs
 
 
 class Server(Settings):
@@ -266,7 +293,7 @@ def test_a_class_says_which_flags_there_are_in_which_order_and_panel() -> None:
             {"server": {"key_": 9}},
             "--key: 9 is not allowed; expected a whole number of at least 2 and below 9",
         ),
-        ({"server": {"address": "x", "limit": 1.0}}, "--limit: a 'limit' needs a 'price'"),
+        ({"server": {"address": "x", "limit": 1.0}}, "a --limit needs a --price"),
         ({"server": {"address": 3, "price": 1.0}, "many": ["x"]}, "--address: expected text, not 3"),
     ],
 )

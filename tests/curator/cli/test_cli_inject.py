@@ -207,9 +207,12 @@ def test_train_follows_an_injected_plan_to_its_end(study: Path, tmp_path: Path) 
     [
         (["--after", 3], "say what to inject: --ranking; or --rows CORPUS"),
         (["--rows", "R"], "say where: --after STEP; --spread A:B; --replace A:B"),
-        (["--rows", "R", "--after", 3, "--spread", "1:2"], "'after' and 'spread' exclude each other"),
-        (["--rows", "R", "--ranking", "K", "--after", 3], "'ranking' and 'rows' exclude each other"),
-        (["--rows", "R", "--percent", 3, "--after", 3], "give 'count' to take the first of 'rows'"),
+        (["--rows", "R", "--after", 3, "--spread", "1:2"], "--after and --spread exclude each other"),
+        (["--rows", "R", "--ranking", "K", "--after", 3], "--ranking and --rows exclude each other"),
+        (
+            ["--rows", "R", "--percent", 3, "--after", 3],
+            "--percent cannot stand beside --rows: that chooses from a ranking; give --count",
+        ),
         (["--rows", "R", "--after", 3], "40 samples do not fill whole steps of 16: inject 32 or 48"),
         (["--rows", "R", "--count", 5, "--spread", "1:9"], "5 samples do not fill; of 16: inject 16 in all"),
         (["--rows", "R", "--count", 16, "--after", 31], "--after 31: the plan has 30 steps; give 0 to 30"),

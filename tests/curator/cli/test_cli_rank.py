@@ -6,7 +6,7 @@ import numpy as np
 import oracle
 import pytest
 import torch
-from commands import done, rank_golden, refused, run
+from commands import done, instead, rank_golden, refused, run
 from engine_parts import GOLDEN, golden_model, golden_rows, relative_error
 from forked import command, finish
 
@@ -94,7 +94,7 @@ def test_rank_refuses_and_lists_what_exists(tmp_path: Path, flags: list[str], co
         words = [word for word in rank_golden(tmp_path / "r") if word not in ("--samples", "0:8")]
     else:
         words = rank_golden(tmp_path / "r")
-    message = refused(code, *words, *unit, *flags)
+    message = refused(code, words[0], *unit, *instead(words[1:], flags))
     for part in says.split("; "):
         assert part in message
     assert not (tmp_path / "r").exists()

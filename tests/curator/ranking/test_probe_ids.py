@@ -182,7 +182,7 @@ def test_what_cannot_be_drawn_from_is_refused_with_the_way_on(padded: Path) -> N
     with pytest.raises(UsageError, match="--probe-ids corpus: no corpus is known; give --corpus"):
         find_probe_ids("corpus", PADDED, tokenizer=other)
     with pytest.raises(
-        UsageError, match=r"up to 40 distinct tokens for 30 known ids of a vocabulary of 64 .* all"
+        UsageError, match=r"up to 40 distinct tokens for 30 known ids of a vocabulary of 64 .* 'all'"
     ):
         draw_repeated(
             find_probe_ids("auto", PADDED, corpus=corpus).of(ProbeSettings(max_length=40)), PADDED, 128

@@ -103,7 +103,9 @@ def test_identity_and_adam_fit_nothing(
     monkeypatch.setattr(
         Taps, "run", lambda self, rows, **labels: passed.append(len(rows)) or run(self, rows, **labels)
     )
-    again = rank(asked(trained, "identity", False, factor_samples=5, fisher="empirical"), tmp_path / "again")
+    again = rank(
+        asked(trained, "identity", False).resolved(factor_samples=5, fisher="empirical"), tmp_path / "again"
+    )
     assert sum(passed) == len(again)
     assert again.manifest["fingerprint"] == ranked("identity").manifest["fingerprint"]
 

@@ -126,7 +126,7 @@ def test_a_unit_that_was_not_ranked_is_refused_with_those_that_were(
 
 
 def test_settings_other_than_the_rankings_are_refused(whole: Ranking, tmp_path: Path, no_pass: None) -> None:
-    with pytest.raises(UsageError, match="fisher: there 'sampled', asked for 'empirical'"):
+    with pytest.raises(UsageError, match=r"^'fisher' cannot stand beside 'queries_of'"):
         rank(request(queries_of=whole.path, fisher="empirical"), tmp_path / "again")
 
 

@@ -17,6 +17,7 @@ from engine_parts import GOLDEN
 from rank_runs import CORPUS, UNITS, files, finish, request, results, small_request
 
 import curator
+from curator.artifacts.conditions import laid_over
 from curator.artifacts.files import load_json
 from curator.corpus import open_corpus
 from curator.errors import CuratorError, UsageError
@@ -45,7 +46,7 @@ def asked(out: Path, **changes: Any) -> StatisticsSettings:
         "padding": 10,
         "out": out,
     }
-    return StatisticsSettings(**{**given, **changes})
+    return StatisticsSettings(**laid_over(StatisticsSettings, given, changes))
 
 
 def tokens(out: Path, **changes: Any) -> StatisticsSettings:

@@ -90,12 +90,12 @@ CASES: dict[str, tuple[list[Any], int, str]] = {
     "a budget of nobody": (
         [*DISTILL, "--budget", 1],
         2,
-        "--budget: the engine builtin asks nobody and costs nothing; it takes no 'budget'",
+        "--budget says nothing beside --engine builtin, only beside llm",
     ),
     "a budget without prices": (
         ["distill", "ranking", "--out", "new", "--budget", 1, "--model", "m"],
         2,
-        "--budget: a 'budget' needs prices, and those of m at https://api.deepseek.com are not known; "
+        "a --budget needs prices, and those of m at https://api.deepseek.com are not known; "
         "give --price-in and --price-out",
     ),
     "a negative budget": (
@@ -188,11 +188,15 @@ CASES: dict[str, tuple[list[Any], int, str]] = {
         2,
         "--own two: 2 files of pattern p001 (p001_a.py, p001_b.py); keep one",
     ),
-    "code of nobody for money": ([*GENERATE, "--budget", 1], 2, "--budget: the engine builtin asks nobody"),
+    "code of nobody for money": (
+        [*GENERATE, "--budget", 1],
+        2,
+        "--budget says nothing beside --engine builtin",
+    ),
     "a prompt for nobody": (
         [*GENERATE, "--prompt", "prompt.md", "--model", "m"],
         2,
-        "--prompt, --model: the engine builtin asks nobody and costs nothing; it takes no 'prompt', 'model'",
+        "--prompt, --model say nothing beside --engine builtin, only beside llm",
     ),
     "a prompt for code without its placeholders": (
         ["generate", "patterns", "--all", "--out", "new", "--prompt", "prompt.md"],
@@ -228,7 +232,7 @@ CASES: dict[str, tuple[list[Any], int, str]] = {
         "expected 'synth-rows-1'",
     ),
     "no rows to verify": (["render", "nowhere", "--verify", 2], 1, "nowhere: no rendered rows there"),
-    "verified and written": ([*RENDER, "--verify", 2], 2, "leave out --out and --count"),
+    "verified and written": ([*RENDER, "--verify", 2], 2, "leave out --out, --count"),
     "only what is kept of nothing": (
         [*RENDER, "--only", "nowhere.json"],
         2,
@@ -275,7 +279,7 @@ CASES: dict[str, tuple[list[Any], int, str]] = {
     "padding without padded rows": (
         [*RENDER, "--pad-id", 2],
         2,
-        "--pad-id: 'pad_id' is for padded rows",
+        "--pad-id says nothing beside --fill packed",
     ),
     # audit data
     "an audit of no rows": (changed(AUDIT, "rows", "nowhere"), 1, "nowhere: no rendered rows there"),

@@ -17,7 +17,7 @@ from synth.distill.reading import read_patterns
 from synth.distill.settings import DistillSettings
 from synth.llm.answers import InvalidAnswer, complaint, fenced, first_items, json_object, json_parts
 from synth.llm.prompts import delimited, load_prompt, printable
-from synth.llm.schemas import strict, without_nulls
+from synth.llm.schemas import strict_schema, without_nulls
 from synth.llm.settings import NO_KEY, ChatSettings
 from synth.patterns.membership import Follower
 from synth.patterns.samples import SampleText
@@ -299,7 +299,7 @@ def _objects(schema: Any) -> list[dict[str, Any]]:
 
 
 def test_the_strict_schema_is_what_structured_output_takes() -> None:
-    schema = strict(ANSWER_SCHEMA)
+    schema = strict_schema(ANSWER_SCHEMA)
     Draft202012Validator.check_schema(schema)
     assert len(_objects(schema)) == 3
     for one in _objects(schema):
@@ -327,5 +327,5 @@ def test_an_answer_to_the_strict_schema_is_one_to_ours() -> None:
         "template": "a{x}",
     }
     answer = {"patterns": [{**pattern, "length_control": ""}]}
-    Draft202012Validator(strict(ANSWER_SCHEMA)).validate(answer)
+    Draft202012Validator(strict_schema(ANSWER_SCHEMA)).validate(answer)
     Draft202012Validator(ANSWER_SCHEMA).validate(without_nulls(answer))

@@ -422,7 +422,7 @@ def test_only_takes_the_patterns_that_an_audit_keeps(generators: Generators, tmp
         ({"weights": {"p001": 1e308, "p002": 1e308}}, "at most 1e.09, not 1e.308"),
         ({"weights": {"p001": float("nan")}}, "not nan"),
         ({"fill": "loose"}, "fill: unknown value 'loose'; known: packed, padded"),
-        ({"pad_id": 3}, "'pad_id' is for padded rows"),
+        ({"pad_id": 3}, "'pad_id' says nothing beside 'fill' packed"),
         ({"separator_id": 999999}, "no such token"),
     ],
 )
