@@ -149,7 +149,10 @@ def show(settings: "ShowSettings") -> None:
     "curator mask --ranking ranking --select top --percent 10 --batch-size 32 --out plan-top",
 )
 def mask(settings: "MaskSettings") -> None:
-    """Choose samples from rankings and write the plan that masks them in training."""
+    """Choose samples and write the plan that masks them in training, or some of their tokens.
+
+    With [bold]--tokens[/] a sample stays in training, and the loss of these tokens of it is left out.
+    """
     from curator.cli.commands import run_mask
 
     run_mask(settings)
