@@ -11,6 +11,7 @@ import typer
 
 from curator.cli import corpus as cli_corpus
 from curator.cli import options
+from curator.cli import plan as cli_plan
 from curator.cli import study as cli_study
 from curator.cli.running import Commands, run_app
 
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_corpus.app, name="corpus")
 app.add_typer(cli_study.app, name="study")
+app.add_typer(cli_plan.app, name="plan")
 
 
 def main() -> None:

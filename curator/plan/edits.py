@@ -20,7 +20,7 @@ T = TypeVar("T", bound=Table)
 
 def mask(plan: T, samples: np.ndarray) -> T:
     """See `Plan.mask`."""
-    slots, _ = _slots_of(plan, np.unique(index_array("samples", samples)), CORPUS)
+    slots, _ = _slots_of_all(plan, np.unique(index_array("samples", samples)), CORPUS)
     return _with_weight(plan, slots, 0.0)
 
 
@@ -45,8 +45,8 @@ def mask_tokens(plan: T, samples: np.ndarray, row_masks: np.ndarray, targets: in
         raise CuratorError(
             f"samples' tokens may be masked once each, but given twice: {some_of(np.unique(twice))}"
         )
-    slots, which = _slots_of(plan, samples, source)
-    masks = row_masks[order[which]]
+    slots, place = _slots_of_all(plan, samples, source)
+    masks = row_masks[order[place]]
     there = np.isin(slots, plan.mask_slots)
     if there.any():
         masks[there] &= plan.row_masks[np.searchsorted(plan.mask_slots, slots[there])]
@@ -61,27 +61,33 @@ def mask_tokens(plan: T, samples: np.ndarray, row_masks: np.ndarray, targets: in
     )
 
 
-def _slots_of(plan: Table, wanted: np.ndarray, source: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rising: the slots that hold one of ``wanted``, rising samples of ``source``; and the place of each one's in it.
-
-    Raises:
-        CuratorError: some are held by no slot.
-    """
+def slots_of(plan: Table, wanted: np.ndarray, source: int = CORPUS) -> tuple[np.ndarray, np.ndarray]:
+    """Rising: the slots that hold one of ``wanted``, rising samples of ``source``; and each one's place among these."""
     low = np.searchsorted(wanted, plan.sample_start)
     count = np.where(plan.source == source, np.searchsorted(wanted, plan.sample_ends()) - low, 0)
     segment = np.repeat(np.arange(len(count)), count)  # one entry per (segment, wanted sample in it)
-    hit = low[segment] + np.arange(len(segment)) - np.repeat(np.cumsum(count) - count, count)
+    place = low[segment] + np.arange(len(segment)) - np.repeat(np.cumsum(count) - count, count)
+    slots = plan.slot_start[segment] + wanted[place] - plan.sample_start[segment]
+    order = np.argsort(slots, kind="stable")
+    return slots[order], place[order]
+
+
+def _slots_of_all(plan: Table, wanted: np.ndarray, source: int) -> tuple[np.ndarray, np.ndarray]:
+    """`slots_of`, where each is held by some slot.
+
+    Raises:
+        CuratorError: some are held by none.
+    """
+    slots, place = slots_of(plan, wanted, source)
     missing = np.ones(len(wanted), bool)
-    missing[hit] = False
+    missing[place] = False
     if missing.any():
         raise CuratorError(
             f"{missing.sum()} of {len(wanted)} samples to mask are held by none of the plan's "
             f"{plan.n_slots} slots, the first being {some_of(wanted[missing])}; "
             "leave out samples that the run never reaches or that were replaced before"
         )
-    slots = plan.slot_start[segment] + wanted[hit] - plan.sample_start[segment]
-    order = np.argsort(slots, kind="stable")
-    return slots[order], hit[order]
+    return slots, place
 
 
 def replace(plan: T, slots: np.ndarray, samples: np.ndarray, source: int) -> T:

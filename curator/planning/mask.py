@@ -8,7 +8,8 @@ from curator.artifacts.fields import require
 from curator.artifacts.files import load_array
 from curator.corpus import Corpus, open_corpus
 from curator.errors import UsageError
-from curator.plan.plan import CORPUS, Plan
+from curator.plan.edits import slots_of
+from curator.plan.plan import Plan
 from curator.planning.choose import choose
 from curator.planning.new import check_new_plan, plan_to_edit
 from curator.planning.settings import MaskSettings
@@ -68,17 +69,18 @@ def _selection(settings: MaskSettings, rankings: list[Ranking], corpus: Corpus, 
 
 def _held(plan: Plan, steps: tuple[int, int] | None) -> np.ndarray:
     """The corpus samples that the plan trains on, rising; of these steps of the unedited run alone, where given."""
-    held = plan.lookup(np.arange(plan.n_slots))
-    samples = np.unique(held.sample[(held.source == CORPUS) & (held.weight > 0)])
     if steps is None:
-        return samples
-    n_steps = plan.n_slots // plan.batch_size
-    if steps[1] > n_steps:
-        raise UsageError(
-            f"--steps {steps[0]}:{steps[1]}: the plan has steps 0 to {n_steps - 1}; end at {n_steps}"
-        )
-    slots = np.arange(steps[0] * plan.batch_size, steps[1] * plan.batch_size)
-    return np.intersect1d(samples, slots if plan.epoch_samples is None else slots % plan.epoch_samples)
+        wanted = np.arange(plan.highest_sample() + 1)
+    else:
+        n_steps = plan.n_slots // plan.batch_size
+        if steps[1] > n_steps:
+            raise UsageError(
+                f"--steps {steps[0]}:{steps[1]}: the plan has steps 0 to {n_steps - 1}; end at {n_steps}"
+            )
+        slots = np.arange(steps[0] * plan.batch_size, steps[1] * plan.batch_size)
+        wanted = slots if plan.epoch_samples is None else np.unique(slots % plan.epoch_samples)
+    slots, place = slots_of(plan, wanted)
+    return wanted[np.unique(place[plan.lookup(slots).weight > 0])]
 
 
 def _check_given(settings: MaskSettings) -> None:
