@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from curator.artifacts.fields import Count
 from curator.artifacts.schema import Many, Rule, Settings
+from curator.planning.settings import Tokens
 from curator.ranking.selection import Select
 
 JOINED = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
@@ -12,7 +13,7 @@ Rows = Literal["top", "random", "rendered"]
 
 
 class Arm(Settings):
-    """One way to train on from the window's start; one of ``mask``, ``repeat`` and ``insert``."""
+    """One way to train on from the window's start; one of ``mask``, ``repeat``, ``insert`` and ``tokens``."""
 
     name: Annotated[str, Rule("words joined by dashes, such as mask-top", JOINED.fullmatch)]
     """Also of the folder of its run, where all other folders are called by one word."""
@@ -20,6 +21,8 @@ class Arm(Settings):
     """What it is called in tables and pictures."""
     mask: Select | None = None
     """Leave these samples of the window out."""
+    tokens: Tokens | None = None
+    """Leave out the loss of these tokens alone, of every sample of the window, or of those that ``mask`` names."""
     repeat: Select | None = None
     """Put these in place of random others, never of the top."""
     insert: Rows | None = None
@@ -39,8 +42,10 @@ class Arm(Settings):
 
     def check(self) -> None:
         """One kind of plan, with what it needs."""
-        if sum(kind is not None for kind in (self.mask, self.repeat, self.insert)) != 1:
-            raise ValueError("an arm has one of 'mask', 'repeat' and 'insert'")
+        if sum(kind is not None for kind in (self.mask or self.tokens, self.repeat, self.insert)) != 1:
+            raise ValueError(
+                "an arm has one of 'mask', 'repeat', 'insert' and 'tokens' ('tokens' may have a 'mask')"
+            )
         if self.by is not None and "rendered" in (self.insert or ""):
             raise ValueError("rendered rows are not chosen 'by' anything")
         if (self.insert is None) != (self.count is None) or (self.insert is None and self.spread):
@@ -55,4 +60,4 @@ class Arm(Settings):
     def is_control(self) -> bool:
         """Whether influence had no say in what it takes."""
         chosen = self.mask or self.repeat or self.insert or ""
-        return "random" in chosen or chosen == "loss-matched"
+        return "random" in chosen or chosen == "loss-matched" or self.tokens == "random"

@@ -12,6 +12,7 @@ from curator.corpus import Corpus
 from curator.errors import CuratorError
 from curator.plan.plan import Plan
 from curator.planning.inject import extra_steps
+from curator.planning.tokens import mask_tokens
 from curator.ranking.candidates import Source
 from curator.ranking.selection import Select, Selection, select
 from curator.study.arm import Arm, Rows
@@ -72,7 +73,11 @@ class Plans:
         if arm.insert is not None and arm.count is not None:
             return self._insert(plan, arm, arm.insert, arm.count)
         draw = 100 * self.seed + number
+        if arm.tokens is not None and arm.mask is None:
+            return mask_tokens(plan, self.corpus, self.source(arm.by)[0].samples, arm.tokens, draw)
         samples = self.choose(arm.mask or arm.repeat or "top", arm.by, draw).samples
+        if arm.tokens is not None:
+            return mask_tokens(plan, self.corpus, samples, arm.tokens, draw)
         if arm.mask is not None:
             return plan.mask(samples)
         random = np.random.default_rng(draw)

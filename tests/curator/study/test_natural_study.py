@@ -18,6 +18,7 @@ from curator.corpus import open_corpus
 from curator.errors import UsageError
 from curator.plan.plan import Plan
 from curator.ranking.ranking import Ranking, highest_first
+from curator.statistics.copyable import copyable
 from curator.study.arm import Arm
 from curator.study.replicate import Replicate
 from curator.study.result import Result
@@ -55,6 +56,9 @@ def tiny(**changes: Any) -> dict[str, Any]:
             {"name": "repeat-loss", "repeat": "top", "by": "loss"},
             {"name": "mask-alike", "mask": "loss-matched", "by": "gain"},
             {"name": "mask-random", "mask": "random", "draws": 2},
+            {"name": "no-copyable", "tokens": "copyable", "against": ["as-many-tokens"]},
+            {"name": "as-many-tokens", "tokens": "random"},
+            {"name": "no-copyable-top", "tokens": "copyable", "mask": "top"},
         ],
     }
     return study | changes
@@ -98,6 +102,29 @@ def test_every_order_is_of_the_same_window_and_arms_leave_out_its_top_tenth(
     )
     alike = Plan.load(out / "seed0" / "plans" / "mask-alike").masked_slots()
     assert len(alike) == tenth and not np.isin(alike, ranking.top(tenth, f"{unit}:gain")).any()
+
+
+def test_arms_leave_out_tokens_of_the_window_or_of_its_top(ran: Ran) -> None:
+    out = ran[1] / "seed0"
+    corpus, ranking = open_corpus(out / "corpus"), Ranking.open(out / "ranking")
+    slots = np.arange(60 * 8)
+    hits = copyable(corpus.rows(slice(0, len(slots))))[:, 1:]
+    plans = {
+        name: Plan.load(out / "plans" / name) for name in ("no-copyable", "as-many-tokens", "no-copyable-top")
+    }
+    masks = {name: np.zeros(hits.shape, bool) for name in plans}
+    for name, plan in plans.items():
+        counted = plan.counted(slots)
+        assert counted is not None and not len(plan.weights)
+        masks[name] = ~counted
+    window = np.isin(slots, ranking.samples)
+    assert np.array_equal(masks["no-copyable"], hits & window[:, None]) and hits[window].any()
+    assert np.array_equal(masks["as-many-tokens"].sum(1), masks["no-copyable"].sum(1))
+    top = np.isin(slots, ranking.samples_at(highest_first(ranking.unit_scores(ranking.units[0]))[:32]))
+    assert np.array_equal(masks["no-copyable-top"], hits & top[:, None])
+    study = ran[0]
+    control = {arm.name for arm in study.arms if arm.is_control}
+    assert control == {"mask-alike", "mask-random", "as-many-tokens"}
 
 
 def test_the_effect_is_the_area_between_an_arms_curve_and_the_baselines(ran: Ran) -> None:

@@ -47,7 +47,7 @@ def line_of(text: str, part: str) -> int:
         (
             "repeat: top,",
             "repeat: top, mask: top,",
-            "arms[3]: an arm has one of 'mask', 'repeat' and 'insert'",
+            "arms[3]: an arm has one of 'mask', 'repeat', 'insert' and 'tokens'",
         ),
         ("mask: top,", "insert: top,", "arms[0]: 'insert' needs 'count'"),
         ("repeat: top,", "repeat: top, count: 32,", "arms[3]: 'insert' needs 'count'"),
