@@ -360,10 +360,12 @@ class Patches:
             if self.clock is None or not self.clock.training:
                 return cross_entropy(output, labels, _fp16=_fp16)
             row_weights = None if self.weights is None else self.weights.current()
-            if row_weights is None:  # every row counts once
+            counted = None if self.weights is None else self.weights.counted()
+            if row_weights is None and counted is None:  # every token counts once
                 loss = cross_entropy(output, labels, _fp16=_fp16)
             else:
-                loss = weighted_loss(mpu.vocab_parallel_cross_entropy, output, labels, row_weights, _fp16)
+                token_losses = mpu.vocab_parallel_cross_entropy
+                loss = weighted_loss(token_losses, output, labels, row_weights, counted, _fp16)
             if self.emitter is not None and self.emitter.active:
                 self.emitter.note_loss(loss, labels[1], row_weights)
             return loss

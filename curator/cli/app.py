@@ -11,6 +11,7 @@ import typer
 
 from curator.cli import corpus as cli_corpus
 from curator.cli import options
+from curator.cli import plan as cli_plan
 from curator.cli import study as cli_study
 from curator.cli.running import Commands, run_app
 
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_corpus.app, name="corpus")
 app.add_typer(cli_study.app, name="study")
+app.add_typer(cli_plan.app, name="plan")
 
 
 def main() -> None:
@@ -164,7 +166,10 @@ def show(settings: "ShowSettings") -> None:
     "curator mask --ranking ranking --select top --percent 10 --batch-size 32 --out plan-top",
 )
 def mask(settings: "MaskSettings") -> None:
-    """Choose samples from rankings and write the plan that masks them in training."""
+    """Choose samples and write the plan that masks them in training, or some of their tokens.
+
+    With [bold]--tokens[/] a sample stays in training, and the loss of these tokens of it is left out.
+    """
     from curator.cli.commands import run_mask
 
     run_mask(settings)

@@ -112,10 +112,17 @@ def run_mask(settings: MaskSettings) -> None:
     from curator.ranking.selection import Selection
 
     plan, out = mask(settings), require(settings, "out")
-    samples = Selection.open(out).samples
+    chosen = Selection.open(out)
+    samples, how = chosen.samples, chosen.description["select"]
+    what = f"{len(plan.masked_slots())} of {plan.n_slots} slots"
+    if settings.tokens is not None:
+        tokens = len(plan.mask_slots) * (plan.row_targets or 0)
+        what = (
+            f"{plan.masked_tokens()} of {tokens} tokens ({settings.tokens}) of {len(plan.mask_slots)} slots"
+        )
     say(
-        f"Masked {len(plan.masked_slots())} of {plan.n_slots} slots ({settings.select}), samples {samples[0]} to "
-        f"{samples[-1]}, divisor {settings.divisor}.{said_epochs(plan)}\n"
+        f"Masked {what} ({how}), samples {samples[0]} to "
+        f"{samples[-1]}, divisor {plan.divisor}.{said_epochs(plan)}\n"
         f"Written to {out}/: plan.json and its arrays, and what was masked: samples.npy, selection.json.\n"
         f"{how_to_follow(out)}"
     )

@@ -3,9 +3,11 @@ occurrence of token t-1 in the same row.
 
     hit(t) = [ row[s + 1] == row[t] ],   s = max { s < t - 1 : row[s] == row[t - 1] },   0 where there is no such s
 
-That is what a perfect induction head gets right, so it is the first thing a ranking for one must be better than. Places
-are sorted by (token, place), so that each stands beside the last earlier place of its token. Refused: a table of the
-last followers, which has a column per id of the vocabulary and takes a step of the interpreter per token.
+That is what a perfect induction head gets right, so it is the first thing a ranking for one must be better than.
+`repeated` asks any earlier occurrence, not the last alone: whether the bigram (t-1, t) stood in the row before; Hapax
+(arXiv 2511.05743) leaves such tokens out of the loss. Places are sorted by (token, place), so that each stands beside
+the last earlier place of its token. Refused: a table of the last followers, which has a column per id of the vocabulary
+and takes a step of the interpreter per token.
 """
 
 import numpy as np
@@ -30,6 +32,18 @@ def copyable(rows: np.ndarray, context: int = 1) -> np.ndarray:
     placed = np.zeros(order.shape, bool)
     np.put_along_axis(placed, order, right, 1)
     hit[:, context:] = placed
+    return hit
+
+
+def repeated(rows: np.ndarray) -> np.ndarray:
+    """[rows, width] whether each token followed the token before it somewhere earlier in its row already."""
+    keys = gram_keys(rows, 2)
+    order = _by_key(keys) if keys.size else np.zeros(keys.shape, np.int64)
+    ordered = np.take_along_axis(keys, order, 1)
+    again = np.zeros(keys.shape, bool)
+    again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    hit = np.zeros(rows.shape, bool)
+    np.put_along_axis(hit[:, 1:], order, again, 1)
     return hit
 
 

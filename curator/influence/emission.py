@@ -10,7 +10,9 @@
     rank-NNNNN/sums/STEP/        sums of the factors after STEP steps (the two newest), float64; state.json written last
 
 Rows are the rank's rows of each chosen step, in order. All quantities are of the sample's summed loss with weight 1:
-free of loss scale, accumulation, micro-batch mean and plan weight; rows of weight 0 have NaN.
+free of loss scale, accumulation, micro-batch mean and plan weight; rows of weight 0 have NaN. Where the plan masks
+tokens (``token_masks`` in the manifest) a sample's gradients and scores are of its tokens that count, since the
+trainer's backward pass has no others; its loss is of all.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -216,7 +218,16 @@ class Emission:
             said.append(
                 f"{self.left_out} rows of injected sets, or of samples trained on again, are left out."
             )
+        if self.masks_tokens:
+            said.append(
+                "The plan masks tokens: gradients and scores are of those that count, not of the whole sample's loss."
+            )
         return said
+
+    @property
+    def masks_tokens(self) -> bool:
+        """Whether some rows' gradients are of a part of their tokens alone."""
+        return bool(self.manifest.get("token_masks", False))
 
     @property
     def left_out(self) -> int:

@@ -2,7 +2,8 @@
 
 Slot s of a global batch of B is step s // B, row s % B. Two sparse tables describe all slots:
 segments (run-length: where a run of consecutive samples of one source starts) and the slots whose
-weight is not 1. A mask of 10 % of Pythia's 146 M slots is 180 MB, an identity plan three numbers.
+weight is not 1; a third, where it is asked for, which tokens of a slot count. A mask of 10 % of
+Pythia's 146 M slots is 180 MB, an identity plan three numbers.
 Refused: a dense array per slot, which every rank of a trainer would have to map.
 Imports numpy alone, because the GPT-NeoX patches read plans in the trainer's own environment.
 """
@@ -20,7 +21,16 @@ from curator.artifacts.frames import frame
 from curator.artifacts.manifests import load_manifest
 from curator.errors import CuratorError
 from curator.plan import edits
-from curator.plan.rules import ARRAYS, CORPUS, FORMAT, HEADER, OPTIONAL, Divisor, problem_of_header
+from curator.plan.rules import (
+    ARRAYS,
+    CORPUS,
+    FORMAT,
+    HEADER,
+    OPTIONAL,
+    TOKEN_ARRAYS,
+    Divisor,
+    problem_of_header,
+)
 from curator.plan.table import Table
 
 MEND = "compile the plan again"
@@ -30,7 +40,8 @@ MEND = "compile the plan again"
 class Plan(Table):
     """A plan in canonical form: plans that say the same have the same arrays and fingerprint.
 
-    Make one with `identity` and edit it with `mask`, `replace` and `insert` (edits.py), which return new plans.
+    Make one with `identity` and edit it with `mask`, `mask_tokens`, `replace` and `insert` (edits.py), which return
+    new plans.
     """
 
     @staticmethod
@@ -67,8 +78,25 @@ class Plan(Table):
         """
         return edits.mask(self, samples)
 
+    def mask_tokens(
+        self, samples: np.ndarray, row_masks: np.ndarray, targets: int, source: int = CORPUS
+    ) -> "Plan":
+        """Let only these tokens of ``samples`` count in every slot that holds them, among those that count there now.
+
+        A sample none of whose tokens is left is masked.
+
+        Args:
+            samples: [n] of ``source``.
+            row_masks: `token_masks.pack` of [n, targets] bool: place t says whether token t + 1 of the row counts.
+            targets: the rows' width less one.
+
+        Raises:
+            CuratorError: a sample given twice, held by no slot, or rows of another length than before.
+        """
+        return edits.mask_tokens(self, samples, row_masks, targets, source)
+
     def replace(self, slots: np.ndarray, samples: np.ndarray, source: int = CORPUS) -> "Plan":
-        """Let ``slots[i]`` hold ``samples[i]`` of ``source``, with weight 1 whatever it was before.
+        """Let ``slots[i]`` hold ``samples[i]`` of ``source``, with weight 1 and all its tokens, whatever it was before.
 
         Raises:
             CuratorError: a slot is given twice or lies outside the plan, or there is no such source.
@@ -106,6 +134,8 @@ class Plan(Table):
         slots = [max(first, int(start)) for start in self.slot_start[found]]
         low = int(np.searchsorted(self.weight_slots, first))
         slots += [int(slot) for slot in self.weight_slots[low : low + 1]]
+        low = int(np.searchsorted(self.mask_slots, first))
+        slots += [int(slot) for slot in self.mask_slots[low : low + 1]]
         return min([*slots, last])
 
     def steps_for(self, base_steps: int) -> int:
@@ -135,7 +165,7 @@ class Plan(Table):
         """Content fingerprint; where an injected set lies on the disk is no part of it."""
         header = {name: value for name, value in self._header().items() if name != "sources"}
         sources = [{key: source[key] for key in ("name", "fingerprint")} for source in self.sources]
-        arrays = {name: getattr(self, name) for name in ARRAYS}
+        arrays = {name: getattr(self, name) for name in self._arrays()}
         return fingerprint({**FORMAT, **header, "sources": sources, **arrays})
 
     def check(
@@ -168,9 +198,15 @@ class Plan(Table):
     def save(self, folder: Path) -> None:
         """Write one .npy per array, then plan.json: where it is missing, the plan is not whole."""
         (folder / "plan.json").unlink(missing_ok=True)
-        for name in ARRAYS:
+        for name in TOKEN_ARRAYS:
+            (folder / f"{name}.npy").unlink(missing_ok=True)
+        for name in self._arrays():
             save_array(folder / f"{name}.npy", getattr(self, name))
         save_json(folder / "plan.json", {**FORMAT, **self._header(), "fingerprint": self.fingerprint()})
+
+    def _arrays(self) -> tuple[str, ...]:
+        """The arrays that this plan has: without token masks it is the same on disk as ever."""
+        return (*ARRAYS, *(TOKEN_ARRAYS if self.row_targets is not None else ()))
 
     def _header(self) -> dict[str, Any]:
         """What stands in plan.json."""
@@ -191,7 +227,8 @@ class Plan(Table):
         if problem := problem_of_header(header):
             raise CuratorError(f"{path}: {problem}")
         fields: dict[str, Any] = {name: header[name] for name in (*HEADER, *OPTIONAL) if name in header}
-        fields |= {name: load_array(folder / f"{name}.npy") for name in ARRAYS}
+        names = (*ARRAYS, *(TOKEN_ARRAYS if "row_targets" in header else ()))
+        fields |= {name: load_array(folder / f"{name}.npy") for name in names}
         try:
             plan = Plan(**fields)
         except CuratorError as error:

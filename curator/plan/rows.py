@@ -27,9 +27,14 @@ def open_sources(plan: Plan, corpus: Corpus) -> list[Corpus]:
         corpus: whose rows they stand beside.
 
     Raises:
-        CuratorError: a set is missing or damaged, has another fingerprint or row width, or is shorter than
-            what the plan reads of it; names both sides.
+        CuratorError: the plan's token masks are of other rows, or a set is missing or damaged, has another fingerprint
+            or row width, or is shorter than what the plan reads of it; names both sides.
     """
+    if plan.row_targets not in (None, corpus.row_width - 1):
+        raise CuratorError(
+            f"{corpus.path}: a model is asked for {corpus.row_width - 1} tokens of a row, but the plan masks tokens of "
+            f"rows of {plan.row_targets}; make the plan again for this corpus"
+        )
     return [_open_source(plan, number, corpus) for number in range(1, len(plan.sources) + 1)]
 
 

@@ -15,7 +15,7 @@ Divisor = Literal["kept", "renormalised"]
 FORMAT = {"format": "curator-plan", "version": 1}
 HEADER = ("n_slots", "batch_size", "corpus_fingerprint", "divisor", "sources")
 """A plan's fields in plan.json, beside `FORMAT` and the fingerprint."""
-OPTIONAL = ("epoch_samples",)
+OPTIONAL = ("epoch_samples", "row_targets")
 """Fields that stand in plan.json, and count for the fingerprint, only where they are not None."""
 
 ARRAYS = {
@@ -26,6 +26,9 @@ ARRAYS = {
     "weights": np.float32,
 }
 """A plan's arrays, [n] each, and their types."""
+
+TOKEN_ARRAYS = ("mask_slots", "row_masks")
+"""And those of a plan with token masks, which has `row_targets` (token_masks.py)."""
 
 
 def problem_of_header(header: Mapping[str, Any]) -> str | None:

@@ -1,7 +1,8 @@
 """A plan's fields, what makes them valid, and what its slots hold. Imports numpy alone, as all of this room does.
 
-Two sparse tables: segments of slots that hold consecutive samples, and the slots whose weight is not 1. So the cost of
-everything follows the number of segments and of edited slots, never that of all slots.
+Two sparse tables: segments of slots that hold consecutive samples, and the slots whose weight is not 1; and a third
+one, rarely there, of slots some of whose tokens do not count. So the cost of everything follows the number of segments
+and of edited slots, never that of all slots.
 """
 
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from curator.errors import CuratorError
+from curator.plan import token_masks
 from curator.plan.rules import ARRAYS, CORPUS, Divisor, index_array, some_of
 
 
@@ -35,7 +37,7 @@ class Table:
     corpus_fingerprint: str
     """The corpus whose sample indices these are."""
     divisor: Divisor = "kept"
-    """Whether a step's loss sum is divided by B ("kept") or by the number of kept slots ("renormalised")."""
+    """Whether a step's loss sum is divided by all its B rows' tokens ("kept") or by those left ("renormalised")."""
     sources: tuple[dict[str, Any], ...] = ()
     """The injected sets (``name``, ``path``, ``fingerprint``); set k, counted from 1, is source k."""
     epoch_samples: int | None = None
@@ -51,6 +53,12 @@ class Table:
     """[weighted slots] int64, rising; every other slot has weight 1."""
     weights: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     """[weighted slots] float32 >= 0; 0 masks the slot."""
+    row_targets: int | None = None
+    """How many tokens of a row a model is asked for, its width less one; None where every token counts."""
+    mask_slots: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    """[token-masked slots] int64, rising; of every other slot each token counts."""
+    row_masks: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
+    """[token-masked slots, ceil(row_targets / 8)] uint8 bits: which of its tokens count (token_masks.py)."""
 
     def __post_init__(self) -> None:
         problem = _problem_of(self)
@@ -65,7 +73,28 @@ class Table:
             weighted = self.weights != 1
             self._set("weight_slots", self.weight_slots[weighted])
             self._set("weights", self.weights[weighted])
+        if self.row_targets is not None:
+            self._settle_masks(self.row_targets)
         self._set("sources", tuple(self.sources))
+
+    def _settle_masks(self, targets: int) -> None:
+        """A slot none of whose tokens counts has weight 0; one of weight 0, or all of whose tokens count, no mask."""
+        counted = token_masks.counts(self.row_masks)
+        empty = self.mask_slots[counted == 0]
+        if len(empty):
+            others = ~np.isin(self.weight_slots, empty)
+            slots = np.concatenate([self.weight_slots[others], empty])
+            weights = np.concatenate([self.weights[others], np.zeros(len(empty), np.float32)])
+            order = np.argsort(slots, kind="stable")
+            self._set("weight_slots", slots[order])
+            self._set("weights", weights[order])
+        kept = (counted < targets) & ~np.isin(self.mask_slots, self.masked_slots())
+        if not kept.all():
+            self._set("mask_slots", self.mask_slots[kept])
+            self._set("row_masks", self.row_masks[kept])
+        if not kept.any():
+            self._set("row_targets", None)
+            self._set("row_masks", np.zeros((0, 0), np.uint8))
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -97,6 +126,38 @@ class Table:
         self.check_slots(np.array([first]))
         low, high = np.searchsorted(self.weight_slots, [first, first + self.batch_size])
         return self.batch_size - int((self.weights[low:high] == 0).sum())
+
+    def counted(self, slots: np.ndarray) -> np.ndarray | None:
+        """[n, row_targets] bool which tokens of these slots count: place t is token t + 1 of the row.
+
+        None where all of them do. A token's weight is its slot's, or 0. Only these slots' rows are read.
+        """
+        if self.row_targets is None:
+            return None
+        slots = index_array("slots", slots)
+        self.check_slots(slots)
+        place = np.searchsorted(self.mask_slots, slots)
+        place[place == len(self.mask_slots)] = 0
+        found = self.mask_slots[place] == slots
+        if not found.any():
+            return None
+        counted = np.ones((len(slots), self.row_targets), bool)
+        counted[found] = token_masks.unpack(self.row_masks[place[found]], self.row_targets)
+        return counted
+
+    def tokens_per_step(self, step: int, targets: int) -> int:
+        """How many tokens of the step's global batch have a weight above 0, of rows of ``targets``.
+
+        What a renormalising trainer divides a step's loss sum by; ``kept_per_step * targets`` without token masks.
+        """
+        first = step * self.batch_size
+        low, high = np.searchsorted(self.mask_slots, [first, first + self.batch_size])
+        left_out = (high - low) * targets - token_masks.counts(self.row_masks[low:high]).sum()
+        return self.kept_per_step(step) * targets - int(left_out)
+
+    def masked_tokens(self) -> int:
+        """How many tokens do not count, of slots that are not masked as a whole."""
+        return len(self.mask_slots) * (self.row_targets or 0) - int(token_masks.counts(self.row_masks).sum())
 
     def highest_sample(self, source: int = CORPUS) -> int:
         """The highest sample index that any slot holds of this source; -1 where none does."""
@@ -165,4 +226,4 @@ def _problem_of_arrays(plan: "Table") -> str | None:
         )
     if not np.isfinite(plan.weights).all() or np.signbit(plan.weights).any():
         return "weights should be finite and not negative"
-    return None
+    return token_masks.problem_of(plan)

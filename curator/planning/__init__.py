@@ -1,1 +1,1 @@
-"""From rankings and rows to plans: what is masked, what is put in, and where."""
+"""From rankings and rows to plans: what is masked, what is put in, and where; and what a plan amounts to."""

@@ -8,11 +8,11 @@ import numpy as np
 from curator.artifacts.fields import require
 from curator.artifacts.files import save_array, save_json
 from curator.corpus import Corpus, check_tokens, open_corpus
-from curator.errors import CuratorError, UsageError
+from curator.errors import UsageError
 from curator.plan.plan import CORPUS, Plan
 from curator.plan.rows import check_widths
 from curator.planning.choose import choose
-from curator.planning.new import check_new_plan, identity_plan
+from curator.planning.new import check_new_plan, plan_to_edit
 from curator.planning.settings import InjectSettings
 from curator.ranking.ranking import Ranking
 
@@ -34,7 +34,7 @@ def inject(settings: InjectSettings) -> Plan:
         corpus = rankings[0].open_corpus(settings.corpus)
     else:
         corpus = open_corpus(require(settings, "corpus"))
-    plan = edited = _plan_to_edit(settings, corpus)
+    plan = edited = plan_to_edit(settings, corpus)
     if settings.divisor is not None:
         plan = dataclasses.replace(plan, divisor=settings.divisor)
 
@@ -146,22 +146,6 @@ def _check_given(settings: InjectSettings) -> None:
             "say where: --after STEP (a burst of extra steps), --spread A:B (extra steps spread evenly), or "
             "--replace A:B (in place of samples there)"
         )
-
-
-def _plan_to_edit(settings: InjectSettings, corpus: Corpus) -> Plan:
-    batch_size = settings.batch_size
-    if settings.plan is None:
-        if batch_size is None:
-            raise UsageError(
-                "'batch_size' is missing: give --batch-size or 'batch_size' in the experiment file, or --plan"
-            )
-        return identity_plan(corpus, batch_size, settings.divisor or "kept", settings.epochs)
-    plan = Plan.load(settings.plan)
-    try:
-        plan.check(corpus.fingerprint(), batch_size or plan.batch_size, plan.n_slots)
-    except CuratorError as error:
-        raise CuratorError(f"{settings.plan}: {error} (corpus {corpus.path})") from error
-    return plan
 
 
 def _first_rows(path: Path, count: int | None, corpus: Corpus) -> tuple[Corpus, np.ndarray]:

@@ -8,6 +8,7 @@ from curator.corpus.slots import plan_slots
 from curator.errors import CuratorError, UsageError
 from curator.plan.plan import Plan
 from curator.plan.rules import Divisor
+from curator.planning.settings import InjectSettings, MaskSettings
 
 
 def check_new_plan(out: Path) -> None:
@@ -24,3 +25,20 @@ def identity_plan(corpus: Corpus, batch_size: int, divisor: Divisor, epochs: int
         raise UsageError(f"--batch-size is {batch_size}, but {corpus.path} has {len(corpus)} samples alone")
     n_slots = plan_slots(corpus, batch_size, epochs)
     return Plan.identity(n_slots, batch_size, corpus.fingerprint(), divisor, len(corpus))
+
+
+def plan_to_edit(settings: InjectSettings | MaskSettings, corpus: Corpus) -> Plan:
+    """The plan that ``settings`` name, which must be of ``corpus``; else the corpus as it is."""
+    batch_size = settings.batch_size
+    if settings.plan is None:
+        if batch_size is None:
+            raise UsageError(
+                "'batch_size' is missing: give --batch-size or 'batch_size' in the experiment file, or --plan"
+            )
+        return identity_plan(corpus, batch_size, settings.divisor or "kept", settings.epochs)
+    plan = Plan.load(settings.plan)
+    try:
+        plan.check(corpus.fingerprint(), batch_size or plan.batch_size, plan.n_slots)
+    except CuratorError as error:
+        raise CuratorError(f"{settings.plan}: {error} (corpus {corpus.path})") from error
+    return plan

@@ -34,6 +34,8 @@ Draws = Annotated[
     Only("select", "random", "loss-matched", "random-in-category"),
 ]
 Divisor = Literal["kept", "renormalised"]
+Tokens = Literal["copyable", "repeated", "random"]
+Edited = Annotated[GivenPath | None, Flag(default="the corpus as it is")]
 
 
 class Choice(Settings):
@@ -53,18 +55,32 @@ class Choice(Settings):
 
 
 class MaskSettings(Choice):
-    """Which samples a plan takes out of training."""
+    """Which samples, or which of their tokens, a plan takes out of training."""
 
+    samples: GivenPath | None = None
+    """Or these: a .npy list of sample indices, as samples.npy of another plan."""
     steps: Span | None = None
     """Only samples of training steps FIRST:LAST."""
+    tokens: Tokens | None = None
+    """Leave out the loss of these tokens alone, of the chosen samples, or without --ranking and --samples of all.
+    copyable: what followed the last earlier occurrence of the token before (`curator statistics` counts it); repeated:
+    what followed any earlier one, as in Hapax; random: a control, as many as are copyable in each row."""
     seed: Draws = 0
     loss_bins: Bins = 100
-    divisor: Divisor = "kept"
-    """kept: a batch's loss is divided by all its samples; renormalised: by those left."""
+    plan: Edited = None
+    """Edit this plan; steps are those of the run without it."""
+    divisor: Annotated[Divisor | None, Flag(default="the plan's, or kept")] = None
+    """kept: a batch's loss is divided by all its samples, or tokens; renormalised: by those left."""
     batch_size: BatchSize = None
     epochs: Epochs = 1
     corpus: Corpus = None
     out: Out = None
+
+    def check(self) -> None:
+        """One list of samples."""
+        super().check()
+        if self.ranking and self.samples is not None:
+            raise ValueError("'ranking' and 'samples' exclude each other; give one")
 
 
 class InjectSettings(Choice):
@@ -97,9 +113,7 @@ class InjectSettings(Choice):
     """Or where: extra steps, spread evenly over steps FIRST:LAST. Fills whole steps."""
     replace: Annotated[Span | None, Not("after", "spread")] = None
     """Or where: in place of as many samples of steps FIRST:LAST, evenly spread; no extra steps."""
-    plan: Annotated[
-        GivenPath | None, Not("epochs", says="the plan says it itself"), Flag(default="the corpus as it is")
-    ] = None
+    plan: Annotated[Edited, Not("epochs", says="the plan says it itself")] = None
     """Edit this plan; steps are counted in it."""
     divisor: Annotated[Divisor | None, Flag(default="the plan's, or kept")] = None
     """As for mask."""

@@ -388,6 +388,8 @@ def _write(
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CuratorError(f"{out}: exists already and is not empty; choose another --out, or remove it")
+    if emission.masks_tokens:
+        settings["token_masks"] = "gradients are of the tokens that the plan lets count, losses of all"
     units = list(dict.fromkeys(key.unit for key in keys))
     owners = np.array([units.index(key.unit) for key in keys])
     if norms is not None:

@@ -12,6 +12,7 @@ from curator.corpus import Corpus
 from curator.errors import CuratorError
 from curator.plan.plan import Plan
 from curator.planning.inject import extra_steps
+from curator.planning.tokens import mask_tokens
 from curator.ranking.candidates import Source
 from curator.ranking.ranking import highest_first
 from curator.ranking.selection import Select, Selection, select
@@ -104,7 +105,11 @@ class Plans:
         draw, count = 100 * self.seed + number, arm.count or self.share(arm.percent or self.study.percent)
         if arm.repeat is not None:
             return self._repeat(plan, arm, arm.repeat, draw, count)
+        if arm.tokens is not None and arm.mask is None:
+            return mask_tokens(plan, self.corpus, self.samples, arm.tokens, draw)
         chosen = self.choose(arm.mask or arm.keep or "top", arm.by, draw, count).samples
+        if arm.tokens is not None:
+            return mask_tokens(plan, self.corpus, chosen, arm.tokens, draw)
         return plan.mask(chosen if arm.keep is None else np.setdiff1d(self.samples, chosen))
 
     def _repeat(self, plan: Plan, arm: Arm, kind: Select, draw: int, count: int) -> Plan:

@@ -214,8 +214,12 @@ class Study(Settings):
         }
 
     def decided(self) -> dict[str, Any]:
-        """What decides the numbers of a seed, as JSON: all but words and pictures."""
-        return self.model_dump(mode="json", by_alias=True, exclude=WORDS)
+        """What decides the numbers of a seed, as JSON: all but words and pictures, and `tokens` that no arm has."""
+        decided = self.model_dump(mode="json", by_alias=True, exclude=WORDS)
+        for arm in decided["arms"]:
+            if arm["tokens"] is None:
+                del arm["tokens"]
+        return decided
 
 
 def load_study(name: str | Path, kind: type[S]) -> S:

@@ -52,7 +52,7 @@ def train(
     """Train, or go on with the run in ``out`` until every checkpoint asked for is there.
 
     Writes ``out/step{N}/`` (see checkpoint.py) and ``out/losses.npy``, float32 [steps]: entry t is the mean
-    loss per token, in nats, over the kept slots of update t, before it; NaN where nothing was trained on.
+    loss per token, in nats, over the tokens of update t that count, before it; NaN where nothing was trained on.
 
     Args:
         config: architecture and recipe.

@@ -1,11 +1,11 @@
 """One update of the embedded trainer. Update t trains on slots t*B .. t*B + B - 1 of the plan:
 
-    gradient = sum over kept slots of  weight * (sum of the sample's T token losses)  /  (D * T),
+    gradient = sum over kept slots of  weight * (sum of the losses of the sample's tokens that count)  /  D,
 
-with D = B, or the number of kept slots where the plan renormalises. Masked samples are left out of the
-forward pass, so that their contribution is zero exactly and costs nothing; refused: multiplying their loss
-by 0, which turns a non-finite one into NaN. Where every slot of an update is masked its gradient is zero, and
-Adam still decays the weights and moves by its momentum, as it does in GPT-NeoX.
+with D = B * T, all tokens of the step, or the number of those left where the plan renormalises. Masked samples
+are left out of the forward pass, so that their contribution is zero exactly and costs nothing; refused:
+multiplying a masked loss by 0, which turns a non-finite one into NaN. Where every slot of an update is masked
+its gradient is zero, and Adam still decays the weights and moves by its momentum, as it does in GPT-NeoX.
 """
 
 import math
@@ -48,14 +48,17 @@ def accumulate_gradient(
 ) -> float:
     """Leave the gradient of update ``step`` in the parameters' ``.grad``.
 
-    Returns the weighted mean loss per token over the kept slots, in nats; NaN where all are masked.
+    Returns the weighted mean loss per token over the tokens that count, in nats; NaN where all are masked.
     """
     first = step * config.batch_size
     slots = np.arange(first, first + config.batch_size)
     weights = rows.plan.lookup(slots).weight
     kept = weights > 0
     tokens, weights = _read(rows, slots[kept], config.vocab_size), weights[kept]
-    divisor = config.batch_size if rows.plan.divisor == "kept" else len(tokens)
+    counted = rows.plan.counted(slots[kept])  # [samples, T], or None where every token counts
+    divisor = config.batch_size * config.seq_length
+    if rows.plan.divisor == "renormalised":
+        divisor = rows.plan.tokens_per_step(step, config.seq_length)
     device, dtype = model.device, model.dtype
 
     for parameter in model.parameters():
@@ -67,11 +70,19 @@ def accumulate_gradient(
         logits = model(input_ids=batch[:, :-1], use_cache=False).logits  # [samples, T, vocab]
         targets = batch[:, 1:].flatten()
         token_losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets, reduction="none")
+        token_losses = token_losses.view(len(batch), -1)
+        if counted is not None:
+            counts = torch.from_numpy(counted[start : start + micro]).to(device)
+            token_losses = torch.where(counts, token_losses, torch.zeros_like(token_losses))
         weight = torch.from_numpy(weights[start : start + micro]).to(device, dtype)
-        loss = (token_losses.view(len(batch), -1).sum(1) * weight).sum()
-        (loss / (divisor * config.seq_length)).backward()
+        loss = (token_losses.sum(1) * weight).sum()
+        (loss / divisor).backward()
         total += loss.item()
-    return total / (float(weights.sum()) * config.seq_length) if len(tokens) else math.nan
+    if not len(tokens):
+        return math.nan
+    if counted is None:
+        return total / (float(weights.sum()) * config.seq_length)
+    return total / float((weights.astype(np.float64) * counted.sum(1)).sum())
 
 
 def _read(rows: PlannedRows, slots: np.ndarray, vocab_size: int) -> np.ndarray:

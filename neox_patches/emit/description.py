@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import curator
@@ -36,6 +37,7 @@ def identity_of(
 ) -> dict[str, Any]:
     """Everything that what is emitted depends on, the weights excepted."""
     gradients, factors = settings.gradients, settings.factors
+    masks_tokens = plan is not None and bool(np.isin(plan.mask_slots // plan.batch_size, steps).any())
     return {
         **FORMAT,
         "steps": list(steps),
@@ -70,6 +72,7 @@ def identity_of(
             "plan": None if plan is None else plan.fingerprint(),
             "queries": sorted({query.made_for for query in queries}),
         },
+        **({"token_masks": True} if masks_tokens else {}),
     }
 
 

@@ -12,7 +12,7 @@ import torch
 from commands import done, refused
 from emissions import BLOCK, STEPS, emission, open_store
 
-from curator.artifacts.files import load_json
+from curator.artifacts.files import load_json, save_json
 from curator.errors import CuratorError
 from curator.influence.emission import NOT_FINITE, NOT_REACHED, OVERFLOWED, WRITTEN, Emission
 from curator.influence.factors import Side
@@ -222,3 +222,19 @@ def test_factors_are_those_that_all_ranks_saved(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "rank-00001" / "sums")
     with pytest.raises(CuratorError, match=r"rank-00000 after \[12, 14\]; rank-00001 after none"):
         EmittedFactors(there).covariances(BLOCK)
+
+
+def test_a_ranking_of_a_part_of_the_tokens_says_so(tmp_path: Path) -> None:
+    whole = emission(tmp_path / "whole")
+    assert not whole.masks_tokens and not whole.state()
+    file = tmp_path / "whole" / "manifest.json"
+    save_json(file, load_json(file) | {"token_masks": True})
+    part = Emission.open(tmp_path / "whole")
+    assert part.state() == [
+        "The plan masks tokens: gradients and scores are of those that count, not of the whole sample's loss."
+    ]
+    said = [
+        collect_scores(one, tmp_path / name).manifest["settings"] for one, name in ((whole, "a"), (part, "b"))
+    ]
+    assert "token_masks" not in said[0]
+    assert said[1]["token_masks"] == "gradients are of the tokens that the plan lets count, losses of all"

@@ -16,6 +16,7 @@ from engine_parts import ROOT
 
 from curator.artifacts.files import load_json
 from curator.corpus import open_corpus
+from curator.corpus.repetition import copyable
 from curator.errors import UsageError
 from curator.plan.plan import Plan
 from curator.ranking.ranking import Ranking, highest_first
@@ -60,6 +61,9 @@ def tiny(**changes: Any) -> dict[str, Any]:
             {"name": "insert-after", "insert": "top", "when": "after", "count": 16, "spread": 20},
             {"name": "mask-alike", "mask": "loss-matched", "by": "gain"},
             {"name": "mask-random", "mask": "random", "draws": 2},
+            {"name": "no-copyable", "tokens": "copyable", "against": ["as-many-tokens"]},
+            {"name": "as-many-tokens", "tokens": "random"},
+            {"name": "no-copyable-top", "tokens": "copyable", "mask": "top"},
         ],
     }
     return study | changes
@@ -138,6 +142,29 @@ def test_arms_keep_replace_and_insert_what_they_say_and_no_other_row_moves(ran: 
     for sample in slots.tolist():
         extra.remove(sample)  # every base row is there
     assert sorted(extra) == best(40, 60, 16)
+
+
+def test_arms_leave_out_tokens_of_the_window_or_of_its_top(ran: Ran) -> None:
+    out = ran[1] / "seed0"
+    corpus, ranking = open_corpus(out / "corpus"), Ranking.open(out / "ranking")
+    slots = np.arange(60 * 8)
+    hits = copyable(corpus.rows(slice(0, len(slots))))[:, 1:]
+    plans = {
+        name: Plan.load(out / "plans" / name) for name in ("no-copyable", "as-many-tokens", "no-copyable-top")
+    }
+    masks = {name: np.zeros(hits.shape, bool) for name in plans}
+    for name, plan in plans.items():
+        counted = plan.counted(slots)
+        assert counted is not None and not len(plan.weights)
+        masks[name] = ~counted
+    window = np.isin(slots, ranking.samples)
+    assert np.array_equal(masks["no-copyable"], hits & window[:, None]) and hits[window].any()
+    assert np.array_equal(masks["as-many-tokens"].sum(1), masks["no-copyable"].sum(1))
+    top = np.isin(slots, ranking.samples_at(highest_first(ranking.unit_scores(ranking.units[0]))[:32]))
+    assert np.array_equal(masks["no-copyable-top"], hits & top[:, None])
+    study = ran[0]
+    control = {arm.name for arm in study.arms if arm.is_control}
+    assert control == {"mask-alike", "mask-random", "as-many-tokens"}
 
 
 def test_the_effect_is_the_area_between_an_arms_curve_and_the_baselines(ran: Ran) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).parent))
 
+import by_hand
 import compiled
+import megatron.mpu
 import megatron.training
 import stops
 import witness
@@ -16,6 +18,7 @@ if __name__ == "__main__":
     compiled.once()
     witness.install(megatron.training)
     stops.install()
+    by_hand.install(megatron.mpu)
     neox_args = NeoXArgs.from_ymls(
         sys.argv[1:],
         overwrite_values={"rank": int(os.environ["RANK"]), "local_rank": int(os.environ["LOCAL_RANK"])},
