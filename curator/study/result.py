@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from curator.analysis.effects import mean_over
+from curator.evaluate.table import points_of
 from curator.scan.formation import crossing
 
 
@@ -33,6 +35,23 @@ class Result:
         scores = np.array(curve["scores"])
         return np.array(curve["steps"]), scores[:, self.content["layer"], self.content["head"]]
 
+    def curve(self, run: str, quantity: str, unit: str = "") -> tuple[np.ndarray, np.ndarray]:
+        """(steps, values) of any quantity of one run; empty where it was not measured."""
+        points = points_of(self.content["curves"][run])
+        found = [(step, value) for step, what, whose, value in points if (what, whose) == (quantity, unit)]
+        return np.array([step for step, _ in found], np.int64), np.array([value for _, value in found])
+
+    def quantities(self, run: str) -> list[tuple[str, str]]:
+        """(quantity, unit) of all curves of one run, in their order."""
+        return list(
+            dict.fromkeys((what, whose) for _, what, whose, _ in points_of(self.content["curves"][run]))
+        )
+
+    def mean(self, run: str, quantity: str, unit: str = "") -> float | None:
+        """The mean of a curve over the window, the area under it per step; None where it was not measured."""
+        steps, values = self.curve(run, quantity, unit)
+        return mean_over(steps, values, *self.content["window"]) if len(steps) else None
+
     def with_curve(self, run: str, curve: dict[str, Any]) -> "Result":
         """And another run."""
         return Result({**self.content, "curves": {**self.content["curves"], run: curve}})
@@ -60,10 +79,7 @@ class Result:
 
     def mean_score(self, run: str) -> float:
         """The head's mean score from the window's start to its end: the area under its curve, per step."""
-        steps, values = self.head(run)
-        first, last = self.content["window"]
-        inside = np.unique(np.clip(np.concatenate([[first, last], steps]), first, last))
-        return float(np.trapezoid(np.interp(inside, steps, values), inside) / (last - first))
+        return mean_over(*self.head(run), *self.content["window"])
 
     def area(self, run: str) -> float:
         """That less the baseline's: above 0, the head forms sooner or stronger."""

@@ -16,6 +16,7 @@ from curator.progress import progress, remark
 from curator.study.replicate import STAGES, MakeRows, Replicate
 from curator.study.result import Result
 from curator.study.study import Study
+from curator.study.table import save_study_curves
 
 _queue: "SimpleQueue[str] | None" = None
 
@@ -29,6 +30,8 @@ def run_study(
     name: str = "study",
 ) -> list[Result]:
     """The result of each seed, in order; seed N is in ``out/seedN``, and goes on where it was killed.
+
+    All their curves are in ``out/curves.parquet`` then.
 
     Args:
         make_rows: see `Replicate`; a function of a module. row_stages: the stages that it names.
@@ -44,7 +47,9 @@ def run_study(
     ):
         futures = [pool.submit(_work, study, seed, out / f"seed{seed}", make_rows) for seed in seeds]
         _relay(queue, futures, advance)
-    return [Result(future.result()) for future in futures]
+    results = [Result(future.result()) for future in futures]
+    save_study_curves(out / "curves.parquet", study, results, name)
+    return results
 
 
 def _relay(

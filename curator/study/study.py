@@ -13,6 +13,7 @@ from typing_extensions import Self
 from curator.artifacts.fields import Count, Index, Percent, Positive, Probe, ProbeName
 from curator.artifacts.schema import Many, Settings, load_strict, suggest
 from curator.corpus import Corpus, EmbeddedSettings
+from curator.evaluate.settings import Measures
 from curator.plan.plan import Plan
 from curator.ranking.settings import RankSettings
 from curator.statistics.settings import Name as StatisticName
@@ -66,7 +67,7 @@ class Quick(Settings):
     """Only these arms."""
 
 
-class Study(Settings):
+class Study(Measures):
     """The whole file."""
 
     title: str
@@ -99,6 +100,7 @@ class Study(Settings):
 
     def check(self) -> None:
         """Names that fit together, and nothing that the study decides itself."""
+        super().check()
         names = [arm.name for arm in self.arms]
         runs = [run for run, _ in self.runs]
         if len(set(runs)) < len(runs):
@@ -180,8 +182,14 @@ class Study(Settings):
         return self.changed(**changes)
 
     def decided(self) -> dict[str, Any]:
-        """What decides the numbers of a seed, as JSON: all but words and pictures."""
-        return self.model_dump(mode="json", by_alias=True, exclude=WORDS)
+        """What decides the numbers of a seed, as JSON: all but words and pictures.
+
+        What is measured only where it is more than the metric, as in studies of before there was a choice.
+        """
+        said = self.model_dump(mode="json", by_alias=True, exclude=WORDS)
+        if self.measure == Measures().measure:
+            said = {name: value for name, value in said.items() if name not in Measures.model_fields}
+        return said
 
 
 def load_study(name: str | Path, kind: type[S]) -> S:
