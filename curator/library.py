@@ -8,6 +8,8 @@
 from pathlib import Path
 
 from curator.artifacts.fields import Probe
+from curator.evaluate import stage as _curves
+from curator.evaluate.settings import CurvesSettings
 from curator.plan.plan import Plan
 from curator.planning import inject as _inject
 from curator.planning import mask as _mask
@@ -28,6 +30,7 @@ from curator.training import stage as _train
 from curator.training.settings import TrainSettings
 
 __all__ = [
+    "CurvesSettings",
     "Experiment",
     "InjectSettings",
     "MaskSettings",
@@ -40,6 +43,7 @@ __all__ = [
     "ScanSettings",
     "StatisticsSettings",
     "TrainSettings",
+    "curves",
     "inject",
     "load_experiment",
     "mask",
@@ -69,6 +73,12 @@ def scan(settings: ScanSettings, progress: Progress | None = None) -> Scan:
     """See `curator.scan.stage.scan`."""
     with reporting(progress):
         return _scan.scan(settings)
+
+
+def curves(settings: CurvesSettings, progress: Progress | None = None) -> Path:
+    """See `curator.evaluate.stage.curves`; the file of the table."""
+    with reporting(progress):
+        return _curves.curves(settings)
 
 
 def mask(settings: MaskSettings, progress: Progress | None = None) -> Plan:

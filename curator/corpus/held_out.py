@@ -14,7 +14,7 @@ from curator.errors import CuratorError
 
 
 def held_out_rows(corpus: EmbeddedCorpus, count: int, seed: int = 0) -> np.ndarray:
-    """[count, row_width] int64, natural text, of as many files as there are: no file gives more than 1/32 of them.
+    """[count, row_width] int64, natural text; no file gives more than 1/32 of them where there are files enough.
 
     Raises:
         CuratorError: the corpus holds so much of the library that fewer are left.
@@ -24,15 +24,19 @@ def held_out_rows(corpus: EmbeddedCorpus, count: int, seed: int = 0) -> np.ndarr
     tokenizer = Tokenizer.from_file(str(corpus.tokenizer_file))
     random, most = np.random.default_rng([seed, 7]), -(-count // 32)
     found: list[np.ndarray] = []
+    more: list[np.ndarray] = []
     for file_id in random.permutation(len(names)).tolist():
         [text] = library.read_texts(folder, [names[file_id]])
         tokens = np.array(tokenizer.encode(text).ids, np.int64)
         free = ~_taken(corpus.windows_of(names[file_id]), len(tokens), width)
         starts = _whole_windows(free, width)
-        kept = np.sort(random.permutation(starts)[: min(most, count - len(found))])
-        found += [tokens[start : start + width] for start in kept.tolist()]
-        if len(found) == count:
-            return np.array(found)
+        windows = [tokens[start : start + width] for start in random.permutation(starts).tolist()]
+        found, more = found + windows[:most], more + windows[most:]
+        if len(found) >= count:
+            break
+    found = (found + more)[:count]
+    if len(found) == count:
+        return np.array(found)
     raise CuratorError(
         f"{corpus.path}: {len(corpus):,} rows leave {len(found)} held-out rows of {width} tokens in the library, and "
         f"{count} are asked for; lower 'held_out_rows' or the number of steps, or measure 'icl' on a text ('icl_text')"
