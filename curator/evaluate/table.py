@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from curator.artifacts.tables import save_table
 from curator.evaluate.quantities import SAYS
+from curator.scan.metrics import names_in
 
 COLUMNS = ("study", "seed", "arm", "draw", "step", "tokens", "quantity", "unit", "value")
 Point = tuple[int, str, str, float]
@@ -30,18 +33,35 @@ class Run:
     tokens_per_step: int | None = None
 
 
+def named_in(curve: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(quantity, unit) of all that a curve has, as `Measured` has it; those of earlier versions have less."""
+    layers, heads = np.shape(curve["scores"])[1:]
+    found = [("metric", unit) for unit in names_in("induction", (layers, heads))]
+    for quantity, own in curve.get("quantities", {}).items():
+        found += [(quantity, unit) for unit in own["units"]]
+    return [*found, ("copy", "")]
+
+
+def values_in(curve: Mapping[str, Any], quantity: str, unit: str = "") -> list[float] | None:
+    """A value per step, or None where it was not measured."""
+    kind, _, address = unit.partition(":")
+    if quantity == "copy":
+        return list(curve["copy_log_probability"])
+    if (quantity, kind) == ("metric", "induction"):
+        layer, head = map(int, address.split("."))
+        return [scores[layer][head] for scores in curve["scores"]]
+    own = curve.get("quantities", {}).get(quantity, {"units": []})
+    if unit not in own["units"]:
+        return None
+    place = own["units"].index(unit)
+    return [row[place] for row in own["values"]]
+
+
 def points_of(curve: Mapping[str, Any]) -> Iterator[Point]:
-    """The points of a curve as `Measured` has it; those of versions that measured less have fewer."""
-    for number, step in enumerate(curve["steps"]):
-        for layer, row in enumerate(curve["scores"][number]):
-            yield from (
-                (step, "metric", f"induction:{layer}.{head}", score) for head, score in enumerate(row)
-            )
-        yield step, "copy", "", curve["copy_log_probability"][number]
-        for quantity, own in curve.get("quantities", {}).items():
-            yield from (
-                (step, quantity, unit, value) for unit, value in zip(own["units"], own["values"][number])
-            )
+    """The points of a curve, one quantity and unit after another."""
+    for quantity, unit in named_in(curve):
+        values = values_in(curve, quantity, unit) or []
+        yield from ((step, quantity, unit, value) for step, value in zip(curve["steps"], values))
 
 
 def save_curves(path: Path, runs: Iterable[Run], about: Mapping[str, Any]) -> None:

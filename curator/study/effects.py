@@ -19,6 +19,7 @@ import numpy as np
 from curator.analysis.effects import Effect, holm, mean_over
 from curator.analysis.intervals import Mean, paired
 from curator.artifacts.tables import save_table
+from curator.evaluate.table import named_in
 from curator.study.arm import Arm
 from curator.study.result import Result
 from curator.study.study import Study
@@ -84,7 +85,7 @@ def comparisons(study: Study, results: Sequence[Result]) -> list[Comparison]:
 
 def _outcomes(study: Study, results: Sequence[Result]) -> list[tuple[Outcome, Measure]]:
     first = results[0]
-    own = [(what, whose) for what, whose in first.quantities(BASELINE) if _is_of(first, whose)]
+    own = [named for named in named_in(first.content["curves"][BASELINE]) if _is_of(first, named[1])]
     found: list[tuple[Outcome, Measure]] = []
     for quantity, unit in own:
         suffix = unit.removeprefix(first.content["unit"])

@@ -70,6 +70,7 @@ class Replicate:
         self.config = study.train.changed(seed=seed)
         self.probe = ProbeSettings.of(study.probe)
         self.sequences = draw_repeated(self.probe, self.config.vocab_size, self.config.seq_length)
+        self._measures: Quantities | None = None
 
     def run(self) -> dict[str, Any]:
         """Do everything; the result as JSON (also in ``result.json``)."""
@@ -182,7 +183,7 @@ class Replicate:
             return saved
         shutil.rmtree(out, ignore_errors=True)  # half a curve cannot be gone on with
         config, study = self.config, self.study
-        measured = Measured(self.sequences, study.measure_every, self._measures(corpus))
+        measured = Measured(self.sequences, study.measure_every, self._measured_on(corpus))
         asked: dict[str, Any] = {"checkpoint_steps": range(0, config.steps + 1, study.checkpoint_every)}
         if plan is not None:
             extra = plan.n_slots // plan.batch_size - config.steps
@@ -193,8 +194,10 @@ class Replicate:
         save_json(file, measured.curves)
         return measured.curves
 
-    def _measures(self, corpus: Corpus) -> Quantities:
-        """What is measured on the way: the metric always, since by it a head is found."""
+    def _measured_on(self, corpus: Corpus) -> Quantities:
+        """What is measured on the way, of every run alike; the metric always, since by it a head is found."""
+        if self._measures is not None:
+            return self._measures
         study, config = self.study, self.config
         shape: Any = Architecture(architecture_of(config))
         held_out = None
@@ -202,7 +205,7 @@ class Replicate:
             assert isinstance(corpus, EmbeddedCorpus)
             held_out = torch.from_numpy(held_out_rows(corpus, study.held_out_rows, self.seed))
         asks = [f"induction:*:{probe}" for probe in study.probes] or ["induction:*"]
-        return prepare_measures(
+        self._measures = prepare_measures(
             study.changed(measure=tuple(dict.fromkeys(("metric", *study.measure)))),
             replace(self.probe, corpus=corpus, tokenizer=corpus.tokenizer_file),
             kinds={kind: unit.instances(shape) for kind, unit in kinds().items()},
@@ -212,6 +215,7 @@ class Replicate:
             held_out=held_out,
             tokenizer=corpus.tokenizer_file,
         )
+        return self._measures
 
     def _rank(self, found: dict[str, Any]) -> dict[str, Source]:
         """Every order of the window's samples: by influence, one unit per probe, and by statistics."""

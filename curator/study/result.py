@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from curator.analysis.effects import mean_over
-from curator.evaluate.table import points_of
+from curator.evaluate.table import values_in
 from curator.scan.formation import crossing
 
 
@@ -37,15 +37,9 @@ class Result:
 
     def curve(self, run: str, quantity: str, unit: str = "") -> tuple[np.ndarray, np.ndarray]:
         """(steps, values) of any quantity of one run; empty where it was not measured."""
-        points = points_of(self.content["curves"][run])
-        found = [(step, value) for step, what, whose, value in points if (what, whose) == (quantity, unit)]
-        return np.array([step for step, _ in found], np.int64), np.array([value for _, value in found])
-
-    def quantities(self, run: str) -> list[tuple[str, str]]:
-        """(quantity, unit) of all curves of one run, in their order."""
-        return list(
-            dict.fromkeys((what, whose) for _, what, whose, _ in points_of(self.content["curves"][run]))
-        )
+        curve = self.content["curves"][run]
+        values = values_in(curve, quantity, unit)
+        return np.array([] if values is None else curve["steps"], np.int64), np.array(values or [])
 
     def mean(self, run: str, quantity: str, unit: str = "") -> float | None:
         """The mean of a curve over the window, the area under it per step; None where it was not measured."""

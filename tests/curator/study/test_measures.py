@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from test_natural_study import tiny
+from engine_parts import ROOT
 
 from curator.corpus import open_corpus
 from curator.corpus.held_out import held_out_rows
 from curator.errors import UsageError
 from curator.evaluate.ablation import contributions, draw_copy_task
 from curator.evaluate.losses import icl_score, token_losses
+from curator.evaluate.table import named_in
 from curator.models import load_model
 from curator.ranking.queries import Queries
 from curator.study.replicate import Replicate
@@ -22,6 +23,25 @@ from curator.study.study import Study, load_study
 from curator.units import ProbeSettings
 
 MEASURE = ["metric", "probe", "ablation", "icl", "loss"]
+
+
+def tiny(**changes: Any) -> dict[str, Any]:
+    """The natural study without controls, so small that nothing forms."""
+    study: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "studies" / "natural.yml").read_text())
+    sizes = {"d_model": 16, "d_mlp": 16, "seq_length": 32, "vocab_size": 300}
+    study["train"] |= {**sizes, "steps": 60, "batch_size": 8, "warmup_steps": 5}
+    study |= {
+        "checkpoint_every": 10,
+        "window": {"before": 20, "attribution": 0.001, "after": 20},
+        "thresholds": [0.01],
+        "measure_every": 10,
+        "probes": ["gain", "paper"],
+        "statistics": [],
+        "rank": {"factor_samples": 60},
+        "probe": {"max_length": 12, "sequences": 10},
+        "arms": [{"name": "mask-first", "mask": "top"}],
+    }
+    return study | changes
 
 
 def study_of(folder: Path, **changes: Any) -> Study:
@@ -57,9 +77,8 @@ def test_each_quantity_is_that_of_the_checkpoint(measured: tuple[Path, Result]) 
     assert value("ablation", head) == pytest.approx(
         float(contributions(model, task)[0][layer, which]), abs=1e-6
     )
-    kinds = {
-        unit.partition(":")[0] for quantity, unit in result.quantities("baseline") if quantity == "metric"
-    }
+    named = named_in(result.content["curves"]["baseline"])
+    kinds = {unit.partition(":")[0] for quantity, unit in named if quantity == "metric"}
     assert kinds == {"induction", "previous-token", "duplicate-token"}
 
 
