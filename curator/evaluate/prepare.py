@@ -10,7 +10,7 @@ from curator.evaluate.ablation import draw_copy_task
 from curator.evaluate.losses import TEXT_CONTEXT, text_rows
 from curator.evaluate.quantities import Quantities, asked_alike
 from curator.evaluate.settings import Measures
-from curator.units import ProbeSettings, Unit
+from curator.units import ProbeSettings, Unit, load_sequences
 
 
 def prepare(
@@ -23,6 +23,7 @@ def prepare(
     positions: int,
     held_out: Tensor | None = None,
     tokenizer: Path | None = None,
+    tokens: Path | None = None,
 ) -> Quantities:
     """What ``asked`` names.
 
@@ -32,6 +33,7 @@ def prepare(
         positions: how long sequences may be.
         held_out: rows [n, width] that no run trains on, where there are.
         tokenizer: of ``asked.icl_text``.
+        tokens: given probe tokens, for all probes, instead of drawn ones.
 
     Raises:
         UsageError: rows are asked for, and there are none.
@@ -52,9 +54,10 @@ def prepare(
         if units and "metric" in asked.measure
     }
     groups = asked_alike(probes) if "probe" in asked.measure else []
+    given = load_sequences(tokens, vocab_size, positions) if tokens is not None and groups else None
     return Quantities(
         kinds=metrics,
-        probes=[(own, own[0].sequences(settings, vocab_size, positions)) for own in groups],
+        probes=[(own, given or own[0].sequences(settings, vocab_size, positions)) for own in groups],
         task=draw_copy_task(settings, vocab_size, positions) if "ablation" in asked.measure else None,
         held_out=held_out if asked.reads_rows else None,
         text=text,

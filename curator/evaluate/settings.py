@@ -16,7 +16,6 @@ from curator.artifacts.fields import (
     Span,
     Tokenizer,
     UnitModules,
-    Units,
     Where,
 )
 from curator.artifacts.flags import Flag
@@ -59,8 +58,8 @@ class CurvesSettings(Measures):
     runs: Annotated[Many[Checkpoints], Flag(argument=True)]
     """Folders of step{N}, checkpoint-{N} or global_step{N}, one for each run; or a hub model's revisions."""
     out: Out = None
-    units: Annotated[Units, Flag(name="unit", default="'induction:*'")] = ()
-    """Whose probes are taken: 'induction:*', 'induction:*:gain', previous-token:0.1. Repeatable."""
+    units: Annotated[Many[str], Flag(name="unit", default="'induction:*'")] = ()
+    """Whose probes are taken: 'induction:*', 'induction:*:gain' (asked by that one), previous-token:0.1. Repeatable."""
     unit_modules: UnitModules = ()
     steps: Span | None = None
     """Only checkpoints of steps FIRST:LAST."""

@@ -117,6 +117,7 @@ def _quantities(settings: CurvesSettings, first: Place, config: Any) -> tuple[Qu
         positions=positions,
         held_out=held_out,
         tokenizer=ids.tokenizer,
+        tokens=settings.probe.tokens,
     )
     decided = [
         quantities.fingerprint(),

@@ -214,6 +214,7 @@ class Replicate:
             positions=config.seq_length,
             held_out=held_out,
             tokenizer=corpus.tokenizer_file,
+            tokens=study.probe.tokens,
         )
         return self._measures
 

@@ -20,7 +20,7 @@ from curator.evaluate.settings import CurvesSettings
 from curator.evaluate.table import COLUMNS
 from curator.models import load_model
 from curator.scan.scan import scan_checkpoints
-from curator.units import ProbeSettings, parse_units
+from curator.units import ProbeSettings, load_sequences, parse_units
 
 ALL = ("metric", "probe", "ablation", "icl", "loss")
 FEW = {"sequences": 5, "min_length": 3, "max_length": 6}
@@ -120,6 +120,18 @@ def test_nothing_is_measured_twice_unless_something_else_is_asked(
     assert loaded[4:] == ["step0"]
     stage.curves(asked(runs, out, measure=("loss",), held_out=(0, 30)))
     assert loaded[5:] == ["step20"], "another run beside it"
+
+
+def test_given_probe_tokens_are_what_probes_are_asked_on(runs: Path, tmp_path: Path) -> None:
+    tokens = np.array([[1, 2, 3, 1, 2, 3], [5, 4, 5, 4, 5, 4]])
+    np.save(tmp_path / "tokens.npy", tokens)
+    probe = curator.Probe(tokens=tmp_path / "tokens.npy")
+    settings = asked(runs, tmp_path / "out", measure=("probe",), probe=probe, units=("induction:1.2",))
+    found = values(curator.curves(settings))
+    model = load_model(runs / "b" / "step20")
+    [unit] = parse_units(["induction:1.2"], model)
+    plain = float(unit.probe(model, load_sequences(tmp_path / "tokens.npy", 61)))
+    assert found["b", 20, "probe", "induction:1.2"] == pytest.approx(plain, rel=1e-6)
 
 
 def test_a_checkpoint_of_gpt_neox_gives_what_its_export_gives(tmp_path: Path) -> None:
