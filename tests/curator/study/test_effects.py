@@ -47,10 +47,11 @@ def result_of(seed: int) -> Result:
     curves = {}
     for run in ("baseline", *SHIFTS):
         delay = SHIFTS[run][seed] if run in SHIFTS else 0
+        later = delay + 4 * seed  # every seed's head forms at its own time
         scores = np.full((len(STEPS), 2, 2), 0.05)
-        scores[:, layer, head] = ramp(delay)
+        scores[:, layer, head] = ramp(later)
         scores[:, layer, 1 - head] += 0.001 * delay
-        losses = 2 - 0.001 * (STEPS - 100) + 0.01 * delay
+        losses = 2 - 0.001 * (STEPS - 100) + 0.01 * later
         curves[run] = {
             "steps": STEPS.tolist(),
             "scores": scores.tolist(),
@@ -171,7 +172,7 @@ def test_effects_and_curves_are_tables_that_others_read(results: list[Result], t
         for each in second
         if each["seed"] == 1 and each["unit"] == "induction:1.1" and each["quantity"] == "metric"
     ]
-    assert [each["value"] for each in own] == pytest.approx(ramp(8).tolist())
+    assert [each["value"] for each in own] == pytest.approx(ramp(8 + 4).tolist())
     assert own[3]["tokens"] == 130 * 32 * 32 and own[3]["study"] == "mine"
 
 
