@@ -90,6 +90,7 @@ lint: $(NEOX_STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/sample_statistics.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/curves.py --shape study
 
 bench-neox: $(NEOX_STAMP)
 	$(BIN)/python benchmarks/neox.py

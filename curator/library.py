@@ -9,6 +9,8 @@ from pathlib import Path
 
 from curator.artifacts.fields import Probe
 from curator.artifacts.flags import as_library
+from curator.evaluate import stage as _curves
+from curator.evaluate.settings import CurvesSettings
 from curator.plan.plan import Plan
 from curator.planning import inject as _inject
 from curator.planning import mask as _mask
@@ -32,6 +34,7 @@ from curator.training.settings import TrainSettings
 
 __all__ = [
     "CombineSettings",
+    "CurvesSettings",
     "Experiment",
     "InjectSettings",
     "MaskSettings",
@@ -45,6 +48,7 @@ __all__ = [
     "StatisticsSettings",
     "TrainSettings",
     "combine",
+    "curves",
     "inject",
     "load_experiment",
     "mask",
@@ -82,6 +86,12 @@ def scan(settings: ScanSettings, progress: Progress | None = None) -> Scan:
     """See `curator.scan.stage.scan`."""
     with as_library(progress, ScanSettings, *ALL):
         return _scan.scan(settings)
+
+
+def curves(settings: CurvesSettings, progress: Progress | None = None) -> Path:
+    """See `curator.evaluate.stage.curves`; the file of the table."""
+    with as_library(progress, CurvesSettings, *ALL):
+        return _curves.curves(settings)
 
 
 def mask(settings: MaskSettings, progress: Progress | None = None) -> Plan:

@@ -64,3 +64,12 @@ def test_the_benchmark_of_statistics_runs() -> None:
         "lzma",
         "bzip2",
     ]
+
+
+def test_the_benchmark_of_curves_runs() -> None:
+    words = ["--shape", "study", "--rounds", "1"]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT.with_name("curves.py")), *words], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ablation, all heads" in done.stdout and "loss and icl" in done.stdout

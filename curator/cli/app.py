@@ -16,6 +16,7 @@ from curator.cli import study as cli_study
 from curator.cli.running import Commands, run_app
 
 if TYPE_CHECKING:
+    from curator.evaluate.settings import CurvesSettings
     from curator.models.settings import ExportSettings
     from curator.neox.settings import ArmSettings, ScheduleSettings
     from curator.planning.settings import InjectSettings, MaskSettings
@@ -71,6 +72,23 @@ def scan(settings: "ScanSettings") -> None:
     from curator.cli.commands import run_scan
 
     run_scan(settings)
+
+
+@options.stage(
+    app,
+    "curves",
+    "curator curves runs/baseline runs/masked --measure metric --measure ablation --out curves",
+    "curator.evaluate.settings:CurvesSettings",
+    experiment=True,
+)
+def curves(settings: "CurvesSettings") -> None:
+    """Measure what every checkpoint of one or more runs can do, into one tidy table (curves.parquet).
+
+    Metrics, probes, ablation of every head, in-context learning, held-out loss: a row per run, step, quantity, unit.
+    """
+    from curator.cli.curves import run_curves
+
+    run_curves(settings)
 
 
 @options.stage(

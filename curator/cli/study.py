@@ -151,21 +151,68 @@ def print_study(out: Path, study: Any, results: Sequence[Any], seconds: float) -
         ["arms", "Δ score"],
         [[one["says"], _area(one)] for one in [*arms, *report["differences"]]],
     )
+    print_rows(
+        "The same differences, tested",
+        ["arms", "Δ score: bootstrap", "p", "in σ", f"Δ at {at}: bootstrap", "p", "in σ"],
+        [[_pair(one), *_tested(one["area"], 3), *_tested(one, 0)] for one in report["differences"]],
+    )
+    _print_hand_over(report)
     say(
         f"Δ: crossing of {at} minus the baseline's of the same seed: mean ± half the 95 % interval over seeds\n"
         "(Student's t) [lowest … highest run]; draws of an arm are averaged within a seed; never: not by the end.\n"
-        "copy: log-probability in nats per copied token at the end.\n" + study.notes
+        "copy: log-probability in nats per copied token at the end.\n"
+        "bootstrap: 95 % interval over seeds, too narrow where there are few; p: paired t-test, corrected for as many\n"
+        "comparisons (Holm); σ: standard deviation of single runs of a random control.\n" + study.notes
     )
     first = report["arms"][0]["seed"]
     say(
         f"\nDone in {seconds:.0f} s. Written to {out}/:\n"
         f"  curves.png         the head's score in every arm\n"
         f"  top-samples.md     the ten top samples of seed {first} as text, repeated spans marked\n"
-        f"  results.json       all numbers\n"
+        f"  results.json       all numbers; effects.parquet every comparison, curves.parquet every measured point\n"
         f"  seed{first}/            corpus, baseline checkpoints, scan, ranking, plans, arms"
     )
     unit = report["arms"][0]["ranked"]
     next_step("curator", "show", out / f"seed{first}" / "ranking", "--unit", unit, "--top", 5)
+
+
+WIDEST = 4
+"""Heads of a layer that are printed; results.json has all."""
+
+
+def _pair(one: dict[str, Any]) -> str:
+    """Two arms, by name."""
+    return f"{one['arm']} − {one['against']}"
+
+
+def _tested(one: dict[str, Any], digits: int) -> list[str]:
+    """Bootstrap interval, corrected p, and the difference in σ of the control; empty where there is none."""
+    interval, p, sigmas = one["bootstrap"], one["p_holm"], one["sigmas"]
+    ends = f"{interval['low']:+.{digits}f} … {interval['high']:+.{digits}f}" if interval else ""
+    chance = "" if p is None else f"{p:.3f}" if p >= 0.001 else "<0.001"
+    return [ends, chance, "" if sigmas is None else f"{sigmas:+.1f}"]
+
+
+def _print_hand_over(report: dict[str, Any]) -> None:
+    """Of each arm against its first control: how every head's mean score changes, layers below each other."""
+    from curator.analysis.intervals import Mean
+    from curator.cli.tables import print_rows
+
+    firsts: dict[str, dict[str, Any]] = {}
+    for one in report["hand_over"]:
+        firsts.setdefault(one["arm"], one)
+    rows = [
+        [f"{_pair(one)}, layer {layer}", *(Mean(**each).text(3) for each in heads[:WIDEST])]
+        for one in firsts.values()
+        for layer, heads in enumerate(one["changes"])
+    ]
+    if rows:
+        places = ["strongest", *(f"{place}." for place in range(2, len(rows[0])))]
+        print_rows(
+            "Every head's mean score: a layer's heads by their last score in the baseline",
+            ["arms", *places],
+            rows,
+        )
 
 
 def _row(effect: dict[str, Any]) -> list[str]:

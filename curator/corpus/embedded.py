@@ -78,6 +78,13 @@ class EmbeddedCorpus(NpyCorpus):
             "drill_length": drill_length,
         }
 
+    def windows_of(self, file: str) -> np.ndarray:
+        """The token offsets at which the windows of a library file begin, of which rows were made."""
+        if file not in self._files:
+            return np.zeros(0, np.int64)
+        own = self._provenance["file_ids"] == self._files.index(file)
+        return np.asarray(self._provenance["offsets"][own], np.int64)
+
     def categories(self) -> np.ndarray:
         return np.array(CATEGORIES)[self._provenance["category_ids"]]
 

@@ -4,6 +4,7 @@ An effect is an arm's crossing step minus the baseline's of the same seed, so th
 hide or make one. Draws of an arm are averaged within a seed, since they share all but the draw.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,26 +19,33 @@ from curator.report.plots import Curve, plot_curves, plot_scan
 from curator.report.show import view_samples
 from curator.report.writers import to_markdown
 from curator.scan.scan import Scan
+from curator.study.effects import Comparison, comparisons, hand_over, save_effects
 from curator.study.result import Result
 from curator.study.study import Study
 
 
 def write_report(out: Path, study: Study, results: list[Result]) -> dict[str, Any]:
-    """Write ``results.json``, ``curves.png`` and ``top-samples.md`` of the seeds in which a head formed.
+    """Write ``results.json``, ``effects.parquet``, ``curves.png`` and ``top-samples.md`` of the seeds with a head.
 
     Returns:
-        What results.json holds: per seed ``arms``, over seeds ``effects`` and ``differences``.
+        What results.json holds: per seed ``arms``, over seeds ``effects``, ``differences`` and ``hand_over``.
     """
     plot_scans(out, results)
     formed = [result for result in results if result.has_formed]
     if not formed:
         return {"arms": []}
+    compared = comparisons(study, formed)
+    handed = [
+        hand_over(study, formed, arm.name, other).to_json() for arm in study.arms for other in arm.against
+    ]
     said = {
         "arms": [_details(result, study) for result in formed],
         "effects": effects(study, formed),
-        "differences": differences(study, formed),
+        "differences": differences(study, formed, compared),
+        "hand_over": handed,
     }
     save_json(out / "results.json", said)
+    save_effects(out / "effects.parquet", compared)
     drawn = [(run, arm.says or arm.name, arm.is_control) for run, arm in study.runs if arm.plot]
     plot_heads(out / "curves.png", study, formed, drawn, study.title)
     _samples(out, formed[0], study.train.batch_size)
@@ -78,8 +86,11 @@ def effects(study: Study, results: list[Result]) -> list[dict[str, Any]]:
     return found
 
 
-def differences(study: Study, results: list[Result]) -> list[dict[str, Any]]:
-    """Per arm and arm that it is held against: the difference of their shifts, over seeds in which both cross."""
+def differences(study: Study, results: list[Result], compared: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """Per arm and arm that it is held against: the difference of their shifts, over seeds in which both cross.
+
+    With what ``compared`` has of it, and of the difference of their areas.
+    """
     says = {name: says for name, says, _ in _arms(study)}
     shifts = {name: [_by_seed(study, r, runs) for r in results] for name, _, runs in _arms(study)}
     areas = {name: [_area(r, runs) for r in results] for name, _, runs in _arms(study)}
@@ -88,9 +99,31 @@ def differences(study: Study, results: list[Result]) -> list[dict[str, Any]]:
         for other in arm.against:
             pairs = paired(shifts[arm.name], shifts[other])
             words = {"arm": arm.name, "against": other, "says": f"{says[arm.name]} − {says[other]}"}
-            area = asdict(Mean.of(paired(areas[arm.name], areas[other])))
-            found.append({**words, **_over(pairs), **asdict(Mean.of(pairs)), "area": area})
+            area = asdict(Mean.of(paired(areas[arm.name], areas[other]))) | _tested(compared, arm.name, other)
+            tested = _tested(compared, arm.name, other, study.effect_at)
+            found.append({**words, **_over(pairs), **asdict(Mean.of(pairs)), **tested, "area": area})
     return found
+
+
+def _tested(
+    compared: Sequence[Comparison], arm: str, other: str, threshold: float | None = None
+) -> dict[str, Any]:
+    """What stands beside a difference of the head's metric: of emergence at ``threshold``, else of area."""
+    kind = "area" if threshold is None else "emergence"
+    [one] = [
+        one
+        for one in compared
+        if (one.arm, one.against, one.outcome.kind) == (arm, other, kind)
+        and (one.outcome.quantity, one.outcome.unit, one.outcome.threshold) == ("metric", "head", threshold)
+    ]
+    interval = one.effect.bootstrap and asdict(one.effect.bootstrap)
+    return {
+        "bootstrap": interval,
+        "p": one.effect.p,
+        "p_holm": one.p_holm,
+        "sigma": one.effect.sigma,
+        "sigmas": one.effect.sigmas,
+    }
 
 
 def _arms(study: Study) -> list[tuple[str, str, list[str]]]:

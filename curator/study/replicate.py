@@ -6,16 +6,20 @@ done again; a folder of another study is emptied first.
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from curator.artifacts.files import is_temporary, load_json, save_json
-from curator.corpus import Corpus, build_embedded, open_corpus
+from curator.corpus import Corpus, EmbeddedCorpus, build_embedded, open_corpus
+from curator.corpus.held_out import held_out_rows
 from curator.errors import CuratorError
 from curator.evaluate.curves import Measured
+from curator.evaluate.prepare import prepare as prepare_measures
+from curator.evaluate.quantities import Quantities
 from curator.plan.plan import Plan
 from curator.ranking.candidates import Source
 from curator.ranking.ranking import Ranking
@@ -28,7 +32,8 @@ from curator.study.plans import Plans
 from curator.study.result import Result
 from curator.study.study import Study
 from curator.training import train
-from curator.units import ProbeSettings, draw_repeated
+from curator.training.model import architecture_of
+from curator.units import Architecture, ProbeSettings, draw_repeated, kinds, parse_units
 
 Say = Callable[[str], object]
 """Called with the name of each stage when it is finished."""
@@ -66,6 +71,7 @@ class Replicate:
         self.config = study.train.changed(seed=seed)
         self.probe = ProbeSettings.of(study.probe)
         self.sequences = draw_repeated(self.probe, self.config.vocab_size, self.config.seq_length)
+        self._measures: Quantities | None = None
 
     def run(self) -> dict[str, Any]:
         """Do everything, one after the other; the result as JSON (also in ``result.json``)."""
@@ -237,7 +243,7 @@ class Replicate:
             return saved
         shutil.rmtree(out, ignore_errors=True)  # half a curve cannot be gone on with
         config, study = self.config, self.study
-        measured = Measured(self.sequences, study.measure_every)
+        measured = Measured(self.sequences, study.measure_every, self._measured_on(corpus))
         on_step: Callable[[int, Any], object] = measured
         asked: dict[str, Any] = {"checkpoint_steps": range(0, config.steps + 1, study.checkpoint_every)}
         if plan is not None:
@@ -254,6 +260,30 @@ class Replicate:
         train(config, corpus, out, on_step=on_step, **asked)
         save_json(file, measured.curves)
         return measured.curves
+
+    def _measured_on(self, corpus: Corpus) -> Quantities:
+        """What is measured on the way, of every run alike; the metric always, since by it a head is found."""
+        if self._measures is not None:
+            return self._measures
+        study, config = self.study, self.config
+        shape: Any = Architecture(architecture_of(config))
+        held_out = None
+        if study.reads_rows:
+            assert isinstance(corpus, EmbeddedCorpus)
+            held_out = torch.from_numpy(held_out_rows(corpus, study.held_out_rows, self.seed))
+        asks = [f"induction:*:{probe}" for probe in study.probes] or ["induction:*"]
+        self._measures = prepare_measures(
+            study.changed(measure=tuple(dict.fromkeys(("metric", *study.measure)))),
+            replace(self.probe, corpus=corpus, tokenizer=corpus.tokenizer_file),
+            kinds={kind: unit.instances(shape) for kind, unit in kinds().items()},
+            probes=parse_units(asks, shape, study.probe.name),
+            vocab_size=config.vocab_size,
+            positions=config.seq_length,
+            held_out=held_out,
+            tokenizer=corpus.tokenizer_file,
+            tokens=study.probe.tokens,
+        )
+        return self._measures
 
     def _rank(self, found: dict[str, Any]) -> dict[str, Source]:
         """Every order of the window's samples: by influence, one unit per probe, and by statistics."""

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from curator.analysis.effects import mean_over
+from curator.evaluate.table import values_in
 from curator.scan.formation import crossing
 
 
@@ -33,6 +35,17 @@ class Result:
         scores = np.array(curve["scores"])
         return np.array(curve["steps"]), scores[:, self.content["layer"], self.content["head"]]
 
+    def curve(self, run: str, quantity: str, unit: str = "") -> tuple[np.ndarray, np.ndarray]:
+        """(steps, values) of any quantity of one run; empty where it was not measured."""
+        curve = self.content["curves"][run]
+        values = values_in(curve, quantity, unit)
+        return np.array([] if values is None else curve["steps"], np.int64), np.array(values or [])
+
+    def mean(self, run: str, quantity: str, unit: str = "") -> float | None:
+        """The mean of a curve over the window, the area under it per step; None where it was not measured."""
+        steps, values = self.curve(run, quantity, unit)
+        return mean_over(steps, values, *self.content["window"]) if len(steps) else None
+
     def with_curve(self, run: str, curve: dict[str, Any]) -> "Result":
         """And another run."""
         return Result({**self.content, "curves": {**self.content["curves"], run: curve}})
@@ -60,10 +73,7 @@ class Result:
 
     def mean_score(self, run: str) -> float:
         """The head's mean score from the window's start to its end: the area under its curve, per step."""
-        steps, values = self.head(run)
-        first, last = self.content["window"]
-        inside = np.unique(np.clip(np.concatenate([[first, last], steps]), first, last))
-        return float(np.trapezoid(np.interp(inside, steps, values), inside) / (last - first))
+        return mean_over(*self.head(run), *self.content["window"])
 
     def area(self, run: str) -> float:
         """That less the baseline's: above 0, the head forms sooner or stronger."""

@@ -18,6 +18,7 @@ from curator.progress import progress, remark
 from curator.study.replicate import STAGES, MakeRows, Replicate, Say
 from curator.study.result import Result
 from curator.study.study import Study
+from curator.study.table import save_study_curves
 
 _queue: "SimpleQueue[str] | None" = None
 
@@ -31,6 +32,8 @@ def run_study(
     name: str = "study",
 ) -> list[Result]:
     """The result of each seed, in order; seed N is in ``out/seedN``, and goes on where it was killed.
+
+    All their curves are in ``out/curves.parquet`` then.
 
     Args:
         make_rows: see `Replicate`; a function of a module. row_stages: the stages that it names.
@@ -67,7 +70,9 @@ def run_study(
                     }
         while not queue.empty():
             advance(1, queue.get())
-    return [Result(Replicate(study, seed, out / f"seed{seed}").finish()) for seed in seeds]
+    results = [Result(Replicate(study, seed, out / f"seed{seed}").finish()) for seed in seeds]
+    save_study_curves(out / "curves.parquet", study, results, name)
+    return results
 
 
 def _start_worker(queue: "SimpleQueue[str]") -> None:

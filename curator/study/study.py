@@ -13,6 +13,7 @@ from typing_extensions import Self
 from curator.artifacts.fields import Count, Fraction, Index, Percent, Positive, Probe, ProbeName, Share
 from curator.artifacts.schema import Many, Settings, load_strict, suggest
 from curator.corpus import Corpus, EmbeddedSettings
+from curator.evaluate.settings import Measures
 from curator.plan.plan import Plan
 from curator.ranking.settings import RankSettings
 from curator.statistics.settings import Name as StatisticName
@@ -75,7 +76,7 @@ class Quick(Settings):
     """Only these arms."""
 
 
-class Study(Settings):
+class Study(Measures):
     """The whole file."""
 
     title: str
@@ -111,6 +112,7 @@ class Study(Settings):
 
     def check(self) -> None:
         """Names that fit together, and nothing that the study decides itself."""
+        super().check()
         names = [arm.name for arm in self.arms]
         runs = [run for run, _ in self.runs]
         if len(set(runs)) < len(runs):
@@ -214,12 +216,17 @@ class Study(Settings):
         }
 
     def decided(self) -> dict[str, Any]:
-        """What decides the numbers of a seed, as JSON: all but words and pictures, and `tokens` that no arm has."""
-        decided = self.model_dump(mode="json", by_alias=True, exclude=WORDS)
-        for arm in decided["arms"]:
+        """What decides the numbers of a seed, as JSON: all but words and pictures, and what says nothing.
+
+        What is measured only where it is more than the metric, `tokens` only where an arm has them: as before these were.
+        """
+        said = self.model_dump(mode="json", by_alias=True, exclude=WORDS)
+        if self.measure == Measures().measure:
+            said = {name: value for name, value in said.items() if name not in Measures.model_fields}
+        for arm in said["arms"]:
             if arm["tokens"] is None:
                 del arm["tokens"]
-        return decided
+        return said
 
 
 def load_study(name: str | Path, kind: type[S]) -> S:

@@ -171,7 +171,7 @@ def sums(scores: np.ndarray, kept: Sequence[np.ndarray]) -> np.ndarray:
 
 def _subset(study: Study, seed: int, place: Path, number: int, left_out: np.ndarray, found: Result) -> None:
     """Train and measure one subset; its file is its marker."""
-    replicate = Replicate(study, seed, place.parent)
+    replicate = Replicate(study.changed(measure=("metric",)), seed, place.parent)
     corpus = open_corpus(place.parent / "corpus")
     first, last = found.content["window"]
     run = f"{place.name}/{number:04}"

@@ -17,9 +17,9 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from curator.training.config import TrainingConfig
 
 
-def build_model(config: TrainingConfig) -> GPTNeoXForCausalLM:
-    """The model at step 0 in float32 on the CPU; equal configs give bit-identical weights."""
-    architecture = GPTNeoXConfig(
+def architecture_of(config: TrainingConfig) -> GPTNeoXConfig:
+    """What Hugging Face calls the model's shape."""
+    return GPTNeoXConfig(
         vocab_size=config.vocab_size,
         hidden_size=config.d_model,
         num_hidden_layers=config.n_layers,
@@ -37,8 +37,12 @@ def build_model(config: TrainingConfig) -> GPTNeoXForCausalLM:
         bos_token_id=0,
         eos_token_id=0,
     )
+
+
+def build_model(config: TrainingConfig) -> GPTNeoXForCausalLM:
+    """The model at step 0 in float32 on the CPU; equal configs give bit-identical weights."""
     with torch.random.fork_rng(devices=[]):  # transformers draws weights too, which are overwritten below
-        model = GPTNeoXForCausalLM(architecture).float()
+        model = GPTNeoXForCausalLM(architecture_of(config)).float()
     generator = torch.Generator().manual_seed(config.seed)
     with torch.no_grad():
         for module in model.modules():

@@ -125,6 +125,14 @@ class Unit(ABC):
     def probe(self, model: "PreTrainedModel", sequences: Sequences) -> Tensor:
         """f: a differentiable scalar; its sum over a sequence's scored positions, averaged over sequences."""
 
+    @classmethod
+    def probe_values(
+        cls, units: "Sequence[Unit]", model: "PreTrainedModel", sequences: Sequences
+    ) -> Sequence[float]:
+        """The probe of each of ``units``, which are asked alike; equal to asking each, and by default just that."""
+        with torch.no_grad():
+            return [float(unit.probe(model, sequences)) for unit in units]
+
     def sequences(self, settings: ProbeSettings, vocab_size: int, max_length: int) -> Sequences:
         """The sequences that the probe is taken on: seeded, the same for every unit of a kind.
 

@@ -5,7 +5,7 @@ Subspace: QK, V and O of the head. Probe, where nothing else is said: log-likeli
 the others of `InductionHead.PROBES` ask the same of other tokens, or less of the model (docs/units.md says why).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from curator.errors import CuratorError
 from curator.units.attention import HeadUnit, attention_patterns, head_blocks
-from curator.units.base import Block
+from curator.units.base import Block, Unit
 from curator.units.natural import draw_repeated_frequent, draw_rows
 from curator.units.sequences import ProbeSettings, Sequences, draw_repeated, earlier_copies
 
@@ -90,6 +90,20 @@ class InductionHead(HeadUnit):
     def subspace(self, model: "PreTrainedModel") -> list[Block]:
         blocks = head_blocks(model, self.layer, self.head)
         return [blocks["qk"]] if self.asks == "attention" else list(blocks.values())
+
+    @classmethod
+    def probe_values(
+        cls, units: Sequence[Unit], model: "PreTrainedModel", sequences: Sequences
+    ) -> Sequence[float]:
+        first = units[0]
+        if not (
+            isinstance(first, InductionHead) and first.asks == "attention"
+        ):  # asked of the model, not of a head
+            return [float(super().probe_values(units[:1], model, sequences)[0])] * len(units)
+        with torch.no_grad():
+            patterns = attention_patterns(model, sequences)
+            sums = [cls.stripe_attention(one, sequences).sum((0, 2)) / len(one) for one in patterns]
+        return [float(sums[one.layer][one.head]) for one in units if isinstance(one, InductionHead)]
 
     def probe(self, model: "PreTrainedModel", sequences: Sequences) -> Tensor:
         if self.asks == "attention":

@@ -4,7 +4,7 @@ Metric and probe: attention mass on the previous token over random sequences (eq
 positions). Subspace: QK of the head alone (eq. 16), since the pattern depends on nothing else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from curator.units.attention import HeadUnit, attention_patterns, head_blocks
-from curator.units.base import Block
+from curator.units.base import Block, Unit
 from curator.units.natural import draw_frequent, draw_rows
 from curator.units.sequences import ProbeSettings, Sequences, draw_random
 
@@ -54,6 +54,15 @@ class PreviousTokenHead(HeadUnit):
     def probe(self, model: "PreTrainedModel", sequences: Sequences) -> Tensor:
         patterns = attention_patterns(model, sequences)[self.layer]
         return _previous_token_mass(patterns, sequences.lengths)[:, self.head].mean()
+
+    @classmethod
+    def probe_values(
+        cls, units: Sequence[Unit], model: "PreTrainedModel", sequences: Sequences
+    ) -> Sequence[float]:
+        with torch.no_grad():
+            patterns = attention_patterns(model, sequences)
+            means = [_previous_token_mass(one, sequences.lengths).mean(0) for one in patterns]
+        return [float(means[one.layer][one.head]) for one in units if isinstance(one, PreviousTokenHead)]
 
     def sequences(self, settings: ProbeSettings, vocab_size: int, max_length: int) -> Sequences:
         draw = {"frequency": draw_frequent, "natural": draw_rows}.get(self.asks, draw_random)

@@ -27,6 +27,7 @@ COMMANDS = [
     "corpus build",
     "corpus blend",
     "scan",
+    "curves",
     "rank",
     "statistics",
     "show",
