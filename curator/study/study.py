@@ -218,7 +218,7 @@ class Study(Measures):
     def decided(self) -> dict[str, Any]:
         """What decides the numbers of a seed, as JSON: all but words and pictures, and what says nothing.
 
-        What is measured only where it is more than the metric, `tokens` only where an arm has them: as before these were.
+        What is measured only where it is more than the metric, `tokens` where an arm has them: as before these were.
         """
         said = self.model_dump(mode="json", by_alias=True, exclude=WORDS)
         if self.measure == Measures().measure:
