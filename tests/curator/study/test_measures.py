@@ -33,6 +33,7 @@ def tiny(**changes: Any) -> dict[str, Any]:
     study |= {
         "checkpoint_every": 10,
         "window": {"before": 20, "attribution": 0.001, "after": 20},
+        "validation": None,
         "thresholds": [0.01],
         "measure_every": 10,
         "probes": ["gain", "paper"],
