@@ -45,6 +45,7 @@ def tiny(**changes: Any) -> dict[str, Any]:
         "checkpoint_every": 10,
         "window": {"before": 20, "attribution": 0.001, "after": 20},
         "thresholds": [0.01],
+        "validation": None,
         "measure_every": 10,
         "probes": ["gain", "paper"],
         "statistics": ["copyable", "loss"],
