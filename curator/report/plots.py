@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from curator.analysis.intervals import Mean
 from curator.artifacts.files import new_file
 from curator.errors import CuratorError
 
@@ -78,6 +79,8 @@ def plot_curves(
     ylabel: str,
     thresholds: Mapping[str, float] | Sequence[float] = (),
     shaded: tuple[float, float] | None = None,
+    xlabel: str = "training step",
+    interval: bool = False,
 ) -> None:
     """Compare runs. Replicates that share their steps are drawn thin, and their mean thick.
 
@@ -85,6 +88,7 @@ def plot_curves(
         curves: `Curve` objects, or ``label -> (steps, values)``.
         thresholds: values, or name -> value, as thin horizontal lines.
         shaded: steps from and to, for example where samples were masked.
+        interval: draw the 95 % interval of the mean (Student's t) in place of the replicates.
     """
     if isinstance(curves, Mapping):
         curves = [
@@ -103,13 +107,17 @@ def plot_curves(
         style = "--" if members[0].dashed else "-"
         same_steps = all(np.array_equal(curve.steps, members[0].steps) for curve in members)
         averaged = len(members) > 1 and same_steps
-        for curve in members:
+        for curve in members if not (averaged and interval) else ():
             thin: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.5} if averaged else {"linewidth": 2}
             thin["marker"] = "o" if len(curve.steps) == 1 else ""
             axes.plot(curve.steps, curve.values, color=colour, linestyle=style, zorder=2, **thin)
         last = float(np.mean([curve.values[-1] for curve in members]))
         if averaged:
             mean = np.mean([curve.values for curve in members], axis=0)
+            if interval:
+                around = [Mean.of(values).half or 0 for values in zip(*(curve.values for curve in members))]
+                band: dict[str, Any] = {"color": colour, "alpha": 0.12, "linewidth": 0, "zorder": 2}
+                axes.fill_between(members[0].steps, mean - around, mean + around, **band)
             axes.plot(members[0].steps, mean, color=colour, linestyle=style, linewidth=2.2, zorder=3)
         labels.append((group if len(members) == 1 else f"{group} (n = {len(members)})", last, colour))
     if shaded is not None:
@@ -121,7 +129,7 @@ def plot_curves(
     low, high = _limits([*drawn, np.array(list(lines.values()))])
     _finish(axes, every_step, title, ylabel, (low, high))
     _end_labels(axes, labels)
-    axes.set_xlabel("training step", color=INK)
+    axes.set_xlabel(xlabel, color=INK)
     _save(figure, path)
 
 

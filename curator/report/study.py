@@ -25,7 +25,7 @@ from curator.study.study import Study
 
 
 def write_report(out: Path, study: Study, results: list[Result]) -> dict[str, Any]:
-    """Write ``results.json``, ``effects.parquet``, ``curves.png`` and ``top-samples.md`` of the seeds with a head.
+    """Write ``results.json``, ``effects.parquet``, two pictures and ``top-samples.md`` of the seeds with a head.
 
     Returns:
         What results.json holds: per seed ``arms``, over seeds ``effects``, ``differences`` and ``hand_over``.
@@ -48,6 +48,7 @@ def write_report(out: Path, study: Study, results: list[Result]) -> dict[str, An
     save_effects(out / "effects.parquet", compared)
     drawn = [(run, arm.says or arm.name, arm.is_control) for run, arm in study.runs if arm.plot]
     plot_heads(out / "curves.png", study, formed, drawn, study.title)
+    plot_differences(out / "differences.png", study, formed)
     _samples(out, formed[0], study.train.batch_size)
     return said
 
@@ -172,6 +173,36 @@ def plot_heads(
             curves.append(Curve(group=says, steps=steps, values=values, dashed=dashed))
     thresholds = {f"{threshold:g}": threshold for threshold in study.thresholds}
     plot_curves(curves, path, title=title, ylabel="induction score of the ranked head", thresholds=thresholds)
+
+
+def plot_differences(path: Path, study: Study, results: list[Result]) -> None:
+    """The ranked head's score in every arm less the baseline's of the same seed: means over seeds and their intervals.
+
+    Windows that lie elsewhere in every seed are laid over each other at the attribution.
+    """
+    follows = study.window.before is not None
+    curves = []
+    for arm in study.arms:
+        for result in results if arm.plot else ():
+            zero = result.content["attribution_step"] if follows else 0
+            first, last = result.content["window"][0], result.last_step
+            steps, base = result.head("baseline")
+            inside = (steps >= first) & (steps <= last)
+            steps, base = steps[inside], base[inside]
+            drawn = [np.interp(steps, *result.head(run)) for run in arm.runs]
+            name = arm.says or arm.name
+            values = np.mean(drawn, axis=0) - base
+            curves.append(Curve(group=name, steps=steps - zero, values=values, dashed=arm.is_control))
+    at = f"step, counted from where the head's score has reached {study.window.attribution:g}"
+    plot_curves(
+        curves,
+        path,
+        title=study.title,
+        ylabel="induction score less the baseline's",
+        thresholds={"": 0.0},
+        xlabel=at if follows else "training step",
+        interval=True,
+    )
 
 
 def _samples(out: Path, result: Result, batch_size: int) -> None:
