@@ -3,7 +3,6 @@
 import re
 from typing import Annotated, Literal
 
-from curator.artifacts.conditions import Not, Only
 from curator.artifacts.fields import Count, Percent, Span
 from curator.artifacts.schema import Many, Rule, Settings
 from curator.planning.settings import Tokens
@@ -28,11 +27,11 @@ class Arm(Settings):
     """Leave out the loss of these tokens alone, of every sample of the window, or of those that ``mask`` names."""
     repeat: Select | None = None
     """Put these in place of others."""
-    place: Annotated[Literal["random", "top", "bottom"], Only("repeat")] = "random"
+    place: Literal["random", "top", "bottom"] = "random"
     """Of which others: random ones, never of the top, or those of highest or lowest score."""
     when: Literal["window", "before", "after"] = "window"
     """Whether samples that are put in are the window's, or from all steps before or after it."""
-    steps: Annotated[Span | None, Not("when")] = None
+    steps: Span | None = None
     """Or from these steps of the baseline."""
     insert: Rows | None = None
     """Put ``count`` rows in as extra steps: the window's top or random samples, or rows that the study renders."""
@@ -40,9 +39,9 @@ class Arm(Settings):
     """Which of the study's ``probes`` or ``statistics`` says what top is; else its first."""
     percent: Percent | None = None
     """Of the window's samples, so many are left out, kept or put in; else the study's ``percent``."""
-    count: Annotated[Count | None, Not("percent")] = None
+    count: Count | None = None
     """Or so many; whole batches, where they are inserted."""
-    spread: Annotated[Count | None, Only("insert")] = None
+    spread: Count | None = None
     """Steps from the window's start over which they are spread evenly; else all stand at its start."""
     draws: Count | None = None
     """Runs per seed, with draws of their own, called ``name-1``, ``name-2`` ...; else one."""
@@ -64,6 +63,14 @@ class Arm(Settings):
             raise ValueError("rendered rows are not chosen 'by' anything")
         if self.insert is not None and (self.count is None or self.percent is not None):
             raise ValueError("'insert' needs 'count', not 'percent'")
+        if self.percent is not None and self.count is not None:
+            raise ValueError("an arm has one of 'percent' and 'count'")
+        if self.insert is None and self.spread:
+            raise ValueError("'spread' is of 'insert' alone")
+        if self.repeat is None and self.place != "random":
+            raise ValueError("'place' is of 'repeat' alone")
+        if self.when != "window" and self.steps is not None:
+            raise ValueError("an arm has one of 'when' and 'steps'")
         if not self.from_window and (self.mask or self.keep or self.insert == "rendered"):
             raise ValueError(
                 "'when' and 'steps' say where samples are from that are put in, by 'repeat' or 'insert'"

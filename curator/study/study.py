@@ -149,7 +149,7 @@ class Study(Measures):
             for name in decided & set(getattr(self, section).given()):
                 raise ValueError(f"'{section}.{name}' is for the study to say; leave it out")
         for arm in self.arms:
-            if (arm.count or 0) % self.train.batch_size:
+            if arm.insert and (arm.count or 0) % self.train.batch_size:
                 whole = f"no whole batches of {self.train.batch_size}"
                 raise ValueError(f"{arm.name}: {arm.count} rows are {whole}")
 

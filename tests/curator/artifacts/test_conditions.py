@@ -124,6 +124,8 @@ FREE = {
     ("StatisticsSettings", "window"): "the same",
     ("StatisticsSettings", "statistics"): "says what each needs",
     ("RankSettings", "preconditioner"): "says of which the others are",
+    ("CombineSettings", "how"): "says what one of its words needs",
+    ("MaskSettings", "tokens"): "alone stands for of no sample",
     ("Probe", "name"): "says what is asked",
     ("InsertStudy", "probes"): "no condition",
     ("Study", "probes"): "no condition",
@@ -263,7 +265,7 @@ def test_a_rule_that_names_an_arm_has_its_line(tmp_path: Path) -> None:
     text = (ROOT / "configs" / "studies" / "demo.yml").read_text()
     arm = next(line for line in text.splitlines() if "name: repeat-top" in line)
     number = text.splitlines().index(arm) + 1
-    for more, says in ((", by: nobody", "repeat-top.by: unknown ranking 'nobody'"), (", count: 3", "arms[")):
+    for more, says in ((", by: nobody", "repeat-top.by: unknown ranking 'nobody'"), (", spread: 3", "arms[")):
         (tmp_path / "study.yml").write_text(text.replace(arm, arm.replace(", ", f"{more}, ", 1)))
         with pytest.raises(UsageError) as error:
             load_study(tmp_path / "study.yml", Study)

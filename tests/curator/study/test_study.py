@@ -50,7 +50,7 @@ def line_of(text: str, part: str) -> int:
             "arms[3]: an arm has one of 'mask', 'keep', 'repeat', 'insert' and 'tokens'",
         ),
         ("mask: top,", "insert: top,", "arms[0]: 'insert' needs 'count'"),
-        ("repeat: top,", "repeat: top, spread: 32,", "arms[3]: 'spread' says nothing without 'insert'"),
+        ("repeat: top,", "repeat: top, spread: 32,", "arms[3]: 'spread' is of 'insert' alone"),
         ("drill_fraction: 0.5", "drill_fraction: 1.5", "drill_fraction: 1.5 is not allowed"),
         ("steps: 1000", "steps: many", "train.steps: expected a whole number"),
     ],
