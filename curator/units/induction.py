@@ -138,7 +138,8 @@ def _gain(model: "PreTrainedModel", sequences: Sequences) -> Tensor:
     """Σ over the second copy, less its first token, of log p(token | copy) - log p(token | another first copy)."""
     if sequences.period is None or sequences.control is None:
         raise CuratorError(
-            "the probe 'gain' draws sequences of its own, with another first copy to compare with"
+            "the probe 'gain' draws sequences of its own, with another first copy to compare with: on given tokens ask "
+            "'paper', as a kind that draws others does by default (DEFAULT)"
         )
     tokens, period = sequences.tokens, sequences.period[:, None]
     query = torch.arange(tokens.shape[1], device=tokens.device)
