@@ -269,7 +269,7 @@ def test_law_1_a_whole_run_from_files_to_files_equals_the_oracle(
         corpus=tmp_path / "rows.npy",
         units=tuple(case.unit.name for case in cases),
         unit_modules=(user_units,),
-        probe=Probe(**SETTINGS.recorded()),
+        probe=Probe(name="paper", **SETTINGS.recorded()),
         fisher="empirical",
         dtype="float64",
         micro_batch=3,
