@@ -94,8 +94,9 @@ class Probe(Settings):
     name: Annotated[ProbeName | None, Flag(name=".", default="the kind's own")] = None
     """What is asked of units whose name does not say it (induction:1.2:gain): paper (tokens drawn alike), frequency
     (tokens as frequent as in the corpus), gain (what a copy adds over another one), natural (rows of the corpus),
-    attention (the pattern alone). Induction heads are asked by gain, which foretells training best
-    (docs/results.md), the others by paper, as all are on given tokens."""
+    attention (the pattern alone). Induction heads are asked by gain: a head trained without its top tenth is weaker by
+    0.045 ± 0.016, without the paper's by 0.016 ± 0.007, without a random one by 0.017 ± 0.011 (docs/results.md). Other
+    kinds are asked by paper, and so is all that is asked on given tokens."""
     tokens: GivenPath | None = None
     """[n, length] .npy of token ids for the probe, instead of drawn ones."""
     sequences: Count = 100
