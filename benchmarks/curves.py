@@ -60,7 +60,7 @@ def passes_of(shape: tuple[int, ...]) -> dict[str, Callable[[], object]]:
     quantities = {
         "metric, all kinds": Quantities(kinds=metrics),
         "metric, induction": Quantities(kinds={"induction": metrics["induction"]}),
-        "probe paper": asked("induction:*", drawn["induction"]),
+        "probe paper": asked("induction:*", drawn["induction"], "paper"),
         "probe attention": asked("induction:*", drawn["induction"], "attention"),
         "probe duplicate": asked("duplicate-token:*", drawn["duplicate-token"]),
         "ablation, all heads": Quantities(task=draw_copy_task(settings, vocab_size, context)),

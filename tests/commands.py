@@ -20,7 +20,7 @@ model: runs/baseline/step20
 batch_size: 16
 units: ["induction:1.0", "previous-token:0.1"]
 window: [10, 30]
-probe: {sequences: 10, min_length: 4, max_length: 8}
+probe: {name: paper, sequences: 10, min_length: 4, max_length: 8}
 scan: {out: scan}
 rank: {out: ranking, factor_samples: 64}
 mask: {out: plan-top, ranking: [ranking], units: ["induction:1.0"], percent: 10, steps: [10, 30]}
@@ -93,4 +93,15 @@ def process(*words: Any, **kwargs: Any) -> "subprocess.Popen[str]":
 
 def rank_golden(out: Path, *more: Any) -> list[Any]:
     where = ["rank", "--model", GOLDEN / "model", "--corpus", GOLDEN / "rows.npy", "--out", out]
-    return [*where, "--probe-sequences", 4, "--factor-samples", 8, "--samples", "0:8", *more]
+    return [
+        *where,
+        "--probe",
+        "paper",
+        "--probe-sequences",
+        4,
+        "--factor-samples",
+        8,
+        "--samples",
+        "0:8",
+        *more,
+    ]

@@ -30,11 +30,14 @@ N_SAMPLES = 37  # divisible by no batch, shard or number of workers used here
 
 
 def settings_of(given: dict[str, Any]) -> RankSettings:
-    """``probe_ids`` and ``probe_tokens`` are fields of the probe."""
-    ours = {name: given[f"probe_{name}"] for name in ("ids", "tokens") if f"probe_{name}" in given}
+    """``probe_ids`` and ``probe_tokens`` are fields of the probe, which is the paper's where it is not said."""
+    ours: dict[str, Any] = {
+        name: given[f"probe_{name}"] for name in ("ids", "tokens") if f"probe_{name}" in given
+    }
     rest = {name: value for name, value in given.items() if not name.startswith("probe_")}
     if ours or "probe" in rest:
-        rest["probe"] = given.get("probe", Probe()).changed(**ours)
+        probe = given.get("probe", Probe())
+        rest["probe"] = probe.changed(name=probe.name or "paper", **ours)
     return RankSettings(**rest)
 
 

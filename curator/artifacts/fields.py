@@ -38,6 +38,8 @@ IdsFrom = Literal["auto", "tokenizer", "corpus", "all"]
 ``auto`` is the tokenizer where one is known, else the corpus, else all (`curator.units.probe_ids`)."""
 ProbeName = Literal["paper", "frequency", "gain", "natural", "attention"]
 """The probes that kinds of unit may have; which one has which is said by its class (`curator.units`)."""
+PAPER: ProbeName = "paper"
+"""The probe that the name of a ranked unit need not say."""
 Dtype = Literal["float32", "bfloat16", "float64"]
 PreconditionerName = Literal["ekfac", "kfac", "adam", "identity"]
 """What stands for H⁻¹; `curator.influence.preconditioners` has a class for each."""
@@ -92,7 +94,8 @@ class Probe(Settings):
     name: Annotated[ProbeName | None, Flag(name=".", default="the kind's own")] = None
     """What is asked of units whose name does not say it (induction:1.2:gain): paper (tokens drawn alike), frequency
     (tokens as frequent as in the corpus), gain (what a copy adds over another one), natural (rows of the corpus),
-    attention (the pattern alone)."""
+    attention (the pattern alone). Induction heads are asked by gain, whose rankings foretold training best
+    (docs/results.md), other kinds by paper, and so is all that is asked on given tokens."""
     tokens: GivenPath | None = None
     """[n, length] .npy of token ids for the probe, instead of drawn ones."""
     sequences: Count = 100
@@ -112,6 +115,14 @@ class Probe(Settings):
         if not 2 <= self.min_length <= self.max_length:
             given = f"{self.min_length}, {self.max_length}"
             raise ValueError(f"lengths must satisfy 2 <= min_length <= max_length, not {given}")
+
+    @property
+    def asks(self) -> ProbeName | None:
+        """What units are asked by that do not say it; None is their kind's `DEFAULT`.
+
+        Given tokens are asked the paper's question: nothing is drawn, and nothing is there to compare with.
+        """
+        return self.name or (PAPER if self.tokens is not None else None)
 
 
 # -- what an experiment says for several stages -------------------------------------------------------------
@@ -151,8 +162,8 @@ Corpus = Annotated[
 Units = Annotated[
     Many[str],
     Field(
-        description="kind:layer.head, 0-based: induction:1.2, previous-token:0.0, 'induction:*' for every head. "
-        "Repeatable."
+        description="kind:layer.head, 0-based: induction:1.2, previous-token:0.0, 'induction:*' for every head; "
+        "induction:1.2:paper says what it is asked by (--probe). Repeatable."
     ),
     Flag(name="unit"),
 ]

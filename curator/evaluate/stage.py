@@ -131,7 +131,7 @@ def _asked(settings: CurvesSettings, shape: Any) -> list[Unit]:
     """The units whose probes are taken."""
     if "probe" not in settings.measure:
         return []
-    return parse_units(settings.units or ["induction:*"], shape, settings.probe.name)
+    return parse_units(settings.units or ["induction:*"], shape, settings.probe.asks)
 
 
 def _measured(

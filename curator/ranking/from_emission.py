@@ -84,14 +84,14 @@ def rank_emission(request: RankSettings, emission: Emission, out: Path, device: 
     model = load_model(name, DTYPES[request.dtype], device)
     _check_architecture(emission, model, name)
     _compare_run(emission, Path(name))
-    units = parse_units(request.units, model, request.probe.name)
+    units = parse_units(request.units, model, request.probe.asks)
     first, last = emission.contiguous(request.samples)
     keys, columns, norms = [], [], []
     preconditioner = PRECONDITIONERS[request.preconditioner]
     damping = Damping(mode=request.damping, alpha=request.alpha, floor=request.floor)
     weights = {f"{block.module}.weight" for unit in units for block in unit.subspace(model)}
     moments = read_moments(name, sorted(weights)) if preconditioner.reads_optimizer else {}
-    probes = Probes(request, model, _emitted_corpus(emission), range(first, last))
+    probes = Probes(request, model, _emitted_corpus(emission, request.corpus), range(first, last))
     for unit in units:
         _, gradients = probe_gradient(model, unit, probes.sequences(unit))
         for block in unit.subspace(model):
@@ -123,10 +123,10 @@ def rank_emission(request: RankSettings, emission: Emission, out: Path, device: 
     return _write(emission, out, keys, blocks, first, last, settings, there, fingerprints, sizes)
 
 
-def _emitted_corpus(emission: Emission) -> Corpus | None:
-    """The corpus that was emitted from, if it lies where it did."""
+def _emitted_corpus(emission: Emission, given: Path | None) -> Corpus | None:
+    """The corpus that was emitted from, if it is given, or lies where it did."""
     try:
-        corpus = open_corpus(emission.manifest["paths"]["corpus"])
+        corpus = open_corpus(given or emission.manifest["paths"]["corpus"])
     except CuratorError:
         return None
     return corpus if corpus.fingerprint() == emission.corpus_fingerprint else None

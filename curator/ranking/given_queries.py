@@ -9,16 +9,20 @@ here the model and the blocks.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from curator.artifacts.fields import Probe
+from curator.artifacts.block_key import units_called
+from curator.artifacts.fields import PAPER, Probe
 from curator.artifacts.fingerprints import differences, fingerprint
 from curator.errors import CuratorError, UsageError
 from curator.ranking.queries import Queries
 from curator.ranking.settings import RankSettings, recorded_now
-from curator.units import Unit
+from curator.units import Unit, parse_units
 from curator.units.base import Block
 from curator.units.block_json import describe_block
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +75,15 @@ class GivenQueries:
             shard_size=shard_size,
             unit_modules=tuple(unit_modules) or tuple(map(Path, there["unit_modules"])),
         ).resolved(queries_of=self.path)
+
+    def units(self, specs: Sequence[str], model: "PreTrainedModel") -> list[Unit]:
+        """Those of this ranking that ``specs`` name: a spec that says no probe means any of its probes'."""
+        names: list[str] = []
+        for spec in specs:
+            said = f":{PAPER}" if spec.endswith(f":{PAPER}") else ""
+            for unit in parse_units([spec], model, PAPER):
+                names += units_called(unit.name + said, self.manifest["units"]) or [unit.name]
+        return parse_units(names, model, PAPER)
 
     def settings(self, request: RankSettings, blocks: Sequence[tuple[Unit, Block]]) -> dict[str, Any]:
         """The settings of a ranking that is made with these queries, which are named by their content.

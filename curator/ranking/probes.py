@@ -4,6 +4,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from curator.artifacts.fields import PAPER
 from curator.artifacts.fingerprints import fingerprint
 from curator.corpus import Corpus
 from curator.progress import remark
@@ -78,11 +79,15 @@ def probe_fingerprint(sequences: Sequences) -> str:
 
 
 def as_before(request: RankSettings, out: Path) -> RankSettings:
-    """``request``, that goes on with a ranking of an earlier version, which drew from all ids of the vocabulary."""
-    if (
-        request.probe.ids == "auto"
-        and (out / "manifest.json").is_file()
-        and "probe_ids" not in open_manifest(out)
-    ):
-        return request.resolved(probe=request.probe.changed(ids="all"))
-    return request
+    """``request``, where it goes on with a ranking of an earlier version: as that would have understood it.
+
+    Units were asked by `PAPER` where nothing was said; earlier, tokens were drawn from all ids of the vocabulary.
+    """
+    if not (out / "manifest.json").is_file():
+        return request
+    there, then = open_manifest(out), dict[str, str]()
+    if "probe" not in there["request"]:
+        then["name"] = request.probe.name or PAPER
+    if "probe_ids" not in there and request.probe.ids == "auto":
+        then["ids"] = "all"
+    return request.resolved(probe=request.probe.changed(**then))

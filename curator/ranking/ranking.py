@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curator.artifacts.block_key import BlockKey
+from curator.artifacts.block_key import BlockKey, units_called
 from curator.artifacts.files import load_array
 from curator.artifacts.fingerprints import check_content, fingerprint
 from curator.artifacts.frames import frame
@@ -307,7 +307,7 @@ class Ranking:
 
     def units_called(self, name: str) -> list[str]:
         """The units of this name; one whose probe is not said is any of its probes'."""
-        return [name] if name in self.units else [one for one in self.units if one.startswith(f"{name}:")]
+        return units_called(name, self.units)
 
     def unit_scores(self, unit: str | None = None) -> np.ndarray:
         """[samples] scores of one unit."""

@@ -119,7 +119,10 @@ class RankRun:
         self.fingerprint = model_fingerprint(self.model)
         if self.given is not None:
             self.given.check_model(str(request.model), self.fingerprint)
-        self.units = parse_units(request.units, self.model, request.probe.name)
+        if self.given is None:
+            self.units = parse_units(request.units, self.model, request.probe.asks)
+        else:
+            self.units = self.given.units(request.units, self.model)
         self.blocks = [(unit, block) for unit in self.units for block in unit.subspace(self.model)]
         self.preconditioner = PRECONDITIONERS[request.preconditioner]
         self.moments: dict[str, Moment] = {}
@@ -203,6 +206,7 @@ class RankRun:
             "request": {
                 "model": absolute_model(str(request.model)),
                 "corpus": str(require(request, "corpus").absolute()),
+                "probe": request.probe.name,
                 "probe_tokens": str(request.probe.tokens) if request.probe.tokens else None,
                 "unit_modules": [str(path) for path in request.unit_modules],
                 "queries_of": str(request.queries_of.absolute()) if request.queries_of else None,

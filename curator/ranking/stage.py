@@ -49,7 +49,7 @@ def rank(settings: RankSettings, worker: tuple[int, int] = (0, 1)) -> Ranking:
         emission = Emission.open(settings.emitted)
         _check_corpus(emission, settings.corpus)
         asked = _resolved(settings, settings.corpus or emission.manifest["paths"]["corpus"])
-        return rank_emission(asked.resolved(corpus=emission.path), emission, out, settings.device)
+        return rank_emission(asked, emission, out, settings.device)
     return run.rank(_resolved(settings, require(settings, "corpus")), out, settings.device, worker)
 
 

@@ -276,7 +276,7 @@ class Replicate:
             study.changed(measure=tuple(dict.fromkeys(("metric", *study.measure)))),
             replace(self.probe, corpus=corpus, tokenizer=corpus.tokenizer_file),
             kinds={kind: unit.instances(shape) for kind, unit in kinds().items()},
-            probes=parse_units(asks, shape, study.probe.name),
+            probes=parse_units(asks, shape, study.probe.asks),
             vocab_size=config.vocab_size,
             positions=config.seq_length,
             held_out=held_out,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 from typing_extensions import Self
 
-from curator.artifacts.fields import Count, Fraction, Index, Percent, Positive, Probe, ProbeName, Share
+from curator.artifacts.fields import PAPER, Count, Fraction, Index, Percent, Positive, Probe, ProbeName, Share
 from curator.artifacts.schema import Many, Settings, load_strict, suggest
 from curator.corpus import Corpus, EmbeddedSettings
 from curator.evaluate.settings import Measures
@@ -96,7 +96,8 @@ class Study(Measures):
     window: Formation
     probe: Probe = Field(default_factory=Probe)
     probes: Many[ProbeName] = ()
-    """The ranked unit is asked by each of these, in one pass; arms name them. None: by the one of ``probe``."""
+    """The ranked unit is asked by each of these, in one pass; arms name them. None: by the one of ``probe``, which is
+    gain where nothing is said."""
     statistics: Many[StatisticName] = ()
     """What samples are ranked by beside it, for arms to name."""
     rank: RankSettings = Field(default_factory=RankSettings)
@@ -219,10 +220,16 @@ class Study(Measures):
         """What decides the numbers of a seed, as JSON: all but words and pictures, and what says nothing.
 
         What is measured only where it is more than the metric, `tokens` where an arm has them: as before these were.
+        The probe of a study without `probes` by its name, and as in names of units not if it is the paper's.
         """
+        from curator.units.induction import InductionHead
+
         said = self.model_dump(mode="json", by_alias=True, exclude=WORDS)
         if self.measure == Measures().measure:
             said = {name: value for name, value in said.items() if name not in Measures.model_fields}
+        if not self.probes:
+            asks = self.probe.asks or InductionHead.DEFAULT
+            said["probe"]["name"] = None if asks == PAPER else asks
         for arm in said["arms"]:
             if arm["tokens"] is None:
                 del arm["tokens"]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from curator.artifacts.fields import ProbeName
+from curator.artifacts.fields import PAPER, ProbeName
 from curator.errors import UsageError
-from curator.units.base import PAPER, Block, Unit
+from curator.units.base import Block, Unit
 from curator.units.sequences import Sequences
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from curator.artifacts.fields import ProbeName
+from curator.artifacts.fields import PAPER, ProbeName
 from curator.errors import UsageError
 from curator.units.sequences import ProbeSettings, Sequences, draw_repeated
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Indices = range | tuple[int, ...]
-PAPER: ProbeName = "paper"
-"""The probe that a unit's name need not say."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,9 @@ class Unit(ABC):
 
     kind: ClassVar[str]
     PROBES: ClassVar[Mapping[str, str]] = MappingProxyType({PAPER: "the kind's only one"})
-    """Name -> what it asks, of the probes that this kind has; the first is taken where nothing is said."""
+    """Name -> what it asks, of the probes that this kind has."""
+    DEFAULT: ClassVar[ProbeName] = PAPER
+    """The one of them that is taken where nothing is said."""
 
     @property
     @abstractmethod

@@ -1,8 +1,9 @@
 """Induction heads: attend from a token to what followed its earlier occurrence, and copy it.
 
 Metric: mean attention on the diagonal stripe between two copies of a random sequence (appendix C).
-Subspace: QK, V and O of the head. Probe, where nothing else is said: log-likelihood of the token to be copied (eq. 18);
-the others of `InductionHead.PROBES` ask the same of other tokens, or less of the model (docs/units.md says why).
+Subspace: QK, V and O of the head. Probe, where nothing else is said: what the copied half gains over another first
+half. The paper's is the log-likelihood of the token to be copied (eq. 18), of tokens drawn alike: its rankings say less
+of what training does (docs/results.md). The others of `InductionHead.PROBES`: docs/units.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from curator.artifacts.fields import ProbeName
 from curator.errors import CuratorError
 from curator.units.attention import HeadUnit, attention_patterns, head_blocks
 from curator.units.base import Block, Unit
@@ -54,6 +56,8 @@ class InductionHead(HeadUnit):
             "attention": "attention to what is to be copied, QK alone, tokens as frequent as in the corpus",
         }
     )
+
+    DEFAULT: ClassVar[ProbeName] = "gain"
 
     def sequences(self, settings: ProbeSettings, vocab_size: int, max_length: int) -> Sequences:
         draw = {"paper": draw_repeated, "natural": draw_rows}.get(self.asks, draw_repeated_frequent)
@@ -134,7 +138,8 @@ def _gain(model: "PreTrainedModel", sequences: Sequences) -> Tensor:
     """Σ over the second copy, less its first token, of log p(token | copy) - log p(token | another first copy)."""
     if sequences.period is None or sequences.control is None:
         raise CuratorError(
-            "the probe 'gain' draws sequences of its own, with another first copy to compare with"
+            "the probe 'gain' draws sequences of its own, with another first copy to compare with: on given tokens ask "
+            "'paper', as a kind that draws others does by default (DEFAULT)"
         )
     tokens, period = sequences.tokens, sequences.period[:, None]
     query = torch.arange(tokens.shape[1], device=tokens.device)

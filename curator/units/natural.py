@@ -77,7 +77,8 @@ def draw_rows(settings: ProbeSettings, vocab_size: int, max_length: int) -> Sequ
 def _corpus(settings: ProbeSettings) -> Corpus:
     if settings.corpus is None:
         raise UsageError(
-            "this probe needs the corpus, which is not known here: give it, or take the probe 'paper'"
+            "this probe needs the corpus, whose tokens or rows it draws, and none is known here: give it (--corpus), "
+            "or ask the paper's question, of tokens drawn alike (--probe paper, in a file probe: {name: paper})"
         )
     return open_corpus(settings.corpus) if isinstance(settings.corpus, Path) else settings.corpus
 

@@ -24,7 +24,7 @@ def register(unit_class: type[Unit]) -> type[Unit]:
     """Make ``unit_class.kind`` known; usable as a class decorator.
 
     Raises:
-        UsageError: the kind is missing or taken by another class.
+        UsageError: the kind is missing or taken by another class, or has no probe that is its default.
     """
     kind = getattr(unit_class, "kind", "")
     if not kind or ":" in kind:
@@ -35,6 +35,11 @@ def register(unit_class: type[Unit]) -> type[Unit]:
         unit_class.__qualname__,
     ):
         raise UsageError(f"unit kind '{kind}' is taken by {taken.__module__}.{taken.__qualname__}")
+    if unit_class.DEFAULT not in unit_class.PROBES:
+        raise UsageError(
+            f"unit kind '{kind}' has no probe '{unit_class.DEFAULT}', which would be asked where nothing is said; it "
+            f"has {', '.join(unit_class.PROBES)}: say which with DEFAULT"
+        )
     _kinds[kind] = unit_class
     return unit_class
 
@@ -67,7 +72,8 @@ def parse_units(specs: Sequence[str], model: "PreTrainedModel", probe: ProbeName
     """The units that ``specs`` name, in order, each once.
 
     Args:
-        probe: what those are asked by whose spec does not say it; None is the first of their kind's.
+        probe: what those are asked by whose spec does not say it; None is their kind's `DEFAULT`. Names that are
+            recorded, as a ranking's, mean `PAPER` where they say none.
 
     Raises:
         UsageError: an unknown kind, or an address that the model does not have; lists what exists.
@@ -86,7 +92,6 @@ def parse_units(specs: Sequence[str], model: "PreTrainedModel", probe: ProbeName
         explicit = before and said in get_args(ProbeName)
         asked = cast(ProbeName, said) if explicit else probe
         for unit in _kinds[kind].parse(before if explicit else address, model):
-            asks = asked or cast(ProbeName, next(iter(unit.PROBES)))
-            named = unit.with_probe(asks)
+            named = unit.with_probe(asked or unit.DEFAULT)
             units[named.name] = named
     return list(units.values())

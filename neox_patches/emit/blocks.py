@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from curator.artifacts.block_key import BlockKey
+from curator.artifacts.fields import PAPER
 from curator.errors import CuratorError, UsageError
 from curator.ranking.queries import Queries
 from curator.units import Architecture, kinds, parse_units
@@ -120,7 +121,7 @@ class TrainedModel:
         return PlacedBlock(key, block, layer, found)
 
     def blocks_of(self, units: Sequence[str]) -> list[PlacedBlock]:
-        """The blocks of units such as ``kind:layer.head``; none for none.
+        """The blocks of units such as ``kind:layer.head``; none for none. Names mean what those of rankings mean.
 
         Raises:
             UsageError: there is no such unit; says what there is.
@@ -129,7 +130,7 @@ class TrainedModel:
         model: Any = self.architecture
         return [
             self.place(BlockKey(unit.name, block.name), block)
-            for unit in (parse_units(units, model) if units else [])
+            for unit in (parse_units(units, model, PAPER) if units else [])
             for block in unit.subspace(model)
         ]
 

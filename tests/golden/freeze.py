@@ -25,7 +25,7 @@ EXPERIMENT = """
 corpus: corpus
 batch_size: 16
 scan: {kinds: [induction, previous-token]}
-probe: {sequences: 20, min_length: 4, max_length: 8, seed: 0}
+probe: {name: paper, sequences: 20, min_length: 4, max_length: 8, seed: 0}
 train: {n_layers: 2, d_model: 16, n_heads: 2, d_mlp: 16, vocab_size: 300, seq_length: 32, rotary_pct: 0.25,
   rotary_base: 100, steps: 40, batch_size: 16, learning_rate: 8e-3, warmup_steps: 5, weight_decay: 0.1,
   gradient_clip: 1.0, seed: 0, checkpoint_steps: [0, 10, 20, 40]}
@@ -200,6 +200,8 @@ def make_neox(out: Path) -> None:
             "8",
             "--probe-ids",
             "all",
+            "--probe",
+            "paper",
         ]
         emitted = ["--emitted", f"neox-{generation}-pp0/emitted", "--out", f"rank-emitted-{generation}"]
         run(out, ["curator", "rank", *ranked, *emitted])

@@ -81,6 +81,15 @@ def trained(heads: int) -> TrainedModel:
     return TrainedModel.of(Adapter(checkout), settings)
 
 
+def test_blocks_are_named_by_the_component_whatever_a_kind_is_asked_by_default() -> None:
+    """No probe is asked in the trainer; a name that says one keeps it, as its blocks may be fewer."""
+    placed = trained(4).blocks_of(["induction:1.0", "previous-token:0.2", "induction:1.1:attention"])
+    assert [str(one.key) for one in placed] == [
+        "induction:1.0/qk", "induction:1.0/v", "induction:1.0/o", "previous-token:0.2/qk",
+        "induction:1.1:attention/qk",
+    ]  # fmt: skip
+
+
 def test_queries_of_a_model_with_other_heads_are_refused(tmp_path: Path) -> None:
     """Of the same width and depth, so that every entry exists in both."""
     model = SimpleNamespace(

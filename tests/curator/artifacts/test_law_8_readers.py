@@ -134,7 +134,7 @@ def test_a_ranking_of_a_version_before_the_fingerprints_opens(whole: Ranking, co
 
 def blocks_of_golden() -> list[Any]:
     model: Any = SimpleNamespace(config=load_config(GOLDEN / "model"), base_model_prefix="gpt_neox")
-    return [block for unit in parse_units(UNITS, model) for block in unit.subspace(model)]
+    return [block for unit in parse_units(UNITS, model, "paper") for block in unit.subspace(model)]
 
 
 def golden_trained() -> TrainedModel:

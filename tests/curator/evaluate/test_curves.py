@@ -25,7 +25,7 @@ from curator.units import ProbeSettings, load_sequences, parse_units
 ALL = ("metric", "probe", "ablation", "icl", "loss")
 FEW = {"sequences": 5, "min_length": 3, "max_length": 6}
 UNITS = (
-    "induction:*",
+    "induction:*:paper",
     "induction:*:attention",
     "induction:*:gain",
     "previous-token:*",
@@ -129,7 +129,7 @@ def test_given_probe_tokens_are_what_probes_are_asked_on(runs: Path, tmp_path: P
     settings = asked(runs, tmp_path / "out", measure=("probe",), probe=probe, units=("induction:1.2",))
     found = values(curator.curves(settings))
     model = load_model(runs / "b" / "step20")
-    [unit] = parse_units(["induction:1.2"], model)
+    [unit] = parse_units(["induction:1.2"], model, "paper")
     plain = float(unit.probe(model, load_sequences(tmp_path / "tokens.npy", 61)))
     assert found["b", 20, "probe", "induction:1.2"] == pytest.approx(plain, rel=1e-6)
 
@@ -146,7 +146,7 @@ def test_a_checkpoint_of_gpt_neox_gives_what_its_export_gives(tmp_path: Path) ->
             CurvesSettings(
                 runs=both,
                 measure=("metric", "probe", "ablation"),
-                probe=curator.Probe(**FEW),
+                probe=curator.Probe(name="paper", **FEW),
                 out=tmp_path / "o",
             )
         )

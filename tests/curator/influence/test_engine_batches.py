@@ -31,7 +31,9 @@ SETTINGS = ProbeSettings(sequences=5, min_length=6, max_length=6, seed=3)
 def batched(batch: int) -> Engine:
     """Every head of every layer of the random model, in batches of ``batch``."""
     model, rows = random_model(), random_rows()
-    probes = [(unit, unit.sequences(SETTINGS, 61, 32)) for unit in parse_units(["induction:*"], model)]
+    probes = [
+        (unit, unit.sequences(SETTINGS, 61, 32)) for unit in parse_units(["induction:*"], model, "paper")
+    ]
     return fit_and_score(model, rows, probes, random_labels(rows), batch)
 
 
@@ -49,7 +51,9 @@ def test_law_2_batch_size_changes_no_factor_query_or_score(batch: int) -> None:
 
 def test_law_2_a_sub_window_scores_as_it_does_within_the_whole() -> None:
     model, whole = random_model(), batched(8)
-    blocks = [block for unit in parse_units(["induction:*"], model) for block in unit.subspace(model)]
+    blocks = [
+        block for unit in parse_units(["induction:*"], model, "paper") for block in unit.subspace(model)
+    ]
     scores, losses = score(model, random_rows()[5:12], blocks, whole.queries, batch=4)
     assert relative_error(scores, whole.scores[:, 5:12]) < 1e-12
     assert relative_error(losses, whole.losses[5:12]) < 1e-12
@@ -57,7 +61,9 @@ def test_law_2_a_sub_window_scores_as_it_does_within_the_whole() -> None:
 
 def test_law_2_a_sample_scores_the_same_whatever_stands_beside_it_in_the_batch() -> None:
     model, whole = random_model(), batched(8)
-    blocks = [block for unit in parse_units(["induction:*"], model) for block in unit.subspace(model)]
+    blocks = [
+        block for unit in parse_units(["induction:*"], model, "paper") for block in unit.subspace(model)
+    ]
     order = torch.randperm(20, generator=torch.Generator().manual_seed(4))
     scores, _ = score(model, random_rows()[order], blocks, whole.queries, batch=6)
     assert relative_error(scores, whole.scores[:, order]) < 1e-12

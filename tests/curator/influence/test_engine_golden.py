@@ -45,7 +45,7 @@ def engine(unit: str, dtype: torch.dtype) -> Engine:
     labels = [
         torch.from_numpy(numbers[f"labels_{kind}"].astype(np.int64)) for kind in ("factors", "eigenvalues")
     ]
-    probe = (parse_units([unit], model)[0], whole_sequences(numbers["probe_tokens"]))
+    probe = (parse_units([unit], model, "paper")[0], whole_sequences(numbers["probe_tokens"]))
     return fit_and_score(model, golden_rows(), [probe], (labels[0], labels[1]), batch=16, damping=Damping())
 
 
@@ -94,6 +94,6 @@ def test_law_1_sdpa_in_float64_differs_from_eager_by_float32_rounding_of_the_sof
     """Why float64 comparisons need eager attention: if this fails, transformers changed and the note is old."""
     numbers = golden("induction:1.2")
     model = golden_model(torch.float64, "sdpa")
-    unit = parse_units(["induction:1.2"], model)[0]
+    unit = parse_units(["induction:1.2"], model, "paper")[0]
     gradient = probe_gradient(model, unit, whole_sequences(numbers["probe_tokens"]))[1]["qk"]
     assert 1e-9 < relative_error(gradient, numbers["probe_gradient_qk"]) < 1e-6

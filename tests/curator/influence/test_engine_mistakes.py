@@ -122,7 +122,7 @@ class ElsewhereInTheModel(InductionHead):
     kind: ClassVar[str] = "test-elsewhere"
 
     def probe(self, model: PreTrainedModel, sequences: Sequences) -> Tensor:
-        (lower,) = parse_units(["previous-token:0.0"], model)
+        (lower,) = parse_units(["previous-token:0.0"], model, "paper")
         return lower.probe(model, sequences)
 
 
@@ -133,7 +133,7 @@ class OneBlockForgotten(InductionHead):
     kind: ClassVar[str] = "test-forgotten"
 
     def probe(self, model: PreTrainedModel, sequences: Sequences) -> Tensor:
-        (pattern,) = parse_units([f"previous-token:{self.layer}.{self.head}"], model)
+        (pattern,) = parse_units([f"previous-token:{self.layer}.{self.head}"], model, "paper")
         return pattern.probe(model, sequences)
 
 
@@ -178,7 +178,7 @@ def test_mistake_eigenvalues_from_the_square_of_a_batch_summed_gradient() -> Non
     """Λ is the mean over samples of each one's own squared gradient; the square of a batch's sum is far from it."""
     model, rows = random_model(), random_rows()
     labels = random_labels(rows)
-    (unit,) = parse_units(["induction:1.1"], model)
+    (unit,) = parse_units(["induction:1.1"], model, "paper")
     ours = fit_and_score(
         model, rows, [(unit, unit.sequences(ProbeSettings(sequences=3), 61, 32))], labels, batch=5
     )

@@ -130,18 +130,18 @@ class Case:
 
 
 def induction_case(model: PreTrainedModel, layer: int, head: int) -> Case:
-    (unit,) = parse_units([f"induction:{layer}.{head}"], model)
+    (unit,) = parse_units([f"induction:{layer}.{head}"], model, "paper")
     return Case(unit, oracle.head_parts(model, layer, head), oracle.induction_probe)
 
 
 def previous_token_case(model: PreTrainedModel, layer: int, head: int) -> Case:
-    (unit,) = parse_units([f"previous-token:{layer}.{head}"], model)
+    (unit,) = parse_units([f"previous-token:{layer}.{head}"], model, "paper")
     probe = partial(oracle.previous_token_probe, layer=layer, head=head)
     return Case(unit, {"qk": oracle.head_parts(model, layer, head)["qk"]}, probe)
 
 
 def duplicate_token_case(model: PreTrainedModel, layer: int, head: int) -> Case:
-    (unit,) = parse_units([f"duplicate-token:{layer}.{head}"], model)
+    (unit,) = parse_units([f"duplicate-token:{layer}.{head}"], model, "paper")
     probe = partial(oracle.duplicate_token_probe, layer=layer, head=head)
     return Case(unit, oracle.head_parts(model, layer, head), probe)
 
@@ -157,7 +157,7 @@ def likelihood(model: PreTrainedModel, sequences: list[list[int]]) -> Tensor:
 
 
 def neuron_case(model: PreTrainedModel, layer: int, neuron: int) -> Case:
-    (unit,) = parse_units([f"test-neuron:{layer}.{neuron}"], model)
+    (unit,) = parse_units([f"test-neuron:{layer}.{neuron}"], model, "paper")
     mlp, everything = f"gpt_neox.layers.{layer}.mlp", tuple(range(24))
     parts = {
         "in": oracle.Part(f"{mlp}.dense_h_to_4h", everything, (neuron,)),
@@ -167,7 +167,7 @@ def neuron_case(model: PreTrainedModel, layer: int, neuron: int) -> Case:
 
 
 def scattered_case(model: PreTrainedModel, layer: int, start: int) -> Case:
-    (unit,) = parse_units([f"test-scattered:{layer}.{start}"], model)
+    (unit,) = parse_units([f"test-scattered:{layer}.{start}"], model, "paper")
     module = f"gpt_neox.layers.{layer}.attention.query_key_value"
     return Case(unit, {"some": oracle.Part(module, (0, 2, 3, 20), tuple(range(start, 72, 7)))}, likelihood)
 
@@ -269,7 +269,7 @@ def test_law_1_a_whole_run_from_files_to_files_equals_the_oracle(
         corpus=tmp_path / "rows.npy",
         units=tuple(case.unit.name for case in cases),
         unit_modules=(user_units,),
-        probe=Probe(**SETTINGS.recorded()),
+        probe=Probe(name="paper", **SETTINGS.recorded()),
         fisher="empirical",
         dtype="float64",
         micro_batch=3,
@@ -303,7 +303,7 @@ def test_law_1_skipping_other_heads_of_the_lowest_layer_changes_no_score(specs: 
     """SDPA in float64: taps that skip heads nobody asked about against taps that skip none."""
     model = golden_model(torch.float64)
     rows = golden_rows()[:5]
-    blocks = [block for unit in parse_units(specs, model) for block in unit.subspace(model)]
+    blocks = [block for unit in parse_units(specs, model, "paper") for block in unit.subspace(model)]
     modules = [block.module for block in blocks]
     some, every = Taps.of_blocks(model, blocks), Taps(model, modules)
     assert some.lowest is not None and every.lowest is None
@@ -349,7 +349,8 @@ def test_law_1_a_pass_that_fails_leaves_the_attention_as_it_was() -> None:
 def test_law_1_heads_are_skipped_only_where_no_gradient_passes() -> None:
     model = golden_model()
     blocks = {
-        spec: parse_units([spec], model)[0].subspace(model) for spec in ("induction:0.1", "induction:2.3")
+        spec: parse_units([spec], model, "paper")[0].subspace(model)
+        for spec in ("induction:0.1", "induction:2.3")
     }
     both = [*blocks["induction:0.1"], *blocks["induction:2.3"]]
     assert lowest_heads(model, both) == ("gpt_neox.layers.0.attention", range(1, 2))
@@ -357,5 +358,7 @@ def test_law_1_heads_are_skipped_only_where_no_gradient_passes() -> None:
     assert lowest_heads(model, [*blocks["induction:2.3"], foreign]) is None
     unknown = Block("out", "lm_head", range(64), range(3, 4))
     assert lowest_heads(model, [*both, unknown]) is None
-    every = [block for unit in parse_units(["induction:0.*"], model) for block in unit.subspace(model)]
+    every = [
+        block for unit in parse_units(["induction:0.*"], model, "paper") for block in unit.subspace(model)
+    ]
     assert lowest_heads(model, every) is None

@@ -36,7 +36,7 @@ def test_mistake_eigendecompositions_in_float32(tmp_path: Path) -> None:
     assert {load_array(path).dtype for path in arrays} == {np.dtype(np.float64)}
 
     model = golden_model()
-    (unit,) = parse_units(["induction:1.2"], model)
+    (unit,) = parse_units(["induction:1.2"], model, "paper")
     corpus = open_corpus(GOLDEN / "rows.npy")
     blocks = unit.subspace(model)
     made_for = load_json(ranking.path / "factors" / "index.json")["made_for"]
@@ -139,7 +139,7 @@ def test_mistake_factor_products_are_rounded_to_bfloat16_before_they_are_summed(
 def test_mistake_the_probe_of_a_bfloat16_model_is_taken_in_bfloat16(tmp_path: Path) -> None:
     """Its weights are rounded, its probe gradient is not: a float32 model of the same rounded weights agrees."""
     rounded = copy.deepcopy(golden_model(torch.bfloat16)).float()
-    (unit,) = parse_units(["induction:1.2"], rounded)
+    (unit,) = parse_units(["induction:1.2"], rounded, "paper")
     truth = probe_gradient(rounded, unit, unit.sequences(ProbeSettings(sequences=6), 512, 128))[1]["qk"]
     ranking = rank(small_request(dtype="bfloat16", samples=(0, 4)), tmp_path / "ranking")
     ours = load_array(ranking.path / "queries" / "0000-gradient.npy")
@@ -162,7 +162,7 @@ def bfloat16_agreement() -> dict[str, float]:
     for dtype in (torch.float32, torch.bfloat16):
         model = golden_model(dtype)
         probed = golden_model(torch.float32)  # bfloat16 models are probed in float32
-        units = parse_units(BF16_UNITS, probed)
+        units = parse_units(BF16_UNITS, probed, "paper")
         probes = [(unit, unit.sequences(ProbeSettings(sequences=16), 512, 128)) for unit in units]
         rows = golden_rows()[:64]
         labels = (rows[:, 1:], rows[:, 1:])

@@ -39,7 +39,7 @@ every_kind = pytest.mark.parametrize("kind", ["induction", "previous-token", "du
 
 
 def units_of(kind: str, model: PreTrainedModel) -> list[Unit]:
-    return parse_units([f"{kind}:*"], model)
+    return parse_units([f"{kind}:*"], model, "paper")
 
 
 # -- gradients ------------------------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ FINITE_DIFFERENCES = {  # (step, relative tolerance)
 def test_law_3_the_gradient_agrees_with_finite_differences(kind: str, layer: int) -> None:
     """Along random directions, and along the gradient itself, within each block's rows and columns alone."""
     model = copy.deepcopy(golden_model(torch.float64, "sdpa"))
-    (unit,) = parse_units([f"{kind}:{layer}.{layer + 1}"], model)
+    (unit,) = parse_units([f"{kind}:{layer}.{layer + 1}"], model, "paper")
     sequences = unit.sequences(SETTINGS, 512, 128)
     gradients = probe_gradient(model, unit, sequences)[1]
     step, tolerance = FINITE_DIFFERENCES[kind]
@@ -89,7 +89,7 @@ def test_law_3_asking_for_a_gradient_leaves_the_model_as_it_was() -> None:
     model = copy.deepcopy(golden_model())
     before = {name: value.clone() for name, value in model.state_dict().items()}
     for spec in ("induction:1.2", "previous-token:1.2", "duplicate-token:1.2"):
-        (unit,) = parse_units([spec], model)
+        (unit,) = parse_units([spec], model, "paper")
         probe_gradient(model, unit, unit.sequences(SETTINGS, 512, 128))
     assert not any(p.requires_grad or p.grad is not None for p in model.parameters())
     assert model.config._attn_implementation == "sdpa"
@@ -103,7 +103,7 @@ def test_law_3_asking_for_a_gradient_leaves_the_model_as_it_was() -> None:
 def test_law_3_same_seed_same_probe_other_seed_other_probe(kind: str) -> None:
     """Whatever the global generators do, and without touching them."""
     model = golden_model()
-    (unit,) = parse_units([f"{kind}:0.0"], model)
+    (unit,) = parse_units([f"{kind}:0.0"], model, "paper")
     torch.manual_seed(1)
     np.random.seed(1)
     first = unit.sequences(SETTINGS, 512, 128)
@@ -271,7 +271,7 @@ def test_law_3_padding_is_harmless(kind: str) -> None:
     Token 0, the padding, also occurs in the sequences.
     """
     model = golden_model(torch.float64, "sdpa")
-    (unit,) = parse_units([f"{kind}:1.2"], model)
+    (unit,) = parse_units([f"{kind}:1.2"], model, "paper")
     rows = [[0, 7, 9, 0, 7], [3, 4, 3, 4, 3, 4, 5, 5, 0, 3], [0, 0, 0], [6, 0, 6, 0, 6, 0, 6]]
     alone = [probe_gradient(model, unit, padded(row)) for row in rows]
     for padding in (0, 7, 511):

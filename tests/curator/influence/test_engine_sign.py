@@ -35,7 +35,7 @@ def together(name: PreconditionerName) -> Engine:
     """All units in one pass."""
     model = golden_model(torch.float64, "sdpa")
     rows = golden_rows()[:ROWS]
-    probes = [(unit, unit.sequences(PROBE, 512, 128)) for unit in parse_units(UNITS, model)]
+    probes = [(unit, unit.sequences(PROBE, 512, 128)) for unit in parse_units(UNITS, model, "paper")]
     labels = (rows[:, 1:], rows[:, 1:])
     return fit_and_score(model, rows, probes, labels, 16, preconditioner=PRECONDITIONERS[name])
 
@@ -51,7 +51,7 @@ def of_unit(unit: str, name: PreconditionerName) -> tuple[dict[str, Curvature], 
 def probe_change(unit: str, name: PreconditionerName, sample: int, step: float) -> float:
     """f after minus before a step of ``step`` on one sample, within the unit's blocks alone."""
     model, curvatures = copy.deepcopy(golden_model(torch.float64, "sdpa")), of_unit(unit, name)[0]
-    (parsed,) = parse_units([unit], model)
+    (parsed,) = parse_units([unit], model, "paper")
     sequences = parsed.sequences(PROBE, 512, 128)
     parts = oracle.head_parts(model, parsed.layer, parsed.head)  # type: ignore[attr-defined]
     modules = {part.module for part in parts.values()}

@@ -32,7 +32,9 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 def test_law_1_norms_equal_the_oracle_at_every_layer(seq: int, ways: dict[str, int]) -> None:
     """Rows so short that products of tokens are cheaper, so long that they are not, and in between."""
     model, rows = random_model(), random_rows(7, seq)
-    found = parse_units(["induction:*", "previous-token:1.1"], model)  # the last shares a block with a head
+    found = parse_units(
+        ["induction:*", "previous-token:1.1"], model, "paper"
+    )  # the last shares a block with a head
     blocks = [block for unit in found for block in unit.subspace(model)]
     ours = GradientNorms(blocks)(Taps.of_blocks(model, blocks).run(rows))
     parts = [part for layer, head in HEADS for part in oracle.head_parts(model, layer, head).values()]
@@ -53,7 +55,9 @@ def test_law_2_pieces_of_a_batch_change_nothing(
 ) -> None:
     """Six groups of blocks, at once or sample by sample where memory is for one alone."""
     model, rows = random_model(), random_rows(7, seq)
-    blocks = [block for unit in parse_units(["induction:*"], model) for block in unit.subspace(model)]
+    blocks = [
+        block for unit in parse_units(["induction:*"], model, "paper") for block in unit.subspace(model)
+    ]
     tapped = Taps.of_blocks(model, blocks).run(rows)
     whole = GradientNorms(blocks)(tapped)
     assert sum(ways.values()) == 6
@@ -65,7 +69,9 @@ def test_law_2_pieces_of_a_batch_change_nothing(
 def test_norms_of_one_head_alone_equal_those_of_its_gradients() -> None:
     """Blocks that share a side with no other head's, against the gradients themselves."""
     model, rows = random_model(), random_rows(3, 30)
-    blocks = [block for unit in parse_units(["induction:2.1"], model) for block in unit.subspace(model)]
+    blocks = [
+        block for unit in parse_units(["induction:2.1"], model, "paper") for block in unit.subspace(model)
+    ]
     tapped = Taps.of_blocks(model, blocks).run(rows)
     for panel, block in zip(GradientNorms(blocks)(tapped), blocks):
         x, g = (

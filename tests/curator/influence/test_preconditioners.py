@@ -32,7 +32,7 @@ BETA2, EPS = 0.9, 1e-3
 
 
 def units(model: PreTrainedModel) -> list[Unit]:
-    return parse_units([f"induction:{layer}.{head}" for layer, head in HEADS], model)
+    return parse_units([f"induction:{layer}.{head}" for layer, head in HEADS], model, "paper")
 
 
 def parts(model: PreTrainedModel) -> dict[str, oracle.Part]:

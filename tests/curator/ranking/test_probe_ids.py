@@ -76,7 +76,7 @@ def drawn(asked: RankSettings) -> tuple[dict[str, Any], list[int]]:
 def _units(asked: RankSettings) -> list[Any]:
     from curator.units import parse_units
 
-    return parse_units(asked.units, random_model(vocab_size=PADDED))
+    return parse_units(asked.units, random_model(vocab_size=PADDED), "paper")
 
 
 def test_ids_are_the_tokenizers_entries_wherever_it_is_known(padded: Path) -> None:
@@ -254,6 +254,7 @@ import torch
 @dataclass(frozen=True)
 class Marked(InductionHead):
     kind = "test-marked"
+    DEFAULT = "paper"
 
     def sequences(self, settings, vocab_size, max_length):
         tokens = torch.full((2, 4), vocab_size - 1)

@@ -93,6 +93,14 @@ def test_a_probe_is_the_one_that_the_ranking_asks(measured: tuple[Path, Result])
         assert result.curve("baseline", "probe", unit)[1][at] == pytest.approx(asked, rel=1e-5)
 
 
+def test_where_nothing_is_said_a_study_asks_by_copy_gain_in_ranking_and_curves(tmp_path: Path) -> None:
+    study = study_of(tmp_path, probes=[], measure=["metric", "probe"])
+    result = Replicate(study, 0, tmp_path / "seed0").prepare().result
+    asked = f"{result.content['unit']}:gain"
+    assert Queries.open(tmp_path / "seed0" / "ranking").probe.keys() == {asked} == {result.content["ranked"]}
+    assert len(result.curve("baseline", "probe", asked)[1]) > 1
+
+
 def test_measuring_more_trains_the_same_and_is_another_study(
     measured: tuple[Path, Result], tmp_path: Path
 ) -> None:

@@ -140,3 +140,13 @@ def test_words_and_pictures_decide_no_number() -> None:
     assert demo.changed(title="other", arms=arms, thresholds=(0.3,)).decided() == demo.decided()
     assert demo.changed(percent=20.0).decided() != demo.decided()
     assert demo.changed(arms=[*arms[1:], arms[0]]).decided() != demo.decided()
+
+
+def test_the_probe_of_a_study_is_decided_by_name_and_the_papers_needs_none(tmp_path: Path) -> None:
+    """So that what earlier versions trained and ranked by the paper's, unsaid, is gone on with where a file says so."""
+    unsaid, gain = DEMO.replace("{name: paper, ", "{"), DEMO.replace("name: paper", "name: gain")
+    decided = []
+    for text in (DEMO, unsaid, gain, f"{unsaid}\nprobes: [gain, paper]"):
+        (tmp_path / "study.yml").write_text(text)
+        decided.append(load_study(tmp_path / "study.yml", Study).decided()["probe"]["name"])
+    assert decided == [None, "gain", "gain", None]

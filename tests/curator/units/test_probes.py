@@ -5,10 +5,12 @@ have a float32 softmax.
 """
 
 import copy
+from collections.abc import Mapping
 from functools import cache
 from operator import itemgetter
 from pathlib import Path
-from typing import cast, get_args
+from types import MappingProxyType
+from typing import ClassVar, cast, get_args
 
 import numpy as np
 import oracle
@@ -22,7 +24,7 @@ from curator.corpus import Corpus, open_corpus
 from curator.corpus.npy import NpyCorpus
 from curator.errors import CuratorError, UsageError
 from curator.influence.probe_gradient import probe_gradient
-from curator.units import ProbeSettings, Sequences, Unit, kinds, parse_units
+from curator.units import ProbeSettings, Sequences, Unit, kinds, parse_units, register
 from curator.units.induction import InductionHead
 from curator.units.natural import draw_frequent, draw_repeated_frequent, draw_rows
 
@@ -259,7 +261,25 @@ def test_a_unit_says_its_probe_in_its_name() -> None:
     ]  # fmt: skip
     [unit] = parse_units(["induction:1.0:gain"], model)
     assert parse_units([unit.name], model) == [unit]
-    assert parse_units(["induction:1.0:paper"], model) == parse_units(["induction:1.0"], model)
+    assert parse_units(["induction:1.0:paper"], model) == parse_units(["induction:1.0"], model, "paper")
+
+
+def test_where_nothing_is_said_a_kind_is_asked_by_its_default() -> None:
+    """The paper's is the one that names need not say, the default the one that specs need not."""
+    said = parse_units(["induction:1.0", "previous-token:0.0", "duplicate-token:0.1"], golden_model())
+    assert [unit.name for unit in said] == ["induction:1.0:gain", "previous-token:0.0", "duplicate-token:0.1"]
+    assert [unit.name for unit in parse_units(["induction:1.0:paper"], golden_model())] == ["induction:1.0"]
+
+
+def test_a_kind_whose_default_is_no_probe_of_its_own_is_not_registered() -> None:
+    class Odd(InductionHead):
+        kind = "test-odd"
+        PROBES: ClassVar[Mapping[str, str]] = MappingProxyType({"paper": "its own", "natural": "in rows"})
+
+    with pytest.raises(
+        UsageError, match=r"'test-odd' has no probe 'gain'.*it has paper, natural: say .*DEFAULT"
+    ):
+        register(Odd)
 
 
 def test_a_probe_that_a_kind_does_not_have_lists_those_it_has() -> None:

@@ -33,7 +33,7 @@ every_kind = pytest.mark.parametrize("kind", ["induction", "previous-token", "du
 
 
 def units_of(kind: str, model: PreTrainedModel) -> list[Unit]:
-    return parse_units([f"{kind}:*"], model)
+    return parse_units([f"{kind}:*"], model, "paper")
 
 
 # -- metrics --------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def test_law_3_the_metric_of_a_head_is_its_entry_among_all_heads(kind: str) -> N
 
 
 def names(specs: list[str]) -> list[str]:
-    return [unit.name for unit in parse_units(specs, golden_model())]
+    return [unit.name for unit in parse_units(specs, golden_model(), "paper")]
 
 
 def test_specs_wildcards_and_names_that_parse_back() -> None:

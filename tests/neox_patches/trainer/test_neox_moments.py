@@ -107,7 +107,7 @@ def test_a_ranking_with_adam_and_without_its_state(head: Trainer, tmp_path: Path
         corpus=tmp_path / "rows.npy",
         units=("induction:1.2",),
         preconditioner="adam",
-        probe=Probe(sequences=4, min_length=4, max_length=6),
+        probe=Probe(name="paper", sequences=4, min_length=4, max_length=6),
         dtype="float64",
     )
     ranking = rank(asked, tmp_path / "ranking")

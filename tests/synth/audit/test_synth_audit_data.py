@@ -38,7 +38,7 @@ def ranking(tmp_path_factory: pytest.TempPathFactory) -> Ranking:
         corpus=GOLDEN / "rows.npy",
         units=(UNIT, "previous-token:0.0"),
         samples=(10, 74),
-        probe=Probe(sequences=6),
+        probe=Probe(name="paper", sequences=6),
     )
     return rank(request, tmp_path_factory.mktemp("natural") / "ranking")
 

@@ -69,7 +69,7 @@ def test_from_a_ranking_to_a_plan_by_following_what_every_command_says_next(
     folder.mkdir()
     monkeypatch.chdir(folder)
     rank = ["rank", "--model", GOLDEN / "model", "--corpus", GOLDEN / "rows.npy", "--unit", "induction:1.2"]
-    size = ("--probe-sequences", 4, "--factor-samples", 32, "--batch-size", 16)
+    size = ("--probe", "paper", "--probe-sequences", 4, "--factor-samples", 32, "--batch-size", 16)
     said = commands.done(*rank, "--out", "my ranking", *size)
     said = follow(said, ["curator", "show", "my ranking", "--top", "5"])
     mask = ["curator", "mask", "--ranking", "my ranking", "--select", "top", "--percent", "10"]
