@@ -188,7 +188,11 @@ def test_an_emission_of_a_head_answers_whatever_it_is_asked(tmp_path: Path) -> N
         f"induction:1.0:gain/{block}" for block in ("qk", "v", "o")
     ]
     done(*words, tmp_path / "paper", "--probe", "paper")
-    assert Ranking.open(tmp_path / "paper").units == ["induction:1.0"]
+    np.save(tmp_path / "tokens.npy", np.array([[1, 2, 3, 1, 2, 3]]))
+    drawn = words.index("--probe-lengths")
+    done(*words[:drawn], "--probe-tokens", tmp_path / "tokens.npy", "--out", tmp_path / "tokens")
+    for place in ("paper", "tokens"):
+        assert Ranking.open(tmp_path / place).units == ["induction:1.0"]
 
 
 def test_curves_without_a_corpus_say_what_to_do(tmp_path: Path) -> None:
