@@ -29,7 +29,7 @@ from curator.neox.checkout import choose_checkout
 from curator.neox.data_set import write_data_set
 from curator.neox.prepare import prepare_arm
 from curator.neox.recipe import settings_of
-from curator.neox.records import checkpoint_folder, checkpoints_in, latest_step
+from curator.neox.records import checkpoint_folder, checkpoints_in
 from curator.neox.settings import ArmSettings
 from curator.neox.standing import recorded_checkpoints
 from curator.plan.plan import Plan
@@ -77,7 +77,7 @@ class NeoxRuns:
         stop = run.config.steps if run.plan is None else run.last + run.extra
         every = self.study.measure_every
         wanted = range(-(-run.first // every) * every, stop + 1, every)
-        needed = {*wanted, stop}
+        needed = {*wanted, stop} - {0}  # whose record tells of no training; where a later one is, it is whole
         asked = self._asked(run, stop)
         if not self._goes_on(run.folder, asked, needed):
             shutil.rmtree(run.folder, ignore_errors=True)
@@ -136,15 +136,21 @@ class NeoxRuns:
         )
 
     def _goes_on(self, folder: Path, asked: ArmSettings, needed: set[int]) -> bool:
-        """Whether what is there is this run, and whole as far as it came; v1.0 cannot go on from step 0."""
+        """Whether what is there is this run, with all checkpoints that it needs up to the newest that is whole.
+
+        That becomes its latest; one that a kill left without a record goes. v1.0 cannot go on from step 0.
+        """
         file = folder / "asked.json"
         if not file.is_file() or load_json(file) != _identity(asked):
             return False
-        latest = latest_step(folder)
-        there = set(recorded_checkpoints(folder))
-        return (
-            bool(latest) and latest in there and {step for step in needed if step <= (latest or 0)} <= there
-        )
+        whole = sorted(recorded_checkpoints(folder))
+        if not whole or not whole[-1] or not {step for step in needed if step <= whole[-1]} <= set(whole):
+            return False
+        for step in checkpoints_in(folder):
+            if step > whole[-1]:
+                shutil.rmtree(checkpoint_folder(folder, step))
+        save_text(folder / "latest", checkpoint_folder(folder, whole[-1]).name)
+        return True
 
     def _launch(self, folder: Path) -> None:
         """As the command of `curator arm` does, on a port of its own, since runs stand side by side."""
