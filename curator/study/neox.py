@@ -39,6 +39,9 @@ from curator.study.trainer import Run
 ERRORS = re.compile(r"^(?:\[rank\d+\]: )?(?:error: (.+)|(\w+(?:Error|Exception): .+))", re.MULTILINE)
 """Lines of a log that say what went wrong: the patches', and Python's."""
 
+CONFIGS = ("train.yml", "launch.yml")
+"""What GPT-NeoX is started with."""
+
 
 @dataclass(frozen=True)
 class NeoxRuns:
@@ -51,6 +54,11 @@ class NeoxRuns:
         CuratorError: no checkout, no DeepSpeed, or a model that the checkout cannot make.
         """
         checkout, shape = choose_checkout(self.study.neox.home), self.study.train
+        if shape.d_mlp != 4 * shape.d_model and checkout.generation != "HEAD":
+            raise CuratorError(
+                f"train.d_mlp is {shape.d_mlp}, but GPT-NeoX {checkout.generation} has four times d_model, "
+                f"{4 * shape.d_model}; HEAD has any"
+            )
         try:
             importlib.metadata.version("deepspeed")
         except importlib.metadata.PackageNotFoundError as error:
@@ -58,11 +66,6 @@ class NeoxRuns:
                 "deepspeed is not installed, with which GPT-NeoX trains: make neox, or as the head of "
                 "constraints.txt says (curator doctor)"
             ) from error
-        if shape.d_mlp != 4 * shape.d_model and checkout.generation != "HEAD":
-            raise CuratorError(
-                f"train.d_mlp is {shape.d_mlp}, but GPT-NeoX {checkout.generation} has four times d_model, "
-                f"{4 * shape.d_model}; HEAD has any"
-            )
 
     def checkpoint(self, run: Path, step: int) -> Path:
         """``global_step{N}``."""
@@ -79,12 +82,12 @@ class NeoxRuns:
         wanted = range(-(-run.first // every) * every, stop + 1, every)
         needed = {*wanted, stop} - {0}  # whose record tells of no training; where a later one is, it is whole
         asked = self._asked(run, stop)
-        if not self._goes_on(run.folder, asked, needed):
+        if not self._goes_on(run, asked, needed):
             shutil.rmtree(run.folder, ignore_errors=True)
             arm, _ = prepare_arm(asked)
             write_arm(arm)
             save_json(run.folder / "asked.json", _identity(asked))
-        if not needed <= set(recorded_checkpoints(run.folder)):
+        if not needed <= set(_whole(run)):
             self._launch(run.folder)
         for step in wanted:
             measured(step, load_model(checkpoint_folder(run.folder, step)))
@@ -135,28 +138,29 @@ class NeoxRuns:
             corpus=run.seed_folder / "corpus",
         )
 
-    def _goes_on(self, folder: Path, asked: ArmSettings, needed: set[int]) -> bool:
+    def _goes_on(self, run: Run, asked: ArmSettings, needed: set[int]) -> bool:
         """Whether what is there is this run, with all checkpoints that it needs up to the newest that is whole.
 
-        That becomes its latest; one that a kill left without a record goes. v1.0 cannot go on from step 0.
+        That becomes its latest; what a kill cut short goes. v1.0 cannot go on from step 0.
         """
-        file = folder / "asked.json"
+        folder, file = run.folder, run.folder / "asked.json"
         if not file.is_file() or load_json(file) != _identity(asked):
             return False
-        whole = sorted(recorded_checkpoints(folder))
-        if not whole or not whole[-1] or not {step for step in needed if step <= whole[-1]} <= set(whole):
+        whole = _whole(run)
+        newest = max(whole, default=0)
+        if not newest or not {step for step in needed if step <= newest} <= set(whole):
             return False
         for step in checkpoints_in(folder):
-            if step > whole[-1]:
+            if step > newest:
                 shutil.rmtree(checkpoint_folder(folder, step))
-        save_text(folder / "latest", checkpoint_folder(folder, whole[-1]).name)
+        save_text(folder / "latest", checkpoint_folder(folder, newest).name)
         return True
 
     def _launch(self, folder: Path) -> None:
         """As the command of `curator arm` does, on a port of its own, since runs stand side by side."""
         save_text(folder / "launch.yml", yaml.safe_dump({"master_port": _free_port()}))
         log = folder / "log.txt"
-        words = ["--patch", "patch.yml", "deepy.py", "train.py", "train.yml", "launch.yml"]
+        words = ["--patch", "patch.yml", "deepy.py", "train.py", *CONFIGS]
         environment = {"OMP_NUM_THREADS": "1", **os.environ}  # one thread per run, as all runs of a study
         code = run_tied([sys.executable, "-m", "neox_patches", *words], folder, environment, log)
         if code:
@@ -164,6 +168,18 @@ class NeoxRuns:
             raise CuratorError(
                 f"{log}: GPT-NeoX ended with {code}: {''.join(said[-1]) if said else 'it says why'}"
             )
+
+
+def _whole(run: Run) -> list[int]:
+    """Steps of the checkpoints that have a record and, which GPT-NeoX writes last, their copies of the config files."""
+    told = (run.folder / "train.yml").read_text()
+    whole = []
+    for step in recorded_checkpoints(run.folder):
+        configs = checkpoint_folder(run.folder, step) / "configs"
+        files = [configs / name for name in CONFIGS]
+        if step == run.first or (all(map(Path.is_file, files)) and files[0].read_text() == told):
+            whole.append(step)
+    return whole
 
 
 def _identity(asked: ArmSettings) -> dict[str, Any]:
