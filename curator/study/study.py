@@ -134,11 +134,8 @@ class Study(Measures):
         ):
             every = "a checkpoint's step, 'window.before' whole checkpoints"
             raise ValueError(f"'window.start' is {every}, and 'stop_step' is within 'train.steps'")
-        if self.trainer == "neox" and self.measure_every % self.checkpoint_every:
-            raise ValueError(
-                f"'measure_every' is {self.measure_every}, 'checkpoint_every' {self.checkpoint_every}: GPT-NeoX is "
-                "measured at its checkpoints, so that the first is a multiple of the second"
-            )
+        if self.trainer == "neox":
+            self._check_for_neox()
         if self.validation is not None:
             within = self.validation.before <= (self.window.before or 0) and self.window.after is not None
             if (
@@ -164,6 +161,18 @@ class Study(Measures):
             if (arm.count or 0) % self.train.batch_size:
                 whole = f"no whole batches of {self.train.batch_size}"
                 raise ValueError(f"{arm.name}: {arm.count} rows are {whole}")
+
+    def _check_for_neox(self) -> None:
+        """What GPT-NeoX cannot do, of any generation."""
+        if self.measure_every % self.checkpoint_every:
+            raise ValueError(
+                f"'measure_every' is {self.measure_every}, 'checkpoint_every' {self.checkpoint_every}: GPT-NeoX is "
+                "measured at its checkpoints, so that the first is a multiple of the second"
+            )
+        if self.train.rotary_base % 1:
+            raise ValueError(
+                f"'train.rotary_base' is {self.train.rotary_base}: GPT-NeoX takes a whole number"
+            )
 
     @property
     def runs(self) -> list[tuple[str, Arm]]:

@@ -49,6 +49,7 @@ def test_the_embedded_trainer_is_the_default_and_folders_of_before_are_its_own(t
         ({"neox": {"home": "HEAD"}}, "'neox' says nothing beside 'trainer' embedded"),
         ({"trainer": "megatron"}, "trainer: unknown value 'megatron'"),
         (NEOX | {"measure_every": 15}, "'measure_every' is 15, 'checkpoint_every' 10"),
+        (NEOX | {"train": DEMO["train"] | {"rotary_base": 10.5}}, "'train.rotary_base' is 10.5"),
         (NEOX | {"neox": {"set": {"num_layers": 3}}}, "set.num_layers: that is for the study to say"),
         (NEOX | {"neox": {"set": {"exit_interval": 3}}}, "set.exit_interval: that is for the study to say"),
         (NEOX | {"neox": {"set": {"weight-decay": 0.0}}}, "set.weight-decay: write weight_decay"),
@@ -78,7 +79,7 @@ def test_every_number_of_the_recipe_reaches_gpt_neox_or_is_its_default(tmp_path:
     """Each field of the recipe, changed alone, changes a setting, but for those that have none there."""
     config = study_of(tmp_path).train.changed(decay_steps=900, micro_batch_size=4, initial_std=0.02)
     others: dict[str, Any] = {
-        **{"n_layers": 3, "d_model": 128, "n_heads": 2, "d_mlp": 100, "seq_length": 48, "rotary_pct": 0.5},
+        **{"n_layers": 3, "d_model": 128, "n_heads": 4, "d_mlp": 100, "seq_length": 48, "rotary_pct": 0.5},
         **{"rotary_base": 50.0, "steps": 1100, "batch_size": 64, "learning_rate": 0.5, "warmup_steps": 7},
         **{"min_learning_rate_ratio": 1.0, "decay_steps": 950, "adam_betas": (0.1, 0.2), "adam_eps": 0.1},
         **{"weight_decay": 0.3, "gradient_clip": 0.7, "seed": 77, "initial_std": None, "micro_batch_size": 8},
