@@ -31,7 +31,8 @@ from curator.statistics.stage import statistics
 from curator.study.plans import Plans
 from curator.study.result import Result
 from curator.study.study import Study
-from curator.training import train
+from curator.study.trainer import Run
+from curator.study.trainers import trainer_of
 from curator.training.model import architecture_of
 from curator.units import Architecture, ProbeSettings, draw_repeated, kinds, parse_units
 
@@ -71,6 +72,7 @@ class Replicate:
         self.config = study.train.changed(seed=seed)
         self.probe = ProbeSettings.of(study.probe)
         self.sequences = draw_repeated(self.probe, self.config.vocab_size, self.config.seq_length)
+        self.trainer = trainer_of(study)
         self._measures: Quantities | None = None
 
     def run(self) -> dict[str, Any]:
@@ -165,6 +167,7 @@ class Replicate:
 
     def prepare(self) -> "Prepared":
         """What comes before the arms, from disk where it is there."""
+        self.trainer.check()
         self._claim()
         study = self.study
         corpus = build_embedded(self.folder / "corpus", study.corpus(self.seed))
@@ -233,32 +236,26 @@ class Replicate:
     def train(
         self, corpus: Corpus, run: str, plan: Plan | None, first: int = 0, last: int = 0
     ) -> dict[str, Any]:
-        """Train the baseline, or an arm from the window's start, and measure on the way.
-
-        Extra steps make an arm so much longer, on the baseline's learning rates.
-        """
-        out, file = self.folder / run, self._curve(run)
+        """Train the baseline, or an arm from the window's start, and measure it."""
+        file = self._curve(run)
         if file.is_file():
             saved: dict[str, Any] = load_json(file)
             return saved
-        shutil.rmtree(out, ignore_errors=True)  # half a curve cannot be gone on with
-        config, study = self.config, self.study
-        measured = Measured(self.sequences, study.measure_every, self._measured_on(corpus))
-        on_step: Callable[[int, Any], object] = measured
-        asked: dict[str, Any] = {"checkpoint_steps": range(0, config.steps + 1, study.checkpoint_every)}
-        if plan is not None:
-            extra = plan.n_slots // plan.batch_size - config.steps
-            config = config.changed(steps=config.steps + extra, decay_steps=config.steps)
-            start = self.folder / "baseline" / f"step{first}"
-            asked = {"plan": plan, "start_from": start, "checkpoint_steps": [], "stop_step": last + extra}
-        elif study.window.after is not None:
-
-            def on_step(step: int, model: Any) -> bool:
-                measured(step, model)
-                return step > 0 and self._is_past_window(measured.curves)
-
-        train(config, corpus, out, on_step=on_step, **asked)
+        measured = Measured(self.sequences, self.study.measure_every, self._measured_on(corpus))
+        ends_early = plan is None and self.study.window.after is not None
+        asked = Run(
+            seed_folder=self.folder,
+            name=run,
+            config=self.config,
+            corpus=corpus,
+            plan=plan,
+            first=first,
+            last=last,
+            is_over=(lambda: self._is_past_window(measured.curves)) if ends_early else None,
+        )
+        self.trainer.train(asked, measured)
         save_json(file, measured.curves)
+        self.trainer.tidy(asked)
         return measured.curves
 
     def _measured_on(self, corpus: Corpus) -> Quantities:
@@ -292,7 +289,7 @@ class Replicate:
         spans = [window, *(arm.steps_within(window, self.config.steps) for arm in study.arms)]
         steps = min(first for first, _ in spans), max(last for _, last in spans)
         samples = tuple(step * self.config.batch_size for step in steps)
-        model = str(self.folder / "baseline" / f"step{found['attribution_step']}")
+        model = str(self.trainer.checkpoint(self.folder / "baseline", found["attribution_step"]))
         asked = study.rank.changed(
             model=model,
             corpus=corpus,

@@ -6,7 +6,6 @@ done again.
 """
 
 import multiprocessing
-import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from multiprocessing.queues import SimpleQueue
@@ -19,6 +18,7 @@ from curator.study.replicate import STAGES, MakeRows, Replicate, Say
 from curator.study.result import Result
 from curator.study.study import Study
 from curator.study.table import save_study_curves
+from curator.study.trainers import side_by_side
 
 _queue: "SimpleQueue[str] | None" = None
 
@@ -40,7 +40,7 @@ def run_study(
     """
     context = multiprocessing.get_context("spawn")
     queue: SimpleQueue[str] = context.SimpleQueue()
-    workers = min(len(seeds) * max(1, len(study.runs)), os.cpu_count() or 1)
+    workers = min(len(seeds) * max(1, len(study.runs)), side_by_side(study))
     total = len(seeds) * (len(STAGES) + len(row_stages) + len(study.runs))
     remark(f"{name}: {len(seeds)} seed(s) on {workers} process(es), into {out}/")
     with (

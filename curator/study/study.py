@@ -5,15 +5,17 @@ arms from the window's start. Studies of this repository are found by their name
 """
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 from typing_extensions import Self
 
+from curator.artifacts.conditions import Only
 from curator.artifacts.fields import PAPER, Count, Fraction, Index, Percent, Positive, Probe, ProbeName, Share
 from curator.artifacts.schema import Many, Settings, load_strict, suggest
 from curator.corpus import Corpus, EmbeddedSettings
 from curator.evaluate.settings import Measures
+from curator.neox.recipe import NeoxTrainer
 from curator.plan.plan import Plan
 from curator.ranking.settings import RankSettings
 from curator.statistics.settings import Name as StatisticName
@@ -33,6 +35,7 @@ WORDS: Any = {
     "thresholds": True,
     "quick": True,
     "validation": True,
+    "neox": {"at_once"},
     "arms": {"__all__": {"says", "against", "plot"}},
 }
 """What decides no number."""
@@ -85,6 +88,10 @@ class Study(Measures):
     """What to keep in mind with the numbers; printed below them."""
     train: TrainingConfig
     """The baseline and the recipe of all arms; its seed is the replicate's."""
+    trainer: Literal["embedded", "neox"] = "embedded"
+    """What trains: the embedded trainer, or GPT-NeoX through the patches (docs/neox.md)."""
+    neox: Annotated[NeoxTrainer, Only("trainer", "neox")] = Field(default_factory=NeoxTrainer)
+    """Which checkout, and how."""
     drill_fraction: Share = 0.5
     """Share of drill rows in the embedded corpus, which has as many rows as are trained on."""
     copyable_fraction: Fraction = 1.0
@@ -128,6 +135,8 @@ class Study(Measures):
         ):
             every = "a checkpoint's step, 'window.before' whole checkpoints"
             raise ValueError(f"'window.start' is {every}, and 'stop_step' is within 'train.steps'")
+        if self.trainer == "neox":
+            self._check_for_neox()
         if self.validation is not None:
             within = self.validation.before <= (self.window.before or 0) and self.window.after is not None
             if (
@@ -153,6 +162,18 @@ class Study(Measures):
             if arm.insert and (arm.count or 0) % self.train.batch_size:
                 whole = f"no whole batches of {self.train.batch_size}"
                 raise ValueError(f"{arm.name}: {arm.count} rows are {whole}")
+
+    def _check_for_neox(self) -> None:
+        """What GPT-NeoX cannot do, of any generation."""
+        if self.measure_every % self.checkpoint_every:
+            raise ValueError(
+                f"'measure_every' is {self.measure_every}, 'checkpoint_every' {self.checkpoint_every}: GPT-NeoX is "
+                "measured at its checkpoints, so that the first is a multiple of the second"
+            )
+        if self.train.rotary_base % 1:
+            raise ValueError(
+                f"'train.rotary_base' is {self.train.rotary_base}: GPT-NeoX takes a whole number"
+            )
 
     @property
     def runs(self) -> list[tuple[str, Arm]]:
@@ -219,12 +240,15 @@ class Study(Measures):
     def decided(self) -> dict[str, Any]:
         """What decides the numbers of a seed, as JSON: all but words and pictures, and what says nothing.
 
-        What is measured only where it is more than the metric, `tokens` where an arm has them: as before these were.
-        The probe of a study without `probes` by its name, and as in names of units not if it is the paper's.
+        What is measured only where it is more than the metric, `tokens` where an arm has them, the trainer where it is
+        another: as before these were. The probe of a study without `probes` by its name, and as in names of units not
+        if it is the paper's.
         """
         from curator.units.induction import InductionHead
 
         said = self.model_dump(mode="json", by_alias=True, exclude=WORDS)
+        if self.trainer == "embedded":
+            del said["trainer"], said["neox"]
         if self.measure == Measures().measure:
             said = {name: value for name, value in said.items() if name not in Measures.model_fields}
         if not self.probes:

@@ -7,7 +7,6 @@ files, so that a killed validation goes on with what is missing, on as many proc
 """
 
 import multiprocessing
-import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -26,6 +25,7 @@ from curator.study.replicate import Prepared, Replicate
 from curator.study.result import Result
 from curator.study.run import one_thread
 from curator.study.study import Study
+from curator.study.trainers import side_by_side
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def validate(study: Study, out: Path, seed: int, subsets: int, within_categories
         shutil.rmtree(place, ignore_errors=True)  # of another part of the window
         save_json(asked, identity)
     missing = [number for number in range(subsets) if not (place / f"{number:04}.json").is_file()]
-    workers = min(max(len(missing), 1), os.cpu_count() or 1)
+    workers = min(max(len(missing), 1), side_by_side(study))
     context = multiprocessing.get_context("spawn")
     samples = prepared.plans.samples
     kept = [keeps(prepared, number, within_categories) for number in range(subsets)]
