@@ -297,18 +297,21 @@ class Replicate:
             samples=samples,
             probe=study.probe,
         )
-        ranking = rank(asked, self.folder / "ranking")
+        ranking = rank(asked, self.folder / "ranking", study.rank.device)
         words = study.probes or ("influence",)
         orders: dict[str, Source] = {
             word: (ranking, unit) for word, unit in zip(words, ranking.units, strict=True)
         }
         if study.statistics:
+            asks_model: dict[str, Any] = (
+                {"model": model, "device": study.rank.device} if "loss" in study.statistics else {}
+            )
             told = StatisticsSettings(
                 corpus=corpus,
                 statistics=study.statistics,
                 samples=samples,
-                model=model if "loss" in study.statistics else None,
                 out=self.folder / "statistics",
+                **asks_model,
             )
             known = statistics(told)
             orders |= {name: (known, f"statistic:{name}") for name in study.statistics}

@@ -249,9 +249,21 @@ def test_the_natural_study_is_well_formed_and_its_controls_are_told_apart() -> N
     assert Arm(name="a-b", mask="loss-matched").is_control and not Arm(name="a-b", mask="top").is_control
 
 
+def test_the_study_at_pythias_shape_asks_the_same_of_gpt_neox() -> None:
+    large, small = load_study("natural-14m", Study), load_study("natural", Study)
+    assert (
+        large.trainer == "neox"
+        and large.rank.device == "cuda"
+        and large.train.d_mlp == 4 * large.train.d_model
+    )
+    assert (large.train.n_layers, large.train.d_model, large.train.seq_length) == (6, 128, 2048)
+    assert large.probes == small.probes and large.statistics == small.statistics
+    assert {arm.name for arm in large.arms} < {arm.name for arm in small.arms}
+
+
 def test_studies_are_listed_with_their_titles() -> None:
     lines = done("study", "list").splitlines()
-    assert [line.split()[0] for line in lines] == ["demo", "natural"]
+    assert [line.split()[0] for line in lines] == ["demo", "natural-14m", "natural"]
     assert lines[0].split(None, 1)[1].rstrip() == load_study("demo", Study).title
 
 
