@@ -19,15 +19,23 @@ from pydantic import BaseModel
 class Only:
     """The field is heeded only where the field ``field`` has one of ``values``; without values, where it is given.
 
-    Of a list, where it holds one of them; an empty one stands for all.
+    Of a list, where it holds one of them; an empty one stands for all. ``otherwise``: or where that holds.
     """
 
     field: str
     values: tuple[Any, ...]
+    otherwise: "Only | None"
 
-    def __init__(self, field: str, *values: Any):
+    def __init__(self, field: str, *values: Any, otherwise: "Only | None" = None):
         object.__setattr__(self, "field", field)
         object.__setattr__(self, "values", values)
+        object.__setattr__(self, "otherwise", otherwise)
+
+    def holds_in(self, kind: type[BaseModel], given: Mapping[str, Any]) -> bool:
+        """Whether a field with this mark is heeded beside the fields ``given`` of ``kind``."""
+        return self.holds(_value(kind, given, self.field)) or (
+            self.otherwise is not None and self.otherwise.holds_in(kind, given)
+        )
 
     def holds(self, value: Any) -> bool:
         """Whether a field with this mark is heeded beside ``value``."""
@@ -75,7 +83,7 @@ def refusal(kind: type[BaseModel], given: Mapping[str, Any]) -> str:
             if others:
                 pair = [one for one in kind.model_fields if one in (name, others[0])]
                 return f"{_listed(pair, ' and ')} exclude each other; give one"
-        elif not mark.holds(_value(kind, given, mark.field)):
+        elif not mark.holds_in(kind, given):
             idle.setdefault(mark, []).append(name)
     for mark, names in idle.items():
         goes, it = ("says", "it") if len(names) == 1 else ("say", "them")
@@ -85,6 +93,8 @@ def refusal(kind: type[BaseModel], given: Mapping[str, Any]) -> str:
         value = _value(kind, given, mark.field)
         value = ", ".join(value) if isinstance(value, tuple) else value
         of = " or ".join(map(str, mark.values))
+        if mark.otherwise is not None:
+            of += f", or '{mark.otherwise.field}' {' or '.join(map(str, mark.otherwise.values))}"
         return f"{said} beside '{mark.field}' {value}, only beside {of}: leave {it} out, or give another of these"
     return ""
 
@@ -98,7 +108,7 @@ def laid_over(kind: type[BaseModel], below: Mapping[str, Any], above: Mapping[st
     merged = {**below, **above}
     for name, mark in marks(kind):
         if isinstance(mark, Only):
-            clashes: list[list[str]] = [[]] if not mark.holds(_value(kind, merged, mark.field)) else []
+            clashes: list[list[str]] = [[]] if not mark.holds_in(kind, merged) else []
         else:
             clashes = [[one] for one in mark.fields if is_said(merged.get(one))]
         for others in clashes:

@@ -28,11 +28,8 @@ How = Annotated[
 Bins = Annotated[
     Count, Field(description="Loss quantile bins of loss-matched."), Only("select", "loss-matched")
 ]
-Draws = Annotated[
-    Seed,
-    Field(description="Of random choices."),
-    Only("select", "random", "loss-matched", "random-in-category"),
-]
+RANDOM = ("random", "loss-matched", "random-in-category")
+Draws = Annotated[Seed, Field(description="Of random choices."), Only("select", *RANDOM)]
 Divisor = Literal["kept", "renormalised"]
 Tokens = Literal["copyable", "repeated", "random"]
 Edited = Annotated[GivenPath | None, Flag(default="the corpus as it is")]
@@ -65,7 +62,11 @@ class MaskSettings(Choice):
     """Leave out the loss of these tokens alone, of the chosen samples, or without --ranking and --samples of all.
     copyable: what followed the last earlier occurrence of the token before (`curator statistics` counts it); repeated:
     what followed any earlier one, as in Hapax; random: a control, as many as are copyable in each row."""
-    seed: Draws = 0
+    seed: Annotated[
+        Seed,
+        Field(description="Of random choices, of samples or tokens."),
+        Only("select", *RANDOM, otherwise=Only("tokens", "random")),
+    ] = 0
     loss_bins: Bins = 100
     plan: Edited = None
     """Edit this plan; steps are those of the run without it."""

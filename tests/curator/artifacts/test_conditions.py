@@ -41,7 +41,8 @@ def every_class() -> list[type[Settings]]:
 
 
 CLASSES = every_class()
-MARKED = [(kind, name, mark) for kind in CLASSES for name, mark in marks(kind)]
+MARKED = [(kind, name, mark) for kind in CLASSES if not issubclass(kind, Study) for name, mark in marks(kind)]
+"""A study needs a whole recipe: what it refuses is in test_trainers.py."""
 
 
 def some(kind: type[Settings], name: str, *other_than: Any) -> Any:
@@ -280,3 +281,16 @@ def test_what_is_the_same_in_two_places_is_no_contradiction(tmp_path: Path) -> N
 
 def test_the_help_of_a_command_is_as_it_was() -> None:
     assert "--alpha" in done("rank", "--help") and "--percent" in done("mask", "--help")
+
+
+def test_a_field_that_two_others_may_ask_for_is_heeded_beside_either() -> None:
+    """A seed is of samples that are drawn, or of tokens that are."""
+    assert MaskSettings(select="random", seed=3).seed == MaskSettings(tokens="random", seed=3).seed == 3
+    for fields in ({}, {"select": "top"}, {"tokens": "copyable"}):
+        with pytest.raises(
+            UsageError, match=r"'seed' says nothing beside 'select' top.*, or 'tokens' random: leave"
+        ):
+            MaskSettings(**fields, seed=3)
+    assert laid_over(MaskSettings, {"select": "random", "seed": 3}, {"select": "top"}) == {"select": "top"}
+    kept = laid_over(MaskSettings, {"select": "random", "seed": 3}, {"select": "top", "tokens": "random"})
+    assert kept["seed"] == 3

@@ -128,7 +128,7 @@ def test_the_embedded_trainer_follows_and_the_divisor_matters(study: Path, tmp_p
         (["--tokens", "copiable"], "did you mean 'copyable'?"),
         (["--tokens", "copyable", "--percent", 10], "--percent chooses from a ranking"),
         (["--tokens", "copyable", "--steps", "20:31"], "the plan has steps 0 to 29; end at 30"),
-        (["--samples", "LIST", "--ranking", "RANKING"], "'ranking' and 'samples' exclude each other"),
+        (["--samples", "LIST", "--ranking", "RANKING"], "--ranking and --samples exclude each other"),
         (["--samples", "LIST", "--steps", "0:2"], "none of its samples is trained on in these steps"),
         (["--samples", "LIST", "--select", "random"], "--select chooses from a ranking"),
     ],

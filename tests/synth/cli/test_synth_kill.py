@@ -176,7 +176,7 @@ def test_generating_by_rule_writes_no_generator_twice(
     patterns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patterns.rename(tmp_path / "patterns")
-    words = ["generate", "patterns", "--engine", "builtin", "--all", "--out", "out"]
+    words = ["generate", "patterns", "--engine", "builtin", "--out", "out"]
     words += ["--only", "p001", "--only", "p002", "--target-tokens", 60]
     whole = undisturbed(words, tmp_path, monkeypatch)
     died = die_at_every_file(words, tmp_path, tmp_path / "out")
