@@ -1,9 +1,6 @@
-"""Which block of which unit: two words in the code, ``unit/block`` on disk and in what is said; and units by name."""
+"""Which block of which unit: two words in the code, ``unit/block`` on disk and in what is said."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-from curator.artifacts.fields import PAPER
 
 
 @dataclass(frozen=True, order=True)
@@ -21,11 +18,3 @@ class BlockKey:
 
     def __str__(self) -> str:
         return f"{self.unit}/{self.block}"
-
-
-def units_called(name: str, units: Sequence[str]) -> list[str]:
-    """Those of ``units``, which are recorded names, that ``name`` means; where it says no probe, any of its probes'."""
-    recorded = name.removesuffix(f":{PAPER}")
-    if recorded in units:
-        return [recorded]
-    return [one for one in units if recorded == name and one.startswith(f"{name}:")]

@@ -1,5 +1,8 @@
 """``curator curves``: what came out of measuring checkpoints, in a few lines."""
 
+from typing import Any
+
+from curator.artifacts.unit_names import UnitName
 from curator.cli.printing import say
 from curator.cli.tables import print_rows
 from curator.evaluate.settings import CurvesSettings
@@ -12,18 +15,17 @@ def run_curves(settings: CurvesSettings) -> None:
 
     file = curves(settings)
     columns, about = load_table(file)
-    last: dict[tuple[str, str, str], tuple[int, float, str]] = {}
+    last: dict[tuple[Any, ...], tuple[int, float, str]] = {}
     for arm, step, quantity, unit, value in zip(
         *(columns[name] for name in ("arm", "step", "quantity", "unit", "value"))
     ):
-        kind, _, address = unit.partition(":")
-        probe = address.rpartition(":")[2] if ":" in address else ""
-        key = (arm, quantity, f"{kind}:{probe}" if probe else kind)
+        name = UnitName.parse(unit)
+        key = (arm, quantity, name.kind, name.probe)
         if key not in last or (step, value) > last[key][:2]:
             last[key] = (step, value, unit)
     rows = [
         [f"{arm}: {quantity}", unit or "the model", str(step), f"{value:+.4f}"]
-        for (arm, quantity, _), (step, value, unit) in last.items()
+        for (arm, quantity, *_), (step, value, unit) in last.items()
     ]
     print_rows(
         "At the last checkpoint; of a kind of unit, the highest", ["run", "unit", "step", "value"], rows

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from curator.artifacts.tables import save_table
+from curator.artifacts.unit_names import UnitName
 from curator.evaluate.quantities import SAYS
 from curator.scan.metrics import names_in
 
@@ -44,11 +45,11 @@ def named_in(curve: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def values_in(curve: Mapping[str, Any], quantity: str, unit: str = "") -> list[float] | None:
     """A value per step, or None where it was not measured."""
-    kind, _, address = unit.partition(":")
+    name = UnitName.parse(unit)
     if quantity == "copy":
         return list(curve["copy_log_probability"])
-    if (quantity, kind) == ("metric", "induction"):
-        layer, head = map(int, address.split("."))
+    if (quantity, name.kind) == ("metric", "induction"):
+        layer, head = name.numbers
         return [scores[layer][head] for scores in curve["scores"]]
     own = curve.get("quantities", {}).get(quantity, {"units": []})
     if unit not in own["units"]:

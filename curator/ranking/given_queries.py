@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curator.artifacts.block_key import units_called
 from curator.artifacts.fields import PAPER, Probe
 from curator.artifacts.fingerprints import differences, fingerprint
+from curator.artifacts.unit_names import units_called
 from curator.errors import CuratorError, UsageError
 from curator.ranking.queries import Queries
 from curator.ranking.settings import RankSettings, recorded_now

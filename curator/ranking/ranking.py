@@ -24,11 +24,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curator.artifacts.block_key import BlockKey, units_called
+from curator.artifacts.block_key import BlockKey
 from curator.artifacts.files import load_array
 from curator.artifacts.fingerprints import check_content, fingerprint
 from curator.artifacts.frames import frame
 from curator.artifacts.manifests import load_manifest
+from curator.artifacts.unit_names import units_called
 from curator.corpus import Corpus, open_corpus
 from curator.errors import CuratorError, UsageError
 

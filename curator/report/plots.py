@@ -13,6 +13,7 @@ import numpy as np
 
 from curator.analysis.intervals import Mean
 from curator.artifacts.files import new_file
+from curator.artifacts.unit_names import UnitName
 from curator.errors import CuratorError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def plot_scan(scan: "Scan", path: Path) -> None:
             title = f"{best[0]} forms in steps {window.t_start:,} to {window.t_end:,}"
         highest = max(float(values.max()), limits.sufficiency or 0)
         _finish(axes, scan.steps, title, f"{kind} metric", (0, 1.08 * highest))
-        ends = {unit.partition(":")[2]: float(scan.curve(unit)[-1]) for unit in best}
+        ends = {UnitName.parse(unit).address: float(scan.curve(unit)[-1]) for unit in best}
         _end_labels(axes, [(name, end, colour) for (name, end), colour in zip(ends.items(), PALETTE)])
     panels[-1].set_xlabel("training step", color=INK)
     _save(figure, path)

@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from curator.artifacts.fingerprints import fingerprint
+from curator.artifacts.unit_names import UnitName
 from curator.errors import UsageError
 from curator.units import Sequences, Unit, kinds
 
@@ -52,8 +53,7 @@ def drawn(sequences: Sequences) -> str:
 def grid_of(units: Sequence[Unit]) -> tuple[int, ...]:
     """The shape in which the numbers of all units of a kind lie."""
     names = [unit.name for unit in units]
-    last = names[-1].partition(":")[2].split(".")
-    grid = tuple(int(number) + 1 for number in last if number.isdecimal())
+    grid = tuple(number + 1 for number in UnitName.parse(names[-1]).numbers)
     return grid if names == names_in(units[0].kind, grid) else (len(names),)
 
 

@@ -19,6 +19,7 @@ from curator.artifacts.files import load_json, save_array, save_json
 from curator.artifacts.fingerprints import differences, fingerprint, load_checked
 from curator.artifacts.frames import frame
 from curator.artifacts.manifests import load_manifest
+from curator.artifacts.unit_names import UnitName
 from curator.errors import CuratorError, UsageError
 from curator.models import load_config, load_model
 from curator.models.equal import equal_groups, points_of
@@ -64,7 +65,7 @@ class Scan:
 
     def curve(self, unit: str) -> np.ndarray:
         """[n] metric of ``unit`` per checkpoint."""
-        kind = unit.partition(":")[0]
+        kind = UnitName.parse(unit).kind
         values, names = self._kind(kind), self.names.get(kind, [])
         if unit not in names:
             raise UsageError(
@@ -74,7 +75,7 @@ class Scan:
 
     def window(self, unit: str) -> Window:
         """The formation window of ``unit`` under this scan's thresholds."""
-        kind = unit.partition(":")[0]
+        kind = UnitName.parse(unit).kind
         return formation_window(
             unit, self.steps, self.curve(unit), self.thresholds.resolved(self.chance[kind])
         )

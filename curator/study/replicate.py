@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from curator.artifacts.files import is_temporary, load_json, save_json
+from curator.artifacts.unit_names import UnitName
 from curator.corpus import Corpus, EmbeddedCorpus, build_embedded, open_corpus
 from curator.corpus.held_out import held_out_rows
 from curator.errors import CuratorError
@@ -182,7 +183,7 @@ class Replicate:
             corpus=self.folder / "corpus",
         )
         unit = scan.best("induction")[0]
-        layer, head = map(int, unit.partition(":")[2].split("."))
+        layer, head = UnitName.parse(unit).numbers
         result = {"unit": unit, "layer": layer, "head": head, **self._formation(scan, unit)}
         result["curves"] = {"baseline": baseline}
         self.say("scan")

@@ -4,10 +4,11 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING
 
 from curator.artifacts.fields import ProbeName
 from curator.artifacts.fingerprints import fingerprint
+from curator.artifacts.unit_names import UnitName
 from curator.errors import UsageError
 from curator.units.base import Unit
 from curator.units.duplicate_token import DuplicateTokenHead
@@ -82,16 +83,13 @@ def parse_units(specs: Sequence[str], model: "PreTrainedModel", probe: ProbeName
         raise UsageError(f"no unit given; a unit is KIND:ADDRESS with a kind of: {', '.join(sorted(_kinds))}")
     units: dict[str, Unit] = {}
     for spec in specs:
-        kind, colon, address = spec.partition(":")
-        if not colon or kind not in _kinds:
+        name = UnitName.parse(spec)
+        if ":" not in spec or name.kind not in _kinds:
             raise UsageError(
                 f"unknown unit '{spec}'; a unit is KIND:ADDRESS, for example induction:1.2 or 'induction:*', "
                 f"with a kind of: {', '.join(sorted(_kinds))}"
             )
-        before, _, said = address.rpartition(":")
-        explicit = before and said in get_args(ProbeName)
-        asked = cast(ProbeName, said) if explicit else probe
-        for unit in _kinds[kind].parse(before if explicit else address, model):
-            named = unit.with_probe(asked or unit.DEFAULT)
+        for unit in _kinds[name.kind].parse(name.address, model):
+            named = unit.with_probe(name.probe or probe or unit.DEFAULT)
             units[named.name] = named
     return list(units.values())

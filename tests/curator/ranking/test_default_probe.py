@@ -17,9 +17,9 @@ from rank_runs import small_request
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 import curator
-from curator.artifacts.block_key import units_called
 from curator.artifacts.conditions import laid_over
 from curator.artifacts.files import load_json, save_json
+from curator.artifacts.unit_names import units_called
 from curator.errors import CuratorError, UsageError
 from curator.influence.emission import Emission
 from curator.ranking.given_queries import GivenQueries
