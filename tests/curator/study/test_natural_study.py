@@ -263,7 +263,7 @@ def test_the_study_at_pythias_shape_asks_the_same_of_gpt_neox() -> None:
 
 def test_studies_are_listed_with_their_titles() -> None:
     lines = done("study", "list").splitlines()
-    assert [line.split()[0] for line in lines] == ["demo", "natural-14m", "natural"]
+    assert [line.split()[0] for line in lines] == ["demo", "natural-14m", "natural", "planted"]
     assert lines[0].split(None, 1)[1].rstrip() == load_study("demo", Study).title
 
 
