@@ -100,7 +100,8 @@ def validate(study: Study, out: Path, seed: int, subsets: int, within_categories
     place = folder / ("validation-within" if within_categories else "validation")
     identity, asked = {"window": prepared.result.content["window"]}, place / "asked.json"
     if not asked.is_file() or load_json(asked) != identity:
-        shutil.rmtree(place, ignore_errors=True)  # of another part of the window
+        for made in (place, folder / "curves" / place.name):  # of another part of the window
+            shutil.rmtree(made, ignore_errors=True)
         save_json(asked, identity)
     missing = [number for number in range(subsets) if not (place / f"{number:04}.json").is_file()]
     workers = min(max(len(missing), 1), side_by_side(study))

@@ -302,7 +302,10 @@ def test_part_of_the_window_is_validated_in_with_its_own_samples_and_none_of_ano
     assert load_json(place / "asked.json") == {"window": [step - 10, step + 10]}
     first = [load_json(place / f"{number:04}.json") for number in range(3)]
     assert len({one["mean_score"] for one in first}) > 1
+    curves = tmp_path / "seed0" / "curves" / "validation"
+    assert all(load_json(file)["steps"] == [step - 10, step, step + 10] for file in curves.iterdir())
     validate(study.changed(validation={"before": 20, "after": 10}), tmp_path, 0, 3)
+    assert all(load_json(file)["steps"][0] == step - 20 for file in curves.iterdir())
     assert load_json(place / "asked.json") == {"window": [step - 20, step + 10]}
     assert [load_json(place / f"{number:04}.json") for number in range(3)] != first
     with pytest.raises(UsageError, match="lies within a 'window'"):
