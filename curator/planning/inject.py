@@ -12,7 +12,7 @@ from curator.errors import UsageError
 from curator.plan.plan import CORPUS, Plan
 from curator.plan.rows import check_widths
 from curator.planning.choose import choose
-from curator.planning.new import check_new_plan, plan_to_edit
+from curator.planning.new import check_new_plan, corpus_of, plan_to_edit
 from curator.planning.settings import InjectSettings
 from curator.ranking.ranking import Ranking
 
@@ -30,10 +30,7 @@ def inject(settings: InjectSettings) -> Plan:
     _check_given(settings)
     check_new_plan(out)
     rankings = [Ranking.open(path) for path in settings.ranking]
-    if rankings:
-        corpus = rankings[0].open_corpus(settings.corpus)
-    else:
-        corpus = open_corpus(require(settings, "corpus"))
+    corpus = corpus_of(settings, rankings)
     plan = edited = plan_to_edit(settings, corpus)
     if settings.divisor is not None:
         plan = dataclasses.replace(plan, divisor=settings.divisor)

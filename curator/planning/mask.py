@@ -6,12 +6,12 @@ import numpy as np
 
 from curator.artifacts.fields import require
 from curator.artifacts.files import load_array
-from curator.corpus import Corpus, open_corpus
+from curator.corpus import Corpus
 from curator.errors import UsageError
 from curator.plan.edits import slots_of
 from curator.plan.plan import Plan
 from curator.planning.choose import choose
-from curator.planning.new import check_new_plan, plan_to_edit
+from curator.planning.new import check_new_plan, corpus_of, plan_to_edit
 from curator.planning.settings import MaskSettings
 from curator.planning.tokens import mask_tokens
 from curator.ranking.ranking import Ranking
@@ -28,10 +28,7 @@ def mask(settings: MaskSettings) -> Plan:
     out = require(settings, "out")
     _check_given(settings)
     rankings = [Ranking.open(path) for path in settings.ranking]
-    if rankings:
-        corpus = rankings[0].open_corpus(settings.corpus)
-    else:
-        corpus = open_corpus(require(settings, "corpus"))
+    corpus = corpus_of(settings, rankings)
     check_new_plan(out)
     plan = edited = plan_to_edit(settings, corpus)
     if settings.divisor is not None:

@@ -1,14 +1,17 @@
 """Where plans begin: a new folder, and the corpus as it is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from curator.artifacts.fields import require
 from curator.artifacts.files import is_temporary
-from curator.corpus import Corpus
+from curator.corpus import Corpus, open_corpus
 from curator.corpus.slots import plan_slots
 from curator.errors import CuratorError, UsageError
 from curator.plan.plan import Plan
 from curator.plan.rules import Divisor
 from curator.planning.settings import InjectSettings, MaskSettings
+from curator.ranking.ranking import Ranking
 
 
 def check_new_plan(out: Path) -> None:
@@ -25,6 +28,13 @@ def identity_plan(corpus: Corpus, batch_size: int, divisor: Divisor, epochs: int
         raise UsageError(f"--batch-size is {batch_size}, but {corpus.path} has {len(corpus)} samples alone")
     n_slots = plan_slots(corpus, batch_size, epochs)
     return Plan.identity(n_slots, batch_size, corpus.fingerprint(), divisor, len(corpus))
+
+
+def corpus_of(settings: InjectSettings | MaskSettings, rankings: Sequence[Ranking]) -> Corpus:
+    """The corpus that was ranked, wherever it lies now; without rankings the one that ``settings`` name."""
+    if rankings:
+        return rankings[0].open_corpus(settings.corpus)
+    return open_corpus(require(settings, "corpus"))
 
 
 def plan_to_edit(settings: InjectSettings | MaskSettings, corpus: Corpus) -> Plan:
