@@ -4,11 +4,11 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from copyable_by_hand import share_by_table
 from engine_parts import ROOT
 from tokenizers import Tokenizer
 
@@ -236,18 +236,9 @@ def test_of_the_windows_those_that_repeat_most_are_kept_in_the_order_of_all(tmp_
     every = EmbeddedSettings(n_samples=400, drill_fraction=0, vocab_size=300, seq_length=40)
     half = every.changed(n_samples=200, copyable_fraction=0.5)
     everything, kept = build_embedded(tmp_path / "all", every), build_embedded(tmp_path / "half", half)
-    shares = [share_by_hand(row.tolist()) for row in everything.read_samples(np.arange(400))]
+    shares = [share_by_table(row.tolist()) for row in everything.read_samples(np.arange(400))]
     best = sorted(sorted(range(400), key=lambda k: -shares[k])[:200])
     assert np.array_equal(kept.read_samples(np.arange(200)), everything.read_samples(np.array(best)))
     assert [kept.provenance(k) for k in range(200)] == [everything.provenance(k) for k in best]
     assert "copyable_fraction" not in everything.manifest["settings"]
     assert kept.manifest["settings"]["copyable_fraction"] == 0.5
-
-
-def share_by_hand(row: list[int]) -> float:
-    followed: dict[int, int] = {}
-    hits = 0
-    for token, following in pairwise(row):
-        hits += followed.get(token) == following
-        followed[token] = following
-    return hits / (len(row) - 1)

@@ -3,13 +3,13 @@
 import json
 import zlib
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from copyable_by_hand import share_by_table
 from engine_parts import GOLDEN, golden_model, golden_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,16 +50,6 @@ def predicted(row: Sequence[int], context: int) -> list[bool]:
                 hits[t] = row[s] == row[t]
                 break
     return hits
-
-
-def share_by_table(row: Sequence[int]) -> float:
-    """The same share with one token of context, by the last follower of every token."""
-    follower: dict[int, int] = {}
-    hits = 0
-    for before, token in pairwise(row):
-        hits += follower.get(before) == token
-        follower[before] = token
-    return hits / (len(row) - 1)
 
 
 # -- copyable -------------------------------------------------------------------------------------------------------
